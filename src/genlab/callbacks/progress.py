@@ -1,0 +1,95 @@
+"""What a person sees while a run trains: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from genlab.training.module import TrainingModule
+
+
+class TrainingProgress(pl.Callback):
+    """Images seen, images/s, time left and the latest figures.
+
+    Args:
+        line_every: seconds between the lines printed where there is no terminal.
+    """
+
+    def __init__(self, line_every: float = 20.0) -> None:
+        self.line_every = line_every
+        self.console = Console(file=sys.stderr)
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.total: int | None = None
+        self.max_seconds: float | None = None
+        self.started = self.shown = 0.0
+        self.seen_at_start = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        batches = module.total_batches()
+        if batches is not None:
+            self.total = batches * trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        timers = [c for c in trainer.callbacks if isinstance(c, pl.callbacks.Timer)]  # type: ignore[attr-defined]
+        self.max_seconds = min((t._duration for t in timers if t._duration), default=None)
+        self.started = self.shown = time.monotonic()
+        self.seen_at_start = module.images_seen
+        if trainer.is_global_zero and self.console.is_terminal:
+            self.bar = Progress(
+                BarColumn(bar_width=30),
+                TaskProgressColumn(),
+                TextColumn("{task.description}"),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task("", total=1.0)
+            self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        now = time.monotonic()
+        if now - self.shown < (0.25 if self.bar else self.line_every):
+            return
+        assert isinstance(module, TrainingModule)
+        self.shown = now
+        fraction, line = self._describe(trainer, module, now - self.started)
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=fraction, description=line)
+        else:
+            self.console.print(f"{fraction:4.0%}  {line}", highlight=False, soft_wrap=True)
+
+    def _describe(self, trainer: pl.Trainer, module: TrainingModule, seconds: float) -> tuple[float, str]:
+        done = module.images_seen - self.seen_at_start
+        rate = done / max(seconds, 1e-9)
+        fractions, left = [0.0], []
+        if self.total:
+            fractions.append(module.images_seen / self.total)
+            left.append((self.total - module.images_seen) / max(rate, 1e-9))
+        if self.max_seconds:
+            fractions.append(seconds / self.max_seconds)
+            left.append(self.max_seconds - seconds)
+        figures = {name: float(value) for name, value in module.latest.items() if name.endswith("loss")}
+        figures |= {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name in ("val/bits_per_dim", "val/nll", "val/frechet_distance")
+        }
+        eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        return min(1.0, max(fractions)), f"{module.images_seen:,} images  {rate:,.0f} images/s  ETA {eta}  {shown}"
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()

@@ -1,0 +1,57 @@
+"""Images per second of training alone: validation, sampling and checkpoints are not counted."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from genlab.training.module import TrainingModule
+
+
+class Throughput(pl.Callback):
+    """Measures every window of steps and keeps the total; the first steps, which warm up, are left out.
+
+    Args:
+        warmup: batches left out.
+    """
+
+    def __init__(self, warmup: int = 3) -> None:
+        self.warmup = warmup
+        self.seconds = 0.0
+        self.images = 0
+        self._batches = 0
+        self._from: float | None = None
+        self._images_from = 0
+
+    @property
+    def images_per_second(self) -> float | None:
+        return self.images / self.seconds if self.seconds > 0 else None
+
+    def _close(self, module: pl.LightningModule) -> None:
+        """End a stretch of uninterrupted training."""
+        assert isinstance(module, TrainingModule)
+        if self._from is None:
+            return
+        if module.device.type == "cuda":
+            torch.cuda.synchronize(module.device)  # once a stretch, not a step
+        self.seconds += time.perf_counter() - self._from
+        self.images += module.images_seen - self._images_from
+        self._from = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, TrainingModule)
+        self._batches += 1
+        if self._from is None and self._batches > self.warmup:
+            if module.device.type == "cuda":
+                torch.cuda.synchronize(module.device)
+            self._from, self._images_from = time.perf_counter(), module.images_seen
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._close(module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._close(module)
+        assert isinstance(module, TrainingModule)
+        if self.images_per_second is not None:
+            module.log_now({"train/images_per_second": self.images_per_second})

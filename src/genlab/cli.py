@@ -1,0 +1,100 @@
+"""The ``genlab`` command: ``genlab <command> overrides...``.
+
+Nothing heavy is imported here: a command's module imports Hydra, and torch only inside its task.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a model on a dataset (-m for a sweep), then measure it",
+    "evaluate": "measure a run: genlab evaluate run=FOLDER",
+    "sample": "draw samples from a run: genlab sample run=FOLDER n=64",
+    "compare": "one table and one picture of several runs: genlab compare FOLDER...",
+}
+
+USAGE = """genlab: a laboratory for generative models
+
+usage: genlab COMMAND [overrides...]
+
+{commands}
+
+examples:
+  genlab train model=vae/vae dataset=mnist
+  genlab train model=gan/dcgan dataset=cifar10 trainer=gpu training.optimizer.lr=1e-4
+  genlab train -m model=vae/vae,flow/real_nvp seed=1,2,3
+  genlab train experiment=quickstart
+
+genlab COMMAND --help        the config groups and every key
+genlab COMMAND --cfg job     the composed config, nothing run
+eval "$(genlab -sc install=bash)"   tab completion (also zsh, fish)
+
+A wrong input gives one line and exit code 2; GENLAB_DEBUG=1 shows the traceback."""
+
+
+def usage() -> str:
+    return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()))
+
+
+def _completing_command() -> str:
+    """The command whose config is completed; strips it from the shell's line, so that Hydra sees overrides only."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if len(words) < 2 or words[1] not in COMMANDS or (len(words) == 2 and not line.endswith(" ")):
+        prefix = words[1] if len(words) > 1 else ""
+        print("\n".join(name for name in COMMANDS if name.startswith(prefix)))
+        sys.exit(0)
+    command = words[1]
+    start = line.index(command)
+    os.environ["COMP_LINE"] = line[:start] + line[start + len(command) :].lstrip()
+    os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
+    return command
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; the exit code is 0, 2 for a wrong input, 1 for a bug."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    program = sys.argv[0]
+    completing = arguments[:1] in (["-sc"], ["--shell-completion"])
+    if completing:
+        command = _completing_command() if any(a.startswith("query") for a in arguments) else "train"
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    elif arguments[0] == "--version":
+        import genlab
+
+        print(genlab.__version__)
+        return
+    elif arguments[0] in COMMANDS:
+        command, arguments = arguments[0], arguments[1:]
+    else:
+        from difflib import get_close_matches
+
+        near = get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
+        print(f"genlab: error: unknown command '{arguments[0]}'; {hint}", file=sys.stderr)
+        sys.exit(2)
+    # Hydra then raises what goes wrong, instead of printing it, and we say it in one line.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    module = import_module(f"genlab.{command}")
+    # A file that Lightning's DDP can start again; shell completion registers the name it was called by.
+    sys.argv = [program if completing else str(module.__file__), *arguments]
+    try:
+        module.main()
+    except KeyboardInterrupt:
+        print("genlab: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        from genlab.composition import explain
+
+        line = explain(error)
+        if line is None or os.environ.get("GENLAB_DEBUG"):
+            raise
+        print(f"genlab: error: {line}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

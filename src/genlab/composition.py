@@ -1,0 +1,266 @@
+"""From composed config to built objects, and from what can go wrong on the way to one clear line.
+
+The only module that knows Hydra beside the entry files: below it everything is plain values and objects.
+"""
+
+import functools
+import inspect
+import os
+import re
+import secrets
+import sys
+import time
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from genlab.errors import InputError
+
+
+def conf_dir() -> str:
+    """The folder of configs: inside the installed package, or at the top of the checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return str(folder)
+    raise FileNotFoundError(f"no conf/ beside {package}: the installation is incomplete")
+
+
+def run_name(experiment: str | None, model: str | None, dataset: str | None) -> str:
+    """The experiment, or else ``model-dataset``: the folder that a run's folder lies in."""
+    if experiment:
+        return experiment.replace("/", "-")
+    return "-".join(part.rsplit("/", 1)[-1] for part in (model, dataset) if part)
+
+
+def unique_name() -> str:
+    """Sorts by time, and differs whatever else starts in the same second."""
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+
+
+OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
+# Cached, so that all jobs of a sweep read one name.
+OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """``"; did you mean ...?"``, or the list of what there is."""
+    known = sorted(set(known))
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    # "vae" is a good guess at "vae/vae", which difflib finds too short to be alike.
+    near += [k for k in known if k.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1] and k not in near]
+    if near:
+        return "; did you mean " + " or ".join(prefix + k for k in near) + "?"
+    return f"; there is {', '.join(known)}" if known else ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checking a config against the constructors it names
+# ---------------------------------------------------------------------------------------------------------------------
+
+_PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+
+
+def _locate(target: str, where: str) -> Callable[..., Any]:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(target)
+    except Exception as error:
+        raise InputError(f"{where}._target_: cannot import {target} ({_first_line(error)})") from error
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception:  # a library's annotations that cannot be evaluated tell us nothing
+        return {}
+
+
+def _coerce(value: Any, annotation: Any, where: str) -> Any:
+    """``value`` as the annotated type: a list as a tuple, ``"3"`` refused or read as pydantic's lax mode does."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, TypeError, NameError):
+        return value
+    try:
+        coerced = adapter.validate_python(value)
+    except ValidationError as error:
+        expected = "; ".join(dict.fromkeys(e["msg"][0].lower() + e["msg"][1:] for e in error.errors()[:2]))
+        raise InputError(f"{where}={value!r}: {expected}") from None
+    return coerced if isinstance(coerced, _PLAIN) else value
+
+
+def _is_built(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_is_built, value.values()))
+    return isinstance(value, list) and any(map(_is_built, value))
+
+
+def checked(node: Any, where: str) -> Any:
+    """A plain copy of a resolved config in which every value has the type its constructor asks for.
+
+    Raises:
+        InputError: naming the key, for an unknown or missing argument or a value of the wrong type.
+    """
+    if isinstance(node, list):
+        return [checked(value, f"{where}[{i}]") for i, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" not in node:
+        return {key: checked(value, f"{where}.{key}") for key, value in node.items()}
+    target = _locate(node["_target_"], where)
+    parameters = inspect.signature(target).parameters
+    accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    annotations = _annotations(target)
+    arguments: dict[str, Any] = {}
+    for key, value in node.items():
+        at = f"{where}.{key}"
+        if key.startswith("_") and key.endswith("_"):
+            arguments[key] = value
+            continue
+        if key not in parameters and not accepts_any:
+            name = getattr(target, "__name__", str(target))
+            raise InputError(f"{at}: {name} has no option '{key}'{did_you_mean(key, parameters)}")
+        value = checked(value, at)
+        if key in annotations and not _is_built(value):
+            value = _coerce(value, annotations[key], at)
+        arguments[key] = value
+    if not node.get("_partial_"):
+        positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        missing = [
+            name
+            for name, p in parameters.items()
+            if p.kind in positional and p.default is p.empty and name not in arguments
+        ]
+        if missing:
+            raise InputError(f"{where}: no value for {', '.join(missing)} (give it as {where}.{missing[0]}=...)")
+    return arguments
+
+
+def build(node: Any, where: str) -> Any:
+    """Instantiate a config node (or ``None``), after :func:`checked`.
+
+    Args:
+        where: the node's key in the config, for the error's line.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if node is None:
+        return None
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    plain = checked(plain, where)
+    try:
+        return instantiate(plain, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
+            key = re.search(r"full_key: (\S+)", str(error))
+            at = f"{where}.{key[1]}" if key else where
+            raise InputError(f"{at}: {_first_line(cause)}") from cause
+        raise
+
+
+def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
+    """A config as resolved plain values.
+
+    Args:
+        **types: what the values that no constructor takes have to be: ``seed=int``, ``metrics__seed=int``.
+
+    Raises:
+        InputError: for a value that was never given or has another type.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError(f"no value for {', '.join(missing)} (give it as {missing[0]}=...)")
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    for path, annotation in types.items():
+        *parents, key = path.split("__")
+        node = functools.reduce(dict.__getitem__, parents, config)
+        node[key] = _coerce(node[key], annotation, ".".join([*parents, key]))
+    return config
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saying what is wrong
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _options(group: str, listed: Iterable[str]) -> set[str]:
+    folder = Path(conf_dir(), group)
+    return {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml")} | set(listed)
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user's input caused, ``None`` for a bug."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        listed = error.options or []
+        group, _, option = str(error.missing_cfg_file or "").rpartition("/")
+        while group and not Path(conf_dir(), group).is_dir():
+            group, _, above = group.rpartition("/")
+            option = f"{above}/{option}"
+        if group and option:
+            return f"{group}={option}: no such option{did_you_mean(option, _options(group, listed))}"
+        return _first_line(error)
+    if isinstance(error, HydraException):
+        override = re.match(r"Could not (?:override|append|delete) '?([\w./@]+)'?", str(error))
+        if override is None:
+            return " ".join(str(error).split())
+        cause = error.__cause__
+        key = override[1]
+        siblings: Iterable[str] = ()
+        parent = getattr(cause, "parent_node", None)
+        if parent is not None and OmegaConf.is_dict(parent):
+            siblings = [str(k) for k in parent]
+            prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+            hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
+            return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
+        return f"{key}: there is no such key or group{did_you_mean(key, _groups())}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"no value for {error.full_key} (give it as {error.full_key}=...)"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
+    return None
+
+
+def _groups() -> set[str]:
+    return {p.name for p in Path(conf_dir()).iterdir() if p.is_dir()}
+
+
+def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Wrap a command's task: a wrong input ends it with one line and exit code 2.
+
+    Inside a sweep the error goes up to the launcher instead, so that the other jobs still run.
+    """
+
+    @functools.wraps(task)
+    def wrapped(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            line = explain(error)
+            in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+            if line is None or in_sweep or os.environ.get("GENLAB_DEBUG"):
+                raise
+            print(f"genlab: error: {line}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return wrapped

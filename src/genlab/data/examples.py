@@ -1,0 +1,57 @@
+"""What a source of images gives: the splits it has, in memory as uint8 or read from files as they are asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and their classes.
+
+    Attributes:
+        images: uint8 ``(N, C, H, W)`` grey levels in memory, or ``None`` where ``read`` reads them one by one.
+        labels: int64 ``(N,)``; zeros where the data has no classes.
+        read: index to uint8 ``(C, H, W)``, for data too large for memory.
+    """
+
+    images: Tensor | None
+    labels: Tensor
+    read: Callable[[int], Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: Tensor) -> "Examples":
+        if self.images is not None:
+            return Examples(self.images[index], self.labels[index])
+        return Examples(None, self.labels[index], _Subset(self.read, index))
+
+    def take(self, index: Tensor) -> Tensor:
+        """uint8 ``(B, C, H, W)`` of some examples."""
+        if self.images is not None:
+            return self.images[index.to(self.images.device)]
+        assert self.read is not None
+        return torch.stack([self.read(int(i)) for i in index])
+
+
+class _Subset:
+    """A picklable view (workers get a copy) of some of the files."""
+
+    def __init__(self, read: Callable[[int], Tensor] | None, index: Tensor) -> None:
+        assert read is not None
+        self.read, self.index = read, index
+
+    def __call__(self, i: int) -> Tensor:
+        return self.read(int(self.index[i]))
+
+
+class ImageSource(Protocol):
+    """A data set: at least a ``"train"`` split; what it has no split of its own for is held out from it."""
+
+    def load(self) -> dict[Split, Examples]: ...

@@ -1,0 +1,81 @@
+"""Any folder of images, of any size, with or without a subfolder a class."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from genlab.data.examples import Examples, Split
+from genlab.errors import InputError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SPLIT_FOLDERS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class ImageFolder:
+    """Images under ``path``, searched recursively.
+
+    ``path/{train,val,test}`` are taken as the splits where ``train`` exists. Inside a split (or ``path``), the first
+    subfolder an image lies in is its class, in alphabetical order. Images of another size are cropped at the centre
+    to the aspect ratio and resized (Lanczos); colour becomes grey, or grey colour, as ``shape`` says.
+
+    Args:
+        path: the folder.
+        shape: ``(C, H, W)`` of the result, C being 1 or 3.
+        memory_limit_gb: above this size the images stay on disk and are read by workers.
+    """
+
+    def __init__(self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0) -> None:
+        if shape[0] not in (1, 3):
+            raise InputError(f"an image folder gives grey (1) or colour (3) images, not {shape[0]} channels")
+        self.path, self.shape, self.memory_limit_gb = Path(path).expanduser(), shape, memory_limit_gb
+
+    def load(self) -> dict[Split, Examples]:
+        if not self.path.is_dir():
+            raise InputError(f"there is no folder {self.path}: give a folder of images as dataset.source.path=...")
+        folders: dict[Split, Path] = {"train": self.path}
+        if (self.path / "train").is_dir():
+            folders = {split: self.path / split for split in SPLIT_FOLDERS if (self.path / split).is_dir()}
+        classes: list[str] | None = None
+        splits: dict[Split, Examples] = {}
+        for split, folder in folders.items():
+            files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not files:
+                raise InputError(f"there are no images in {folder} ({', '.join(sorted(SUFFIXES))} are looked for)")
+            names = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
+            classes = classes or sorted(set(names))
+            if unknown := set(names) - set(classes):
+                raise InputError(f"{folder} has the class '{min(unknown)}', which the training images do not have")
+            labels = torch.tensor([classes.index(name) for name in names])
+            splits[split] = self._examples(_Reader(files, self.shape), labels)
+        return splits
+
+    def _examples(self, read: "_Reader", labels: Tensor) -> Examples:
+        size = len(labels) * int(np.prod(self.shape))
+        if size > self.memory_limit_gb * 2**30:
+            return Examples(None, labels, read)
+        from concurrent.futures import ThreadPoolExecutor
+
+        # Pillow decodes outside of the interpreter's lock.
+        with ThreadPoolExecutor() as pool:
+            return Examples(torch.stack(list(pool.map(read, range(len(labels))))), labels)
+
+
+class _Reader:
+    def __init__(self, files: list[Path], shape: tuple[int, int, int]) -> None:
+        self.files, self.shape = files, shape
+
+    def __call__(self, index: int) -> Tensor:
+        channels, height, width = self.shape
+        path = self.files[index]
+        try:
+            with Image.open(path) as file:
+                image = file.convert("L" if channels == 1 else "RGB")
+                if image.size != (width, height):
+                    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+                pixels = np.array(image)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as an image ({error}): repair it or take it away") from error
+        return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,89 @@
+"""Randomness that depends on what is drawn, not on how the drawing is batched.
+
+Sample ``i`` of a run must not change with the batch size, the number of devices or the kind of device. So noise is
+drawn on the CPU, one stream per sample, and moved to the device afterwards. A ``generator`` argument is, everywhere in
+genlab, one ``torch.Generator`` (shared by the batch), a sequence of them (one per sample) or ``None`` (PyTorch's global
+one).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+_WORD = (1 << 64) - 1
+
+
+def mix(*words: int) -> int:
+    """Hash integers into one 63-bit seed (the finalizer of SplitMix64, folded over the words)."""
+    state = 0
+    for word in words:
+        state = (state + 0x9E3779B97F4A7C15 + (word & _WORD)) & _WORD
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _WORD
+        state ^= state >> 31
+    return state >> 1
+
+
+def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
+    """One generator per sample index, a function of ``(seed, index)`` alone."""
+    return [torch.Generator().manual_seed(mix(seed, index)) for index in indices]
+
+
+def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
+    if generator is None:
+        return draw(*shape, device=device)
+    if isinstance(generator, torch.Generator):
+        return draw(*shape, generator=generator, device=generator.device).to(device)
+    if len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} samples")
+    # Each row from its own stream. torch's CPU kernels fill fewer than 16 values and more than that by different
+    # routes, but a row's length does not change with the batch, so a row is always filled the same way.
+    return torch.stack([draw(*shape[1:], generator=g) for g in generator]).to(device)
+
+
+def normal(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
+    """Standard normal noise of ``shape``; the first dimension counts the samples."""
+    return _draw(torch.randn, shape, generator, device)
+
+
+def uniform(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
+    """Uniform noise in [0, 1) of ``shape``; the first dimension counts the samples."""
+    return _draw(torch.rand, shape, generator, device)
+
+
+def integers(high: int, num: int, generator: Generators, device: torch.device) -> Tensor:
+    """``num`` uniform integers in [0, high), int64 ``(num,)``."""
+    return (uniform((num, 1), generator, device).squeeze(1) * high).long().clamp_(max=high - 1)
+
+
+def _shift_right(bits: Tensor, places: int) -> Tensor:
+    """Logical right shift of int64 (torch's ``>>`` keeps the sign)."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >= 1 << 63 else word
+
+
+def indexed_uniform(index: Tensor, num: int, *, seed: int, epoch: int) -> Tensor:
+    """Uniforms in [0, 1), ``(B, num)``, each a function of ``(seed, epoch, index, position)`` alone.
+
+    A counter-based generator (SplitMix64's finalizer over a counter, vectorised on ``index``'s device), so that the
+    data's own randomness, such as dynamic binarization, is the same for any batch size, worker or device count, and
+    needs no state to resume.
+
+    Args:
+        index: int64 ``(B,)``, positions of the examples in the data set.
+        num: uniforms per example.
+    """
+    position = torch.arange(num, device=index.device)
+    bits = index[:, None] * num + position + _signed(mix(seed, epoch) << 1)
+    bits = bits * _signed(0x9E3779B97F4A7C15)
+    bits = (bits ^ _shift_right(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
+    bits = (bits ^ _shift_right(bits, 27)) * _signed(0x94D049BB133111EB)
+    bits = bits ^ _shift_right(bits, 31)
+    return _shift_right(bits, 40).to(torch.float32) * math.ldexp(1.0, -24)

@@ -1,0 +1,140 @@
+"""PixelCNN: an image one value at a time, by masked convolutions over the values before it."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, uniform
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.masked_conv import MaskedConv2d, RasterCache
+from genlab.models.base import LikelihoodModel
+
+# How a masked convolution is applied: to whole images, or at one position of a RasterCache.
+Apply = Callable[[MaskedConv2d, Tensor], Tensor]
+
+
+def _whole(conv: MaskedConv2d, x: Tensor) -> Tensor:
+    return conv(x)
+
+
+class ResidualBlock(nn.Module):
+    """Figure 5 (left) of the paper: 2h features to h, a masked 3x3 convolution, and back to 2h."""
+
+    def __init__(self, h: int, groups: int) -> None:
+        super().__init__()
+        self.reduce = MaskedConv2d(2 * h, h, 1, "B", groups)
+        self.conv = MaskedConv2d(h, h, 3, "B", groups)
+        self.expand = MaskedConv2d(h, 2 * h, 1, "B", groups)
+
+    def forward(self, x: Tensor, class_bias: Tensor | None, apply: Apply) -> Tensor:
+        # In place wherever no gradient needs what is overwritten: training is bound by memory, not by arithmetic.
+        z = apply(self.reduce, F.relu(x))
+        z = apply(self.conv, z.relu_())
+        if class_bias is not None:
+            z += class_bias
+        return apply(self.expand, z.relu_()).add_(x)
+
+
+class PixelCNN(LikelihoodModel):
+    """Pixel Recurrent Neural Networks (arXiv:1601.06759), the PixelCNN of section 3.5.
+
+    ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. A 7x7
+    mask-A convolution, residual blocks, and two 1x1 layers map all values to the parameters of each value's
+    distribution at once. A class adds a learnt bias to the features of every block.
+
+    Args:
+        shape: ``(C, H, W)``.
+        distribution: of one value.
+        channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
+        num_layers: residual blocks.
+        num_classes: of a class-conditional model.
+
+    Raises:
+        InputError: the shape is not an image's, or a size is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        distribution: PixelDistribution,
+        channels: int = 32,
+        num_layers: int = 7,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if len(shape) != 3:
+            raise InputError(f"shape {tuple(shape)}: PixelCNN models images (C, H, W)")
+        if channels < 1 or num_layers < 1:
+            raise InputError(f"channels={channels}, num_layers={num_layers}: expected at least 1 of each")
+        groups = shape[0]
+        h = math.ceil(channels / groups) * groups
+        self.distribution = distribution
+        self.first = MaskedConv2d(groups, 2 * h, 7, "A", groups)
+        blocks = [ResidualBlock(h, groups) for _ in range(num_layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.hidden = MaskedConv2d(2 * h, 2 * h, 1, "B", groups)
+        self.last = MaskedConv2d(2 * h, groups * distribution.num_params, 1, "B", groups)
+        if num_classes is not None:
+            self.class_bias = nn.Embedding(num_classes, num_layers * h)
+            nn.init.zeros_(self.class_bias.weight)
+        with torch.no_grad():  # the stream's variance does not grow with the depth, and the first params are near 0
+            for block in blocks:
+                block.expand.weight.mul_(num_layers**-0.5)
+            self.last.weight.mul_(0.1)
+
+    def _class_biases(self, y: Tensor | None) -> Iterable[Tensor | None]:
+        """Per block ``(B, h)``, or None."""
+        if self.num_classes is None:
+            return [None] * len(self.blocks)
+        if y is None:
+            raise InputError(f"this PixelCNN is conditional on {self.num_classes} classes: pass y")
+        return self.class_bias(y).chunk(len(self.blocks), dim=1)
+
+    def _after_first(self, x: Tensor, class_biases: Iterable[Tensor | None], apply: Apply) -> Tensor:
+        """Features of the first layer to parameters; one text for whole images and for one position."""
+        for block, class_bias in zip(self.blocks, class_biases, strict=True):
+            x = block(x, class_bias, apply)
+        x = apply(self.hidden, x.relu_())
+        return apply(self.last, x.relu_())
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        biases = [None if bias is None else bias[:, :, None, None] for bias in self._class_biases(y)]
+        x = self.first((2 * x - 1).to(self.first.weight.dtype))
+        params = self._after_first(x, biases, _whole)  # (B, C * num_params, H, W)
+        return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log-likelihood in nats, ``(B,)``.
+
+        Raises:
+            InputError: the model is conditional and ``y`` is None.
+        """
+        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Value by value; each costs one column of features, as all before it are kept (see :class:`RasterCache`)."""
+        groups, height, width = self.shape
+        y = self.classes(num_samples, y, generator)
+        u = uniform((num_samples, groups, height, width), generator, self.device)
+        biases = [[None] * groups if bias is None else bias.chunk(groups, 1) for bias in self._class_biases(y)]
+        cache = RasterCache((m for m in self.modules() if isinstance(m, MaskedConv2d)), num_samples, width)
+        x = torch.empty_like(u)
+        for row in range(height):
+            for column in range(width):
+                for group in range(groups):
+                    cache.move(column, group)
+                    features = cache.read(self.first)  # (B, 2h / C)
+                    params = self._after_first(features, [bias[group] for bias in biases], cache)
+                    value = self.distribution.sample(params, u[:, group, row, column], temperature)
+                    cache.write(self.first, (2 * value - 1).unsqueeze(1))
+                    x[:, group, row, column] = value
+            cache.next_row()
+        return x

@@ -1,0 +1,124 @@
+"""The contract that every generative model keeps, and that training, sampling and measuring rely on.
+
+Images cross it as float in [0, 1], ``(B, C, H, W)``; binary images as {0., 1.}; points as float ``(B, D)``; tokens as
+int64 ``(B, L)``. A model converts inside and counts every change of variables, so that ``log_prob`` is in nats of the
+discrete data and bits/dim compare across families.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Set
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, integers
+from genlab.errors import InputError
+
+Kind = Literal["image", "binary", "points", "tokens"]
+
+
+class GenerativeModel(nn.Module, ABC):
+    """Something that can be sampled.
+
+    Attributes:
+        shape: of one example: ``(C, H, W)``, ``(D,)`` or ``(L,)``.
+        num_classes: ``None`` for an unconditional model.
+        kinds: the kinds of data the model can be trained on.
+        sampler: what ``sample`` returns, in words; a part of the protocol of every number measured on samples.
+    """
+
+    kinds: ClassVar[Set[Kind]] = frozenset({"image", "binary"})
+    sampler: ClassVar[str] = "ancestral"
+
+    def __init__(self, shape: tuple[int, ...], num_classes: int | None = None) -> None:
+        super().__init__()
+        if len(shape) not in (1, 3) or min(shape) < 1:
+            raise InputError(f"shape {tuple(shape)}: expected (C, H, W), (D,) or (L,) of positive sizes")
+        self.shape = tuple(shape)
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Draw ``(num_samples, *shape)``.
+
+        Args:
+            y: int64 classes ``(num_samples,)`` of a conditional model; drawn uniformly where left out.
+            generator: see :mod:`genlab.distributions.noise`; with one generator per sample, a sample does not depend
+                on the batch that it is drawn in.
+            temperature: 1 samples the model; towards 0 its samples concentrate.
+        """
+
+    @property
+    def num_dims(self) -> int:
+        """Dimensions of one example, the divisor of bits/dim."""
+        return math.prod(self.shape)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def classes(self, num: int, y: Tensor | None, generator: Generators) -> Tensor | None:
+        """The classes to sample: ``y`` checked, drawn uniformly where a conditional model is given none."""
+        if self.num_classes is None:
+            return None
+        if y is None:
+            return integers(self.num_classes, num, generator, self.device)
+        if y.shape != (num,) or y.min() < 0 or y.max() >= self.num_classes:
+            raise InputError(f"y: expected {num} classes in 0..{self.num_classes - 1}")
+        return y.to(self.device)
+
+
+class ObjectiveModel(GenerativeModel):
+    """A model that is trained by minimising one scalar."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """Scalars of a batch: ``"loss"`` is minimised, the others are logged."""
+
+
+class LikelihoodModel(ObjectiveModel):
+    """A model with a normalised likelihood, or a bound on it.
+
+    Attributes:
+        likelihood: ``"exact"``, or ``"lower_bound"`` where ``log_prob`` is one draw of a bound (ELBO, dequantization).
+    """
+
+    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Log-likelihood in nats of the discrete data, ``(B,)``."""
+
+    def bits_per_dim(self, nats: Tensor) -> Tensor:
+        """Nats per example to bits per dimension."""
+        return nats / (self.num_dims * math.log(2))
+
+    def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """Negative log-likelihood, minimised in bits/dim so that its scale does not depend on the shape."""
+        nll = -self.log_prob(x, y).mean()
+        return {"loss": self.bits_per_dim(nll), "nll": nll}
+
+
+class AdversarialModel(GenerativeModel):
+    """A generator in a game with a discriminator; the game is played by ``AdversarialTraining``.
+
+    ``generator(z, y)`` maps latents ``(B, latent_dim)`` to images in [0, 1], ``discriminator(x, y)`` maps images to
+    logits ``(B,)``, high for real.
+    """
+
+    latent_dim: int
+    generator: nn.Module
+    discriminator: nn.Module
+
+
+@runtime_checkable
+class LatentModel(Protocol):
+    """A model with latents ``z`` to interpolate and traverse (VAE, flow; a GAN decodes only)."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor: ...
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...

@@ -1,0 +1,105 @@
+"""ImageGPT: Generative Pretraining from Pixels (Chen et al., ICML 2020)."""
+
+import torch
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, uniform
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.models.base import LikelihoodModel
+from genlab.networks.transformer import Transformer, init_weights
+
+
+class ImageGPT(LikelihoodModel):
+    """A causal transformer over the values of an image, p(x | y) = prod_i p(x_i | x_<i, y), exact.
+
+    The sequence is the image in raster order, a pixel's channels one after the other: L = H W C values. Where the
+    paper reads a pixel as one of 512 colours, every channel's value is a step here, so that the likelihood is of the
+    image itself. Position i sees the values before it; position 0 sees a learned start, one per class if conditional.
+
+    Args:
+        shape: ``(C, H, W)``; time and memory of attention grow with the square of C H W.
+        distribution: of a value given those before it.
+        num_classes: of a class-conditional model.
+        num_layers: blocks of the transformer.
+        num_heads: attention heads a block.
+        width: of the residual stream, a multiple of ``num_heads``.
+        dropout: of the transformer.
+
+    Raises:
+        InputError: for a shape that is not an image's, or what :class:`~genlab.networks.transformer.Transformer`
+            refuses.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        distribution: PixelDistribution,
+        num_classes: int | None = None,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        width: int = 128,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if len(shape) != 3:
+            raise InputError(f"shape {tuple(shape)}: ImageGPT models images, expected (C, H, W)")
+        self.distribution = distribution
+        self.transformer = Transformer(num_layers, num_heads, width, dropout)
+        self.start = nn.Embedding(1 if num_classes is None else num_classes, width)
+        self.values = nn.Embedding(distribution.levels, width)
+        self.positions = nn.Embedding(self.num_dims, width)
+        # Not zero: a mixture's components would begin alike and stay alike.
+        self.head = nn.Linear(width, distribution.num_params)
+        for module in (self.start, self.values, self.positions, self.head):
+            init_weights(module)
+
+    def _to_sequence(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)  # (B, C, H, W) -> (B, H, W, C) -> (B, L)
+
+    def _to_image(self, values: Tensor) -> Tensor:
+        C, H, W = self.shape
+        return values.view(-1, H, W, C).permute(0, 3, 1, 2).contiguous()  # (B, L) -> (B, H, W, C) -> (B, C, H, W)
+
+    def _embed_start(self, num: int, y: Tensor | None) -> Tensor:
+        """What position 0 sees, ``(num, 1, width)``."""
+        if self.num_classes is None:
+            y = torch.zeros(num, dtype=torch.long, device=self.device)
+        elif y is None:
+            raise InputError("this ImageGPT is class-conditional: give the classes y")
+        return self.start(y).unsqueeze(1)
+
+    def _embed_values(self, values: Tensor) -> Tensor:
+        """Values ``(B, T)`` in [0, 1] to features ``(B, T, width)``."""
+        return self.values(self.distribution.index(values))
+
+    def _predict(self, h: Tensor) -> Tensor:
+        """Features ``(B, T, width)`` to parameters of the distribution, ``(B, num_params, T)``."""
+        # bf16 cannot place a mean among 256 levels: the head has the precision of its weights under autocast too.
+        with torch.autocast(h.device.type, enabled=False):
+            return self.head(h.to(self.head.weight.dtype)).transpose(1, 2)
+
+    def likelihood_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Parameters of p(x_i | x_<i, y) at every position of the sequence, ``(B, num_params, L)``."""
+        before = self._to_sequence(x)[:, :-1]  # the last value is seen by none
+        h = torch.cat([self._embed_start(len(x), y), self._embed_values(before)], dim=1)  # (B, L, width)
+        return self._predict(self.transformer(h + self.positions.weight))
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.distribution.log_prob(self.likelihood_params(x, y), self._to_sequence(x)).sum(1)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        y = self.classes(num_samples, y, generator)
+        u = uniform((num_samples, self.num_dims), generator, self.device)
+        x = torch.empty_like(u)
+        caches = self.transformer.caches(self.num_dims)
+        h = self._embed_start(num_samples, y)
+        for i in range(self.num_dims):
+            params = self._predict(self.transformer(h + self.positions.weight[i], caches))  # (N, num_params, 1)
+            x_i = self.distribution.sample(params, u[:, i : i + 1], temperature)
+            x[:, i : i + 1] = x_i
+            h = self._embed_values(x_i)  # (N, 1, width)
+        return self._to_image(x)

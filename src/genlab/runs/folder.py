@@ -1,0 +1,122 @@
+"""The run folder: the unit of everything. It is claimed atomically and every file in it is replaced atomically."""
+
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genlab.errors import InputError
+
+CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
+    "config.yaml",
+    "status.json",
+    "summary.json",
+    "evaluation.json",
+    "metrics.csv",
+)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """A kill leaves the old file or the new one, never a half."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """``config.yaml status.json summary.json metrics.csv checkpoints/ samples/`` of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def claim(cls, path: Path) -> "RunFolder":
+        """Make the folder; of two who ask for one path, the later gets a name of its own beside it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        candidate, count = path, 1
+        while True:
+            try:
+                candidate.mkdir()
+                break
+            except FileExistsError:
+                count += 1
+                candidate = path.with_name(f"{path.name}-{count}")
+        for name in ("checkpoints", "samples"):
+            (candidate / name).mkdir()
+        return cls(candidate)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """An existing run.
+
+        Raises:
+            InputError: where there is none.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise InputError(f"there is no run folder {path}")
+        if not (folder.path / CONFIG).is_file():
+            inside = [str(found.path) for found in find_runs([path])][:3]
+            hint = f"; it holds the runs {', '.join(inside)}" if inside else ""
+            raise InputError(f"{path} is not a run folder: it has no {CONFIG}{hint}")
+        return folder
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A file's content; empty where it is not there.
+
+        Raises:
+            InputError: where it is damaged.
+        """
+        path = self.path / name
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error})") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} is damaged (not an object)")
+        return content
+
+    def set_status(self, status: str, **details: Any) -> None:
+        """``running``, ``done`` or ``failed``; keeps what was said before, such as the start."""
+        before = self.read_json(STATUS)
+        if status == "running":
+            before.setdefault("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
+        else:
+            details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
+        self.write_json(STATUS, {**before, "status": status, **details})
+
+
+def find_runs(paths: list[str | Path]) -> Iterator[RunFolder]:
+    """Every run folder at or below some paths, in the order of their names."""
+    for path in paths:
+        found = Path(path)
+        if (found / CONFIG).is_file():
+            yield RunFolder(found)
+        elif found.is_dir():
+            yield from (RunFolder(config.parent) for config in sorted(found.rglob(CONFIG)))

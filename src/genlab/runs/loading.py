@@ -1,0 +1,118 @@
+"""A finished (or running) run as an object: its config, its model with its weights, its data."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from genlab.composition import build
+from genlab.data.images import ImageDataModule
+from genlab.errors import InputError
+from genlab.models.base import GenerativeModel
+from genlab.runs.folder import CONFIG, SUMMARY, RunFolder
+
+Weights = Literal["auto", "ema", "raw"]
+
+
+def load(
+    run: str | Path, checkpoint: str = "best", weights: Weights = "auto", device: str | torch.device = "cpu"
+) -> "Run":
+    """Open a run folder; nothing else is needed.
+
+    Args:
+        checkpoint: ``"best"``, ``"last"`` or the path of a file.
+        weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
+
+    Raises:
+        InputError: where the folder, or its checkpoint, is missing, damaged or does not match the config.
+    """
+    from omegaconf import OmegaConf
+
+    folder = RunFolder.open(run)
+    config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
+    if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
+        raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
+    return Run(folder, config, checkpoint, weights, torch.device(device))  # type: ignore[arg-type]
+
+
+@dataclass
+class Run:
+    """What :func:`load` gives.
+
+    Attributes:
+        config: resolved, plain values.
+        summary: of ``summary.json``; empty while the run is going on.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    checkpoint: str
+    weights: Weights
+    device: torch.device
+    used_weights: str = field(default="", init=False)
+
+    @cached_property
+    def model(self) -> GenerativeModel:
+        """The trained model, in evaluation mode."""
+        model = build(self.config["model"], "model")
+        assert isinstance(model, GenerativeModel)
+        model.load_state_dict(self._state(model))
+        return model.to(self.device).eval()
+
+    @cached_property
+    def data(self) -> ImageDataModule:
+        """The data it was trained on."""
+        data = build(self.config["dataset"], "dataset")
+        assert isinstance(data, ImageDataModule)
+        data.setup()
+        return data
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return self.folder.read_json(SUMMARY)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        if self.checkpoint in ("best", "last"):
+            return self.folder.checkpoints / f"{self.checkpoint}.ckpt"
+        return Path(self.checkpoint)
+
+    def _state(self, model: GenerativeModel) -> dict[str, torch.Tensor]:
+        path = self.checkpoint_path
+        if not path.is_file():
+            there = sorted(p.stem for p in self.folder.checkpoints.glob("*.ckpt"))
+            raise InputError(f"there is no checkpoint {path} (there is {', '.join(there) or 'none yet'})")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        except Exception as error:  # torch raises half a dozen kinds for a damaged file
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{path} cannot be read as a checkpoint ({reason}): try checkpoint=last") from error
+        kinds = {"ema": "ema.model.", "raw": "model."}
+        has_ema = any(name.startswith(kinds["ema"]) for name in state)
+        kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
+        prefix = kinds[kind]
+        weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if not weights:
+            raise InputError(f"{path} has no {kind} weights (training.ema_decay was not set)")
+        _match(weights, model, path)
+        self.used_weights = kind
+        return weights
+
+
+def _match(weights: dict[str, torch.Tensor], model: GenerativeModel, path: Path) -> None:
+    expected = {name: value.shape for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    found = {name: value.shape for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    if expected == found:
+        return
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    name = wrong[0]
+    raise InputError(
+        f"{path} does not match the run's config in {len(wrong)} of {len(expected)} weights, such as {name}: the "
+        f"checkpoint has {_words(found.get(name))}, the config asks for {_words(expected.get(name))}"
+    )
+
+
+def _words(shape: torch.Size | None) -> str:
+    return "none" if shape is None else str(list(shape))

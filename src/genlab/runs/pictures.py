@@ -1,0 +1,42 @@
+"""Batches of images as files to look at."""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genlab.runs.folder import write_atomically
+
+
+def grid(images: Tensor, columns: int | None = None, min_side: int = 32) -> Image.Image:
+    """Images ``(N, C, H, W)`` in [0, 1] on one sheet; small ones are enlarged by a whole factor.
+
+    Channels beyond grey and colour are shown by their mean.
+    """
+    from torchvision.utils import make_grid
+
+    images = images.detach().float().cpu().clamp(0, 1)
+    if images.shape[1] not in (1, 3):
+        images = images.mean(1, keepdim=True)
+    factor = max(1, math.ceil(min_side / min(images.shape[2:])))
+    images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    sheet = make_grid(images, nrow=columns, padding=2, pad_value=0.5)
+    return Image.fromarray((sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+def save_array(images: Tensor, path: Path) -> None:
+    """uint8 ``(N, C, H, W)`` as ``.npy``, for other programs and for ``genlab compare``."""
+    content = io.BytesIO()
+    np.save(content, (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+    write_atomically(path, content.getvalue())

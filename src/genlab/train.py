@@ -1,0 +1,267 @@
+"""``genlab train``: compose a model, a dataset and a trainer, train, and measure what came out."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from genlab.composition import conf_dir, one_line_errors
+
+if TYPE_CHECKING:
+    from genlab.data.images import ImageDataModule
+    from genlab.models.base import GenerativeModel
+    from genlab.runs.folder import RunFolder
+
+
+# Of the values that no constructor takes.
+TYPES = {
+    "seed": int,
+    "tags": list[str],
+    "name": str,
+    "budget__images": int | None,
+    "metrics__num_samples": int,
+    "metrics__num_test": int | None,
+    "metrics__seed": int,
+}
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
+@one_line_errors
+def main(cfg: DictConfig) -> float | None:
+    return train(cfg)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train, measure and write the run folder; gives the best value of the monitored metric to a sweeper.
+
+    Raises:
+        InputError: for anything wrong in the config, before a folder is made or a step is taken.
+    """
+    from pathlib import Path
+
+    import pytorch_lightning as pl
+    import torch
+
+    from genlab.composition import build, checked, plain
+    from genlab.runs.folder import CONFIG, RunFolder, write_atomically
+
+    started = time.time()
+    cfg.run_dir = str(_planned_folder(cfg))
+    config = plain(cfg, **TYPES)
+    _quiet_libraries()
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+
+    # Everything that can be wrong is built or checked before the folder exists.
+    data, model = _model_for_data(config)
+    for key in ("trainer", "callbacks", "logger", "metrics"):
+        checked(config[key], key)
+    training = build({**config["training"], "model": model}, "training")
+    features = build(config["metrics"]["features"], "metrics.features")
+
+    folder = RunFolder.claim(Path(config["run_dir"]))
+    cfg.run_dir = str(folder.path)
+    config = plain(cfg, **TYPES)
+    from omegaconf import OmegaConf
+
+    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+    folder.set_status("running", command=_command())
+    loggers = []
+    try:
+        loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
+        callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
+        trainer = build({**config["trainer"], "logger": loggers, "callbacks": [*callbacks.values()]}, "trainer")
+        for logger in loggers:
+            logger.log_hyperparams(config)
+        _announce(model, data, trainer, folder, config)
+        torch.manual_seed(config["seed"])
+        trainer.fit(training, datamodule=data)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        seconds = time.time() - started
+        best = _best(trainer)
+        figures = _final_figures(training, data, features, folder, config)
+        summary = {
+            "metrics": figures,
+            **_facts(model, data, training, trainer, callbacks, seconds),
+            "monitor": {**config["monitor"], "best": best},
+            "config": {"model": config["choices"]["model"], "dataset": config["choices"]["dataset"]},
+            "seed": config["seed"],
+        }
+        folder.write_json("summary.json", summary)
+        for logger in loggers:
+            logger.log_metrics({name: result["value"] for name, result in figures.items()}, step=training.images_seen)
+        folder.set_status("done")
+        _report(figures, summary, folder)
+        return best
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "interrupted" if interrupted else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        folder.set_status("failed", reason=reason)
+        raise
+    finally:
+        _close(loggers)
+
+
+# -- before ------------------------------------------------------------------------------------------------------------
+
+
+def _planned_folder(cfg: DictConfig) -> Any:
+    """``outputs/<experiment or model-dataset>/<unique>``, or a number inside the sweep's folder."""
+    from pathlib import Path
+
+    from genlab.composition import unique_name
+
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
+    return Path(cfg.paths.output_dir, cfg.name, unique_name())
+
+
+def _quiet_libraries() -> None:
+    import logging
+    import warnings
+
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":
+    from genlab.composition import build, checked
+    from genlab.errors import InputError
+    from genlab.models.base import GenerativeModel
+
+    checked(config["model"], "model")
+    data = build(config["dataset"], "dataset")
+    model = build(config["model"], "model")
+    if not isinstance(model, GenerativeModel):
+        raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
+    if data.kind not in model.kinds:
+        raise InputError(
+            f"model={config['choices']['model']} models {' and '.join(sorted(model.kinds))} data, and "
+            f"dataset={config['choices']['dataset']} is {data.kind}"
+        )
+    if model.num_classes is not None and model.num_classes != data.num_classes:
+        raise InputError(
+            f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "
+            f"{data.num_classes or 'no'} classes"
+        )
+    data.setup()
+    return data, model
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["genlab", "train", *HydraConfig.get().overrides.task])
+
+
+def _announce(model: Any, data: Any, trainer: Any, folder: "RunFolder", config: dict[str, Any]) -> None:
+    if not trainer.is_global_zero:
+        return
+    from rich.table import Table
+
+    from genlab.runs.console import console
+
+    parameters = sum(p.numel() for p in model.parameters())
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in data.splits.items())
+    table = Table.grid(padding=(0, 2))
+    table.add_row("model", f"{config['choices']['model']}, {parameters:,} parameters")
+    table.add_row("dataset", f"{data.name} {list(data.shape)}, {sizes}")
+    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {trainer.precision}")
+    table.add_row("run folder", str(folder.path))
+    console(stderr=True).print(table)
+
+
+# -- after -------------------------------------------------------------------------------------------------------------
+
+
+def _best(trainer: Any) -> float | None:
+    checkpoint = trainer.checkpoint_callback
+    if checkpoint is None or checkpoint.best_model_score is None:
+        return None
+    return float(checkpoint.best_model_score)
+
+
+def _final_figures(training: Any, data: Any, features: Any, folder: "RunFolder", config: dict[str, Any]) -> Any:
+    """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
+    from genlab.metrics.measure import draw
+    from genlab.runs.evaluation import measure, with_progress
+    from genlab.runs.loading import load
+    from genlab.runs.pictures import grid, save_array, save_png
+
+    best = folder.checkpoints / "best.ckpt"
+    if best.is_file():
+        run = load(folder.path, device=training.device)
+        model, which = run.model, {"checkpoint": "best", "weights": run.used_weights}
+    else:
+        model, which = training.sampling_model, {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
+    metrics = config["metrics"]
+    figures = measure(
+        model,
+        data,
+        features,
+        num_samples=metrics["num_samples"],
+        num_test=metrics["num_test"],
+        seed=metrics["seed"],
+        protocol=which,
+    )
+    with with_progress("final samples", 64) as advance:
+        samples = draw(model, 64, seed=metrics["seed"], advance=advance)
+    save_png(grid(samples), folder.samples / "final.png")
+    save_array(samples, folder.samples / "final.npy")
+    save_array(data.images("test", 64), folder.samples / "real.npy")
+    return figures
+
+
+def _facts(
+    model: Any, data: Any, training: Any, trainer: Any, callbacks: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    from genlab.callbacks.throughput import Throughput
+    from genlab.runs.environment import environment, peak_memory_mb
+
+    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "images_seen": training.images_seen,
+        "epochs": trainer.current_epoch,
+        "images_per_second": rates[0] if rates else None,
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_mb": peak_memory_mb(training.device),
+        "environment": environment(str(training.device), trainer.world_size, str(trainer.precision)),
+    }
+
+
+def _report(figures: dict[str, Any], summary: dict[str, Any], folder: "RunFolder") -> None:
+    from genlab.runs.evaluation import print_figures
+
+    rate = summary["images_per_second"]
+    print_figures(
+        figures,
+        {
+            "images seen": f"{summary['images_seen']:,}",
+            "images/s": f"{rate:,.0f}" if rate else "-",
+            "wall time": f"{summary['wall_seconds']:.0f} s",
+            "samples": str(folder.samples / "final.png"),
+            "checkpoint": str(folder.checkpoints / "best.ckpt"),
+            **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
+        },
+    )
+
+
+def _close(loggers: list[Any]) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        # Or the next run of this process would go on in this W&B run.
+        wandb.finish(exit_code=1 if sys.exc_info()[0] else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What every training procedure does alike: count images, average weights, log, validate without touching the RNG."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from genlab.errors import InputError
+from genlab.models.base import GenerativeModel
+from genlab.training.ema import ExponentialMovingAverage
+
+OptimizerFactory = Callable[..., Optimizer]
+ScheduleFactory = Callable[..., LRScheduler]
+
+
+class TrainingModule(pl.LightningModule):
+    """The base of the training procedures.
+
+    Everything is counted in images seen over all devices, because Lightning's ``global_step`` counts optimizer steps,
+    of which a GAN takes several a batch.
+
+    Args:
+        model: what is trained.
+        schedule: ``(optimizer, total_steps=...) -> scheduler``; ``None`` keeps the rate.
+        schedule_interval: the scheduler moves each optimizer ``"step"`` or each ``"epoch"``.
+        gradient_clip: largest norm of the gradient; ``None`` for no clipping.
+        accumulate: batches whose gradients are added up to one step.
+        ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones.
+        images: end training after so many images, beside Lightning's own limits.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        *,
+        schedule: ScheduleFactory | None = None,
+        schedule_interval: Literal["step", "epoch"] = "step",
+        gradient_clip: float | None = None,
+        accumulate: int = 1,
+        ema_decay: float | None = None,
+        images: int | None = None,
+    ) -> None:
+        super().__init__()
+        if accumulate < 1:
+            raise InputError(f"accumulate={accumulate}: at least one batch makes a step")
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise InputError(f"ema_decay={ema_decay}: expected a number in [0, 1), or null")
+        self.model = model
+        self.ema = ExponentialMovingAverage(model, ema_decay) if ema_decay is not None else None
+        self.schedule, self.schedule_interval = schedule, schedule_interval
+        self.gradient_clip, self.accumulate, self.images = gradient_clip, accumulate, images
+        self.images_seen = 0
+        self.batches_seen = 0
+        self.latest: dict[str, Tensor] = {}  # the last step's figures, on the device, for whoever wants to look
+        self._rng: dict[str, Any] = {}
+
+    @property
+    def sampling_model(self) -> GenerativeModel:
+        """The averaged model where there is one."""
+        return self.ema.model if self.ema is not None else self.model  # type: ignore[return-value]
+
+    # -- length and schedule -------------------------------------------------------------------------------------------
+
+    def total_batches(self) -> int | None:
+        """Batches of the whole run, ``None`` where only time ends it."""
+        trainer = self.trainer
+        trainer.fit_loop.setup_data()
+        limits: list[float] = []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            limits.append(trainer.max_epochs * trainer.num_training_batches)
+        if self.images is not None:
+            limits.append(-(-self.images // self._batch_size()))
+        if trainer.max_steps >= 0:
+            limits.append(trainer.max_steps * self.accumulate / self.optimizer_steps_per_batch())
+        limit = min(limits, default=float("inf"))
+        return None if limit == float("inf") else int(limit)
+
+    def optimizer_steps_per_batch(self) -> int:
+        """How often ``global_step`` counts a batch."""
+        return 1
+
+    def _batch_size(self) -> int:
+        return int(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+
+    def make_schedule(self, optimizer: Optimizer, steps_per_batch: float = 1.0) -> LRScheduler | None:
+        if self.schedule is None:
+            return None
+        batches = self.total_batches()
+        if batches is None:
+            return self.schedule(optimizer, total_steps=None)
+        if self.schedule_interval == "epoch":
+            return self.schedule(optimizer, total_steps=-(-batches // int(self.trainer.num_training_batches)))
+        return self.schedule(optimizer, total_steps=max(1, int(batches / self.accumulate * steps_per_batch)))
+
+    # -- a step's bookkeeping ------------------------------------------------------------------------------------------
+
+    def record(self, x: Tensor, metrics: Mapping[str, Tensor]) -> None:
+        """Count a batch and log it when its turn comes; no figure leaves the device in between."""
+        self.images_seen += len(x) * self.trainer.world_size
+        self.batches_seen += 1
+        self.latest = {f"train/{name}": value.detach() for name, value in metrics.items()}
+        if self.batches_seen % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log_now({name: float(value) for name, value in self.latest.items()})
+
+    def log_now(self, metrics: Mapping[str, float]) -> None:
+        """Send figures to the loggers at the x-axis of everything, images seen."""
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**metrics, "images_seen": self.images_seen}, step=self.images_seen)
+
+    def clip(self, optimizer: Optimizer) -> Tensor | None:
+        """Clip an optimizer's gradients; gives their norm before that."""
+        if self.gradient_clip is None:
+            return None
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        return torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.images is not None and self.images_seen >= self.images:
+            self.trainer.should_stop = True
+
+    def on_train_epoch_start(self) -> None:
+        self.log_now({"epoch": self.current_epoch, "train/lr": self._learning_rate()})
+
+    def _learning_rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    # -- validation draws its own randomness ---------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        self._rng = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available() and self.device.type == "cuda":
+            self._rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        torch.manual_seed(0)
+
+    def on_validation_end(self) -> None:
+        torch.set_rng_state(self._rng["cpu"])
+        if "cuda" in self._rng:
+            torch.cuda.set_rng_state(self._rng["cuda"], self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:
+            return
+        figures = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")}
+        self.log_now(figures)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["progress"] = {"images_seen": self.images_seen, "batches_seen": self.batches_seen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint["progress"]["images_seen"]
+        self.batches_seen = checkpoint["progress"]["batches_seen"]

@@ -1,0 +1,74 @@
+"""Training by minimising one scalar: VAEs, flows, autoregressive models, transformers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from genlab.models.base import LikelihoodModel, ObjectiveModel
+from genlab.training.module import OptimizerFactory, TrainingModule
+
+
+class ObjectiveTraining(TrainingModule):
+    """One loss, one optimizer, Lightning's automatic optimization.
+
+    Logs ``train/*`` and ``val/*``: whatever ``model.loss`` gives, and for a likelihood model ``bits_per_dim``.
+
+    Args:
+        model: gives the loss.
+        optimizer: ``parameters -> optimizer``.
+        **options: of :class:`~genlab.training.module.TrainingModule`.
+    """
+
+    model: ObjectiveModel
+
+    def __init__(self, model: ObjectiveModel, optimizer: OptimizerFactory, **options: Any) -> None:
+        super().__init__(model, **options)
+        self.optimizer = optimizer
+        self._gradient_norm: Tensor | None = None
+
+    def setup(self, stage: str) -> None:
+        self.trainer.accumulate_grad_batches = self.accumulate
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        scheduler = self.make_schedule(optimizer)
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule_interval, "frequency": 1},
+        }
+
+    def _figures(self, model: ObjectiveModel, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        figures = model.loss(x, y if model.num_classes is not None else None)
+        if isinstance(model, LikelihoodModel):
+            figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
+        return figures
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        figures = self._figures(self.model, x, y)
+        logged = figures if self._gradient_norm is None else {**figures, "gradient_norm": self._gradient_norm}
+        self.record(x, logged)
+        return figures["loss"]
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        model = self.sampling_model
+        assert isinstance(model, ObjectiveModel)
+        figures = {f"val/{name}": value for name, value in self._figures(model, x, y).items()}
+        self.log_dict(figures, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=len(x))
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
+        self._gradient_norm = self.clip(optimizer)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update(self.model)
+
+    @torch.no_grad()
+    def on_fit_start(self) -> None:
+        self.model.train()

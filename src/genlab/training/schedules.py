@@ -1,0 +1,40 @@
+"""Learning-rate schedules over a run of known length, as factors of the optimizer's rate."""
+
+import math
+from collections.abc import Callable
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from genlab.errors import InputError
+
+
+def _warmed_up(
+    optimizer: Optimizer, warmup_steps: int, decay: Callable[[float], float], total_steps: int | None
+) -> LambdaLR:
+    if total_steps is None:
+        raise InputError("this schedule needs the run's length: give trainer.max_epochs or budget.images")
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        return decay(min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: int = 0) -> LambdaLR:
+    """A linear warm-up over ``warmup_steps``, then the optimizer's rate; needs no ``total_steps``."""
+    return _warmed_up(optimizer, warmup_steps, lambda t: 1.0, total_steps or 0)
+
+
+def linear(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
+    """A linear warm-up, then a straight line down to ``final`` times the rate."""
+    return _warmed_up(optimizer, warmup_steps, lambda t: 1 + (final - 1) * t, total_steps)
+
+
+def cosine(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
+    """A linear warm-up, then half a cosine down to ``final`` times the rate (SGDR, arXiv:1608.03983)."""
+    return _warmed_up(
+        optimizer, warmup_steps, lambda t: final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, total_steps
+    )

@@ -1,0 +1,206 @@
+"""The distributions of one pixel value: normalised, sampled as they score, and well-behaved at the extremes."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from genlab.distributions.pixel import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogisticMixture,
+    PixelDistribution,
+    natural,
+)
+from genlab.errors import InputError
+
+DISTRIBUTIONS = [
+    Bernoulli(2),
+    Categorical(2),
+    Categorical(5),
+    Categorical(256),
+    DiscretizedLogisticMixture(2, 1),
+    DiscretizedLogisticMixture(5, 3),
+    DiscretizedLogisticMixture(17, 10),
+    DiscretizedLogisticMixture(256, 10),
+]
+every = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda d: f"{type(d).__name__}-{d.levels}")
+
+
+def random_params(distribution: PixelDistribution, num: int, scale: float, seed: int = 0) -> Tensor:
+    return scale * torch.randn(num, distribution.num_params, generator=torch.Generator().manual_seed(seed))
+
+
+def levels_of(distribution: PixelDistribution) -> Tensor:
+    return torch.arange(distribution.levels) / (distribution.levels - 1)
+
+
+def log_probs(distribution: PixelDistribution, params: Tensor) -> Tensor:
+    """``(B, num_params)`` to the log-probabilities of all levels, ``(B, levels)``."""
+    x = levels_of(distribution).expand(len(params), -1)
+    return distribution.log_prob(params.unsqueeze(2).expand(-1, -1, distribution.levels), x)
+
+
+@every
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0, 1000.0])
+def test_sums_to_one(distribution: PixelDistribution, scale: float) -> None:
+    total = log_probs(distribution, random_params(distribution, 64, scale)).double().exp().sum(1)
+    torch.testing.assert_close(total, torch.ones_like(total), atol=1e-5, rtol=0)
+
+
+@every
+def test_log_prob_is_float32_nats_of_any_shape(distribution: PixelDistribution) -> None:
+    params = random_params(distribution, 2 * 3 * 4 * 5, 2.0)
+    x = levels_of(distribution)[torch.arange(len(params)) % distribution.levels]
+    one_by_one = distribution.log_prob(params, x)
+    images = params.view(2, 3, 4, 5, -1).movedim(-1, 1)
+    torch.testing.assert_close(distribution.log_prob(images, x.view(2, 3, 4, 5)).flatten(), one_by_one)
+    assert distribution.log_prob(images.bfloat16(), x.view(2, 3, 4, 5).bfloat16()).dtype == torch.float32
+
+
+@every
+def test_autocast_changes_nothing(distribution: PixelDistribution) -> None:
+    params = random_params(distribution, 32, 3.0)
+    u = torch.rand(32, generator=torch.Generator().manual_seed(1))
+    expected = log_probs(distribution, params), distribution.sample(params, u)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = log_probs(distribution, params), distribution.sample(params, u)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+@every
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_sample_inverts_the_cdf(distribution: PixelDistribution, scale: float) -> None:
+    # A regular grid of uniforms: a level's share of the grid is its probability to within two cells.
+    num = 1 << 14
+    u = (torch.arange(num) + 0.5) / num
+    params = random_params(distribution, 8, scale)
+    drawn = distribution.sample(params.unsqueeze(2).expand(-1, -1, num), u.expand(8, num))
+    steps = drawn.diff(dim=1)
+    assert (steps >= 0).all() or (steps <= 0).all()  # monotone in u
+    index = distribution.index(drawn)
+    torch.testing.assert_close(index / (distribution.levels - 1), drawn)  # on the levels
+    shares = torch.stack([row.bincount(minlength=distribution.levels) for row in index]) / num
+    torch.testing.assert_close(shares, log_probs(distribution, params).exp(), atol=2.5 / num, rtol=0)
+
+
+@every
+def test_sample_at_the_ends_of_u(distribution: PixelDistribution) -> None:
+    params = random_params(distribution, 32, 1.0)
+    for u in (0.0, 1 - 2**-24):
+        drawn = distribution.sample(params, torch.full((32,), u))
+        assert ((drawn >= 0) & (drawn <= 1)).all()
+        assert distribution.log_prob(params, drawn).isfinite().all()
+
+
+@every
+def test_low_temperature_concentrates_on_one_level(distribution: PixelDistribution) -> None:
+    params = random_params(distribution, 16, 2.0)
+    u = torch.linspace(0.01, 0.99, 99)
+    drawn = distribution.sample(params.unsqueeze(2).expand(-1, -1, 99), u.expand(16, 99), temperature=1e-4)
+    if isinstance(distribution, DiscretizedLogisticMixture):
+        logits, means, _ = params.chunk(3, dim=1)
+        mode = means.gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
+        expected = distribution.index(((mode + 1) / 2).clamp(0, 1))
+    else:
+        expected = log_probs(distribution, params).argmax(1)
+    assert torch.equal(distribution.index(drawn), expected[:, None].expand(16, 99))
+
+
+@every
+def test_mean(distribution: PixelDistribution) -> None:
+    params = random_params(distribution, 32, 2.0)
+    if isinstance(distribution, DiscretizedLogisticMixture):
+        logits, means, _ = params.double().chunk(3, dim=1)
+        expected = ((logits.softmax(1) * means).sum(1).clamp(-1, 1) + 1) / 2
+    else:
+        expected = (log_probs(distribution, params).double().exp() * levels_of(distribution)).sum(1)
+    torch.testing.assert_close(distribution.mean(params).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_mean_of_a_narrow_mixture_is_the_mean_of_its_samples() -> None:
+    distribution = DiscretizedLogisticMixture(256, 2)
+    params = torch.tensor([[0.3, -0.2, -0.5, 0.4, -5.0, -5.0]])
+    expected = (log_probs(distribution, params).exp() * levels_of(distribution)).sum(1)
+    torch.testing.assert_close(distribution.mean(params), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("levels", "num_components"), [(2, 1), (4, 3), (17, 5), (256, 10)])
+def test_logistic_mixture_is_a_difference_of_sigmoids(levels: int, num_components: int) -> None:
+    distribution = DiscretizedLogisticMixture(levels, num_components)
+    params = random_params(distribution, 32, 1.0)
+    logits, means, log_scales = (p.tolist() for p in params.double().chunk(3, dim=1))
+
+    def cdf(row: int, edge: float) -> float:
+        weights = [math.exp(logit) for logit in logits[row]]
+        parts = [
+            w / sum(weights) / (1 + math.exp(-(edge - mean) / math.exp(log_scale)))
+            for w, mean, log_scale in zip(weights, means[row], log_scales[row], strict=True)
+        ]
+        return sum(parts)
+
+    # Level k sits at 2k / (levels - 1) - 1; its bin reaches half way to its neighbours, at the edges to infinity.
+    edges = [(2 * k + 1) / (levels - 1) - 1 for k in range(levels - 1)]
+    for row in range(4):
+        below = [0.0, *(cdf(row, edge) for edge in edges)]
+        above = [*(cdf(row, edge) for edge in edges), 1.0]
+        expected = torch.tensor([math.log(b - a) for a, b in zip(below, above, strict=True)])
+        torch.testing.assert_close(log_probs(distribution, params[row : row + 1])[0], expected, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(distribution.cdf(params)[row], torch.tensor(above[:-1]), atol=1e-6, rtol=0)
+
+
+def test_uniform_data_under_a_uniform_model_costs_log2_levels() -> None:
+    levels = 4
+    positions = torch.linspace(-1, 1, levels)
+    # As many components as levels, each far narrower than the bin that it sits in.
+    mixture_params = torch.cat([torch.zeros(levels), positions, torch.full((levels,), -7.0)])
+    for distribution, params in [
+        (Bernoulli(2), torch.zeros(1)),
+        (Categorical(17), torch.full((17,), 3.0)),
+        (DiscretizedLogisticMixture(levels, levels), mixture_params),
+    ]:
+        bits = -log_probs(distribution, params.unsqueeze(0)) / math.log(2)
+        torch.testing.assert_close(bits, torch.full_like(bits, math.log2(distribution.levels)))
+
+
+@every
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_gradients_are_finite_at_extreme_params(distribution: PixelDistribution, scale: float) -> None:
+    params = random_params(distribution, 64, scale).requires_grad_()
+    log_prob = log_probs(distribution, params)
+    assert log_prob.isfinite().all()
+    log_prob.sum().backward()
+    assert params.grad is not None
+    assert params.grad.isfinite().all()
+
+
+def test_gradient_of_the_logistic_mixture_is_right() -> None:
+    distribution = DiscretizedLogisticMixture(5, 2)
+    params = random_params(distribution, 3, 0.7).requires_grad_()
+    log_probs(distribution, params).sum().backward()
+    with torch.no_grad():
+        for i in range(distribution.num_params):
+            step = torch.zeros_like(params)
+            step[:, i] = 1e-2
+            slope = (log_probs(distribution, params + step) - log_probs(distribution, params - step)).sum(1) / 2e-2
+            torch.testing.assert_close(params.grad[:, i], slope, atol=5e-3, rtol=5e-3)
+
+
+def test_bernoulli_refuses_grey_levels() -> None:
+    with pytest.raises(InputError, match="17 grey levels"):
+        Bernoulli(17)
+
+
+@pytest.mark.parametrize("distribution", [Bernoulli, Categorical, DiscretizedLogisticMixture])
+def test_one_level_is_refused(distribution: type[PixelDistribution]) -> None:
+    with pytest.raises(InputError):
+        distribution(1)
+
+
+def test_natural_distribution_of_a_number_of_levels() -> None:
+    assert isinstance(natural(2), Bernoulli)
+    assert isinstance(natural(17), Categorical)
+    mixture = natural(256, 5)
+    assert isinstance(mixture, DiscretizedLogisticMixture)
+    assert mixture.num_params == 15
