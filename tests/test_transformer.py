@@ -139,6 +139,14 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(model(h), plain(h))
 
 
+def test_dropout_acts_on_the_attention_weights_too() -> None:
+    attention, h = CausalSelfAttention(8, 2, dropout=0.5).double(), features()
+    attention.dropout.register_forward_hook(lambda module, inputs, output: inputs[0])  # not on the output
+    assert not torch.equal(attention(h), attention(h))
+    attention.eval()
+    assert torch.equal(attention(h), attention(h))
+
+
 def test_gradients_reach_every_parameter() -> None:
     model = transformer()
     model(features()).square().sum().backward()

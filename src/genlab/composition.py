@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -212,14 +212,13 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MissingConfigException):
-        listed = error.options or []
-        group, _, option = str(error.missing_cfg_file or "").rpartition("/")
-        while group and not Path(conf_dir(), group).is_dir():
-            group, _, above = group.rpartition("/")
-            option = f"{above}/{option}"
-        if group and option:
-            return f"{group}={option}: no such option{did_you_mean(option, _options(group, listed))}"
-        return _first_line(error)
+        # "model/flow/nvp": the user wrote model=flow/nvp.
+        group, _, option = str(error.missing_cfg_file or "").partition("/")
+        if group == "hydra" or not option or not Path(conf_dir(), group).is_dir():
+            return _first_line(error)
+        return f"{group}={option}: no such option{did_you_mean(option, _options(group, error.options or []))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as an override ({_first_line(error)})"
     if isinstance(error, HydraException):
         override = re.match(r"Could not (?:override|append|delete) '?([\w./@]+)'?", str(error))
         if override is None:

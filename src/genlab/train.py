@@ -131,20 +131,19 @@ def _quiet_libraries() -> None:
 
 
 def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":
-    from genlab.composition import build, checked
+    from genlab.composition import build
     from genlab.errors import InputError
     from genlab.models.base import GenerativeModel
 
-    checked(config["model"], "model")
-    data = build(config["dataset"], "dataset")
     model = build(config["model"], "model")
     if not isinstance(model, GenerativeModel):
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
-    if data.kind not in model.kinds:
+    if config["dataset"]["kind"] not in model.kinds:
         raise InputError(
             f"model={config['choices']['model']} models {' and '.join(sorted(model.kinds))} data, and "
-            f"dataset={config['choices']['dataset']} is {data.kind}"
+            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
         )
+    data = build(config["dataset"], "dataset")
     if model.num_classes is not None and model.num_classes != data.num_classes:
         raise InputError(
             f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "

@@ -34,21 +34,21 @@ class CIFAR10:
         }
 
     def _download(self) -> None:
-        from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
+        from torchvision import datasets
         from torchvision.datasets.utils import download_and_extract_archive
 
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(20)
         try:
             download_and_extract_archive(
-                TorchvisionCIFAR10.url,
+                datasets.CIFAR10.url,
                 str(self.root),
-                filename=TorchvisionCIFAR10.filename,
-                md5=TorchvisionCIFAR10.tgz_md5,
+                filename=datasets.CIFAR10.filename,
+                md5=datasets.CIFAR10.tgz_md5,
             )
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"CIFAR-10 is not in {self.root} and could not be downloaded from {TorchvisionCIFAR10.url}: unpack "
+                f"CIFAR-10 is not in {self.root} and could not be downloaded from {datasets.CIFAR10.url}: unpack "
                 f"cifar-10-python.tar.gz there, so that {self.root}/cifar-10-batches-py/data_batch_1 exists, or give "
                 "its folder as dataset.source.root=..."
             ) from error

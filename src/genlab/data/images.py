@@ -104,6 +104,11 @@ class ImageDataModule(pl.LightningDataModule):
         splits["train"] = train.subset(order.sort().values) if len(order) < len(train) else train
         if self.train_size is not None:
             splits["train"] = splits["train"].subset(torch.arange(min(self.train_size, len(splits["train"]))))
+        if len(splits["train"]) < self.batch_size:
+            raise InputError(
+                f"dataset {self.name}: {len(splits['train'])} training images do not fill one batch of "
+                f"{self.batch_size}; lower dataset.batch_size"
+            )
         for split in SPLITS:
             self._check(split, splits[split])
         self.splits = splits

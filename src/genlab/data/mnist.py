@@ -72,12 +72,12 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
 
 
 def _from_mirrors(folder: Path) -> Path:
-    from torchvision.datasets import MNIST as TorchvisionMNIST
+    from torchvision import datasets
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # a mirror that does not answer must not hang the run
     try:
-        TorchvisionMNIST(str(folder), download=True)
+        datasets.MNIST(str(folder), download=True)
     finally:
         socket.setdefaulttimeout(before)
     return folder / "MNIST" / "raw"

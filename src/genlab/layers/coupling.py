@@ -1,17 +1,20 @@
-"""Affine coupling with a mask, its masks, and the squeeze between scales (Real NVP, arXiv:1605.08803)."""
+"""Affine coupling, its masks, and the squeeze between scales: Density estimation using Real NVP, arXiv:1605.08803."""
+
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 
 def checkerboard_mask(height: int, width: int, parity: int) -> Tensor:
-    """1 where row + column has the ``parity`` 0 or 1, else 0: ``(1, height, width)``."""
+    """1 where row + column is even (``parity`` 0) or odd (1), else 0: ``(1, height, width)``."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     return ((rows + columns) % 2 == parity).float()[None]
 
 
 def channel_mask(channels: int, parity: int) -> Tensor:
-    """1 on the first (parity 0) or the last (parity 1) half of the channels, else 0: ``(channels, 1, 1)``."""
+    """1 on the first (``parity`` 0) or the last (1) half of the channels, else 0: ``(channels, 1, 1)``."""
     first = torch.arange(channels) < channels // 2
     return (first if parity == 0 else ~first).float()[:, None, None]
 
@@ -19,29 +22,30 @@ def channel_mask(channels: int, parity: int) -> Tensor:
 def squeeze(h: Tensor) -> Tensor:
     """Each 2x2 patch of pixels to channels, ``(B, C, H, W)`` to ``(B, 4C, H/2, W/2)``.
 
-    The place in the patch varies slowest, so half of the channels is every second row of pixels, of every colour.
+    The place in the patch varies slowest: half of the channels is every second row, in all colours, so that a channel
+    mask does not split the pixels as a checkerboard does.
     """
     B, C, H, W = h.shape
-    h = h.view(B, C, H // 2, 2, W // 2, 2)
+    h = h.reshape(B, C, H // 2, 2, W // 2, 2)
     return h.permute(0, 3, 5, 1, 2, 4).reshape(B, 4 * C, H // 2, W // 2)
 
 
 def unsqueeze(h: Tensor) -> Tensor:
     """The inverse of ``squeeze``."""
     B, C, H, W = h.shape
-    h = h.view(B, 2, 2, C // 4, H, W)
+    h = h.reshape(B, 2, 2, C // 4, H, W)
     return h.permute(0, 3, 4, 1, 5, 2).reshape(B, C // 4, 2 * H, 2 * W)
 
 
 class AffineCoupling(nn.Module):
-    """``h_out = h exp(s) + t`` where the mask is 0, ``s`` and ``t`` functions of the rest, which stays as it is.
+    """``h -> h exp(s) + t`` where the mask is 0; ``s`` and ``t`` are functions of the rest, which stays as it is.
 
-    ``s`` is the tanh of the network's output times a learned scale per channel. The mask's ones need not be half of
-    the dimensions. ``s``, ``t`` and the log-determinant have the precision of ``h``, whatever the network runs in.
+    ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The precision of ``h`` is kept,
+    whatever the network runs in.
 
     Args:
-        net: ``net(h, y)`` maps ``(B, C, H, W)`` and classes to ``(B, 2C, H, W)``.
-        mask: broadcastable to ``(C, H, W)``, of zeros and ones.
+        net: ``net(h, y)`` maps ``(B, C, H, W)`` and classes to ``(B, 2C, H, W)``: ``s`` before the tanh, and ``t``.
+        mask: of zeros and ones, broadcastable to ``(C, H, W)``.
         channels: C.
     """
 
@@ -53,16 +57,35 @@ class AffineCoupling(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, 1, 1))
         self.register_buffer("mask", mask, persistent=False)
 
-    def _scale_shift(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _s_and_t(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         s, t = self.net(h * self.mask, y).to(h.dtype).chunk(2, dim=1)
-        free = 1 - self.mask
-        return free * self.scale * torch.tanh(s), free * t
+        transformed = 1 - self.mask
+        return transformed * self.scale * torch.tanh(s), transformed * t
 
     def forward(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """To ``h_out`` and the log-determinant in nats, ``(B,)``."""
-        s, t = self._scale_shift(h, y)
+        """The transformed ``(B, C, H, W)`` and its log-determinant in nats, ``(B,)``."""
+        s, t = self._s_and_t(h, y)
         return h * torch.exp(s) + t, s.flatten(1).sum(1)
 
     def inverse(self, h: Tensor, y: Tensor | None = None) -> Tensor:
-        s, t = self._scale_shift(h, y)
+        s, t = self._s_and_t(h, y)
         return (h - t) * torch.exp(-s)
+
+
+class Couplings(nn.ModuleList):
+    """Couplings one after the other, as one."""
+
+    def __init__(self, couplings: Iterable[AffineCoupling]) -> None:
+        super().__init__(couplings)
+
+    def forward(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_det = h.new_zeros(len(h))
+        for coupling in self:
+            h, d = coupling(h, y)
+            log_det = log_det + d
+        return h, log_det
+
+    def inverse(self, h: Tensor, y: Tensor | None = None) -> Tensor:
+        for coupling in reversed(cast(list[AffineCoupling], list(self))):
+            h = coupling.inverse(h, y)
+        return h

@@ -96,10 +96,9 @@ class RasterCache:
             )
 
     def next_row(self) -> None:
-        """Move down by one row."""
+        """Move down by one row. What stays in the last row is masked until it is overwritten."""
         for inputs in self._inputs.values():
             inputs[:, :-1] = inputs[:, 1:].clone()
-            inputs[:, -1] = 0
 
     def move(self, column: int, group: int) -> None:
         """Move to a column and a group of the current row."""

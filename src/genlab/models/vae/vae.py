@@ -60,7 +60,9 @@ class VAE(LikelihoodModel):
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z | x), each ``(B, latent_dim)``."""
-        mean, log_std = self.encoder(self._with_class(2 * x.flatten(1) - 1, y)).float().chunk(2, dim=1)
+        h = self.encoder(self._with_class(2 * x.flatten(1) - 1, y))
+        # Out of bfloat16, should the encoder run in it; float64 stays what it is.
+        mean, log_std = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
         return mean, log_std.clamp(-7, 7).exp()
 
     def likelihood_params(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -102,7 +104,7 @@ class VAE(LikelihoodModel):
         total = torch.full((len(x),), -math.inf, device=x.device)
         for start in range(0, num_samples, chunk_size):
             k = min(chunk_size, num_samples - start)
-            noise = torch.randn(k, *mean.shape, device=x.device)
+            noise = torch.randn(k, *mean.shape, dtype=mean.dtype, device=x.device)
             z = (mean + std * noise).flatten(0, 1)
             repeated = y.repeat(k) if y is not None else None
             log_likelihood = self._log_likelihood(x.repeat(k, 1, 1, 1), z, repeated).view(k, -1)

@@ -1,0 +1,97 @@
+"""What the tests share: the command run in this process, MNIST where it can be had, and folders of made-up images."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test writes into the checkout's outputs, asks W&B for anything or shares randomness."""
+    monkeypatch.setenv("GENLAB_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.delenv("GENLAB_DEBUG", raising=False)
+    torch.manual_seed(0)
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+    outputs: Path
+
+    @property
+    def run(self) -> Path:
+        """The one run folder that the command made."""
+        (config,) = self.outputs.rglob("config.yaml")
+        return config.parent
+
+
+Genlab = Callable[..., Result]
+
+
+@pytest.fixture
+def genlab(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Genlab:
+    """``genlab(*arguments)`` as the command line would run it, in this process."""
+    from genlab.cli import main
+
+    monkeypatch.setattr("sys.argv", ["genlab"])
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            # Hydra's handlers write to this test's captured stream, which is closed when the next one runs.
+            logging.getLogger().handlers.clear()
+        captured = capsys.readouterr()
+        assert isinstance(code, int), code
+        return Result(code, captured.out, captured.err, Path(os.environ["GENLAB_OUTPUTS"]))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> str:
+    """The folder that holds MNIST; tests that need it are skipped where it can neither be found nor downloaded."""
+    from genlab.data.mnist import MNIST
+    from genlab.errors import InputError
+
+    root = os.environ.get("GENLAB_DATA", "data")
+    try:
+        MNIST(root).load()
+    except InputError as error:
+        pytest.skip(str(error))
+    return root
+
+
+def write_images(folder: Path, count: int, size: tuple[int, int] = (32, 32), mode: str = "RGB", seed: int = 0) -> None:
+    """``count`` PNGs of coloured rectangles on noise, ``(width, height)``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    width, height = size
+    for i in range(count):
+        pixels = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
+        x, y = rng.integers(0, width // 2), rng.integers(0, height // 2)
+        pixels[y : y + height // 2, x : x + width // 2] = rng.integers(100, 256, 3)
+        Image.fromarray(pixels).convert(mode).save(folder / f"{i:04d}.png")
+
+
+@pytest.fixture
+def colour_folder(tmp_path: Path) -> Path:
+    """100 colour PNGs of 32x32."""
+    write_images(tmp_path / "images", 100)
+    return tmp_path / "images"

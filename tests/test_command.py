@@ -1,0 +1,203 @@
+"""The command line: help, config, completion, and a run from training to comparison."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONF, Genlab
+
+EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml"))
+FAST = ("trainer.max_epochs=2", "dataset.train_size=256", "metrics.num_samples=80", "logger=csv")
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+def test_help_imports_no_torch() -> None:
+    script = (
+        "import sys; from genlab.cli import main; main(['--help'])\n"
+        "assert not {'torch', 'hydra', 'pytorch_lightning', 'wandb'} & set(sys.modules), 'heavy import'"
+    )
+    result = python("-c", script)
+    assert result.returncode == 0, result.stderr
+    for command in ("train", "evaluate", "sample", "compare"):
+        assert command in result.stdout
+
+
+def test_python_m_genlab_is_the_command() -> None:
+    assert python("-m", "genlab", "--help").stdout == python("-c", "from genlab.cli import main; main(['-h'])").stdout
+    assert python("-m", "genlab", "nonsense").returncode == 2
+
+
+def test_train_help_lists_the_groups(genlab: Genlab) -> None:
+    result = genlab("train", "--help")
+    assert result.code == 0
+    for group in ("model", "dataset", "trainer", "logger", "callbacks", "metrics", "experiment", "debug"):
+        assert f"\n{group}" in result.out
+    assert "max_epochs: 20" in result.out
+
+
+def test_cfg_and_info_run_nothing(genlab: Genlab) -> None:
+    result = genlab("train", "model=gan/dcgan", "--cfg", "job")
+    assert "_target_: genlab.models.gan.dcgan.DCGAN" in result.out
+    assert genlab("train", "--info", "defaults").code == 0
+    assert not list(result.outputs.rglob("*"))
+
+
+def test_the_shell_completes_commands_groups_and_keys() -> None:
+    def complete(line: str) -> list[str]:
+        result = python("-m", "genlab", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+        assert result.returncode == 0, result.stderr
+        return result.stdout.split()
+
+    assert complete("genlab tr") == ["train"]
+    assert complete("genlab ") == ["train", "evaluate", "sample", "compare"]
+    assert "dataset=binarized_mnist" in complete("genlab train dataset=")
+    assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")
+
+
+def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = genlab("train", "model=vae/vae", "model.hidden=[32]", "training.ema_decay=0.9", *FAST)
+    assert trained.code == 0, trained.err
+    assert "1,347 train" not in trained.err
+    for shown in ("vae/vae", "parameters", "256 train, 150 val, 300 test", "cpu", "run folder"):
+        assert shown in trained.err
+    run = trained.run
+    assert run.parent.name == "vae-digits"
+    for shown in ("test/bits_per_dim", "test/frechet_distance", "final.png", "best.ckpt"):
+        assert shown in trained.out
+
+    # What the folder holds.
+    summary = json.loads((run / "summary.json").read_text())
+    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert summary["images_seen"] == 512
+    assert summary["parameters"] > 0
+    assert torch.__version__.startswith(summary["environment"]["versions"]["torch"])
+    bits = summary["metrics"]["test/bits_per_dim"]
+    assert bits["protocol"]["likelihood"] == "lower_bound"
+    assert bits["protocol"]["num"] == 300
+    assert bits["protocol"]["weights"] == "ema"
+    assert 0 < bits["value"] < 4.2
+    assert summary["metrics"]["test/frechet_distance"]["protocol"]["num_samples"] == 80
+    grids = sorted(p.name for p in (run / "samples").glob("0*.png"))
+    assert grids == ["0000000256.png", "0000000512.png"]
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert header.startswith("images_seen,")
+    assert {"train/loss", "val/bits_per_dim", "train/lr", "test/bits_per_dim"} <= set(header.split(","))
+    assert rows
+    torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+    # A new process, with nothing but the folder, gives the same numbers, twice.
+    moved = run.parents[2] / "elsewhere"
+    run.rename(moved)
+    monkeypatch.chdir(moved.parent)
+    for _ in range(2):
+        result = python("-m", "genlab", "evaluate", f"run={moved}", "metrics.num_samples=80")
+        assert result.returncode == 0, result.stderr
+        evaluation = json.loads((moved / "evaluation.json").read_text())
+        for name, figure in summary["metrics"].items():
+            assert evaluation["metrics"][name]["value"] == pytest.approx(figure["value"], rel=1e-6)
+            assert evaluation["metrics"][name]["protocol"].keys() == figure["protocol"].keys()
+    arrays = []
+    for _ in range(2):
+        result = python("-m", "genlab", "sample", f"run={moved}", "n=64")
+        assert result.returncode == 0, result.stderr
+        picture, array = result.stdout.split()
+        assert Path(picture).is_file()
+        arrays.append(np.load(array))
+    assert arrays[0].shape == (64, 1, 8, 8)
+    assert np.array_equal(*arrays)
+    # The samples of training's end are the same stream.
+    assert np.array_equal(arrays[0], np.load(moved / "samples" / "final.npy"))
+
+    # Raw and averaged weights are different models; a damaged or foreign checkpoint is named.
+    raw = genlab("evaluate", f"run={moved}", "weights=raw", "metrics.num_samples=80")
+    assert raw.code == 0
+    assert json.loads((moved / "evaluation.json").read_text())["metrics"]["test/nll"]["protocol"]["weights"] == "raw"
+    assert "there is no checkpoint" in genlab("sample", f"run={moved}", "checkpoint=none.ckpt").err
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace("latent_dim: 32", "latent_dim: 16"))
+    result = genlab("sample", f"run={moved}")
+    assert result.code == 2
+    assert "does not match the run's config" in result.err
+    (moved / "config.yaml").write_text(config)
+    (moved / "checkpoints" / "best.ckpt").write_bytes(b"not a checkpoint")
+    result = genlab("sample", f"run={moved}")
+    assert result.code == 2
+    assert "best.ckpt cannot be read as a checkpoint" in result.err
+    assert genlab("sample", f"run={moved}", "checkpoint=last", "n=4").code == 0
+
+
+def test_samples_of_chosen_classes(genlab: Genlab) -> None:
+    run = genlab("train", "model=vae/vae", "model.hidden=[8]", "model.num_classes=10", *FAST).run
+    assert genlab("sample", f"run={run}", "n=6", "classes=[0,3]").code == 0
+    assert "expected 64 classes in 0..9" in genlab("sample", f"run={run}", "classes=10").err
+    other = genlab("sample", f"run={run}", "n=0")
+    assert other.code == 2
+    assert "n=0" in other.err
+
+
+def test_a_failed_run_says_so(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("genlab.models.vae.vae.VAE.loss", breaks)
+    with pytest.raises(RuntimeError):
+        genlab("train", *FAST)
+    (status,) = Path(os.environ["GENLAB_OUTPUTS"]).rglob("status.json")
+    content = json.loads(status.read_text())
+    assert content["status"] == "failed"
+    assert content["reason"] == "RuntimeError: out of luck"
+
+
+@pytest.mark.parametrize("model", ["gan/dcgan", "vae/vae"])
+def test_a_folder_of_colour_images(genlab: Genlab, colour_folder: Path, model: str) -> None:
+    result = genlab(
+        "train", f"model={model}", "dataset=image_folder", f"dataset.source.path={colour_folder}", "dataset.batch_size=16",
+        "trainer.max_epochs=1", "metrics.num_samples=20", "logger=csv",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert np.load(result.run / "samples" / "final.npy").shape == (64, 3, 32, 32)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str) -> None:
+    result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", f"paths.data_dir={mnist_root}")
+    assert result.code == 0, result.err
+    statuses = [json.loads(p.read_text())["status"] for p in result.outputs.rglob("status.json")]
+    assert statuses
+    assert set(statuses) == {"done"}
+
+
+def test_a_sweep_is_compared(genlab: Genlab) -> None:
+    swept = genlab("train", "-m", "model=vae/vae,gan/dcgan", "seed=1", "debug=limit", "logger=csv", "callbacks=minimal")
+    assert swept.code == 0, swept.err
+    runs = sorted(p.parent for p in swept.outputs.rglob("config.yaml"))
+    assert [run.name for run in runs] == ["0", "1"]
+    assert runs[0].parent == runs[1].parent
+    result = genlab("compare", runs[0].parent)
+    assert result.code == 0, result.err
+    for shown in ("vae/vae", "gan/dcgan", "parameters", "bits/dim", "Fréchet", "≤", "done"):
+        assert shown in result.out
+    assert (runs[0].parent / "comparison.png").is_file()
+
+    # A figure of another protocol is not ranked; a damaged or half-written run is shown as that.
+    summary = json.loads((runs[1] / "summary.json").read_text())
+    summary["metrics"]["test/frechet_distance"] |= {"value": 0.0}
+    summary["metrics"]["test/frechet_distance"]["protocol"]["num_samples"] = 7
+    (runs[1] / "summary.json").write_text(json.dumps(summary))
+    result = genlab("compare", *runs)
+    assert "under another protocol" in result.out
+    (runs[1] / "summary.json").write_text("{")
+    assert "damaged" in genlab("compare", *runs).out
+    (runs[1] / "summary.json").unlink()
+    (runs[1] / "status.json").write_text('{"status": "running"}')
+    assert "running" in genlab("compare", *runs).out

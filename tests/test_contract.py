@@ -1,0 +1,123 @@
+"""The contract of ``models/base.py``, over every model in ``conf/model``."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from genlab.composition import build
+from genlab.distributions.noise import generators
+from genlab.errors import InputError
+from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel
+
+MODELS = sorted(str(p.relative_to(CONF / "model").with_suffix("")) for p in (CONF / "model").rglob("*.yaml"))
+# Shape and levels: digits', grey, colour, not square, odd, binary.
+DATA = [((1, 8, 8), 17), ((1, 12, 12), 256), ((3, 8, 8), 256), ((1, 5, 7), 4), ((2, 6, 4), 256), ((1, 8, 8), 2)]
+
+
+def make(name: str, shape: tuple[int, ...], levels: int, num_classes: int | None = None) -> GenerativeModel:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"model={name}"], return_hydra_config=False)
+    with open_dict(cfg):
+        cfg.choices = {}
+        cfg.name = ""
+        cfg.dataset.shape, cfg.dataset.levels = list(shape), levels
+        cfg.dataset.kind = "binary" if levels == 2 else "image"
+        cfg.model.num_classes = num_classes
+    torch.manual_seed(0)
+    return build(OmegaConf.to_container(cfg.model, resolve=True), "model")
+
+
+def batch(shape: tuple[int, ...], levels: int, size: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(levels, (size, *shape), generator=generator) / (levels - 1)
+
+
+@pytest.mark.parametrize(("shape", "levels"), DATA)
+@pytest.mark.parametrize("name", MODELS)
+def test_model_keeps_the_contract(name: str, shape: tuple[int, ...], levels: int) -> None:
+    model = make(name, shape, levels)
+    assert model.shape == shape
+    x = batch(shape, levels)
+    if isinstance(model, ObjectiveModel):
+        figures = model.loss(x)
+        assert all(value.ndim == 0 and value.isfinite() for value in figures.values())
+        figures["loss"].backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not without, f"no gradient reaches {without}"
+    if isinstance(model, LikelihoodModel):
+        assert "nll" in figures
+        log_prob = model.log_prob(x)
+        assert log_prob.shape == (4,)
+        assert log_prob.isfinite().all()
+        # A probability of discrete data: never above 1, and near uniform before training.
+        assert (log_prob < 0).all()
+    if isinstance(model, AdversarialModel):
+        assert model.discriminator(x, None).shape == (4,)
+        fake = model.generator(torch.randn(4, model.latent_dim), None)
+        assert fake.shape == x.shape
+        model.discriminator(fake, None).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+    model.eval()
+    samples = model.sample(3, generator=torch.Generator().manual_seed(0))
+    assert samples.shape == (3, *shape)
+    assert samples.dtype == torch.float32
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+    if isinstance(model, LatentModel):
+        z = model.encode(x)
+        assert model.decode(z).shape == x.shape
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_classes_change_the_samples_and_the_likelihood(name: str) -> None:
+    model = make(name, (1, 8, 8), 17, num_classes=3)
+    for parameter in model.parameters():  # away from zero-initialised last layers
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    model.eval()
+    zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    a, b = (model.sample(4, y, generator=generators(0, range(4))) for y in (zeros, ones))
+    assert not torch.equal(a, b)
+    assert model.sample(5, generator=generators(0, range(5))).shape == (5, 1, 8, 8)  # classes are drawn
+    with pytest.raises(InputError):
+        model.sample(2, torch.tensor([0, 3]))
+    if isinstance(model, LikelihoodModel):
+        x = batch((1, 8, 8), 17)
+        torch.manual_seed(0)
+        first = model.log_prob(x, zeros)
+        torch.manual_seed(0)
+        assert not torch.allclose(first, model.log_prob(x, ones))
+        with pytest.raises(InputError):
+            model.log_prob(x)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sample_depends_on_its_seed_and_index_alone(name: str) -> None:
+    model = make(name, (1, 8, 8), 17).eval()
+    together = model.sample(6, generator=generators(7, range(6)))
+    apart = torch.cat([model.sample(2, generator=generators(7, range(i, i + 2))) for i in (0, 2, 4)])
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together, model.sample(6, generator=generators(8, range(6))))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sampling_leaves_the_global_randomness_alone(name: str) -> None:
+    model = make(name, (1, 8, 8), 17).eval()
+    before = torch.get_rng_state()
+    model.sample(2, generator=generators(0, range(2)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_survive_a_checkpoint_that_runs_no_code(name: str, tmp_path: Path) -> None:
+    model = make(name, (1, 8, 8), 17).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = make(name, (1, 8, 8), 17).eval()
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    draws = [m.sample(2, generator=generators(0, range(2))) for m in (model, other)]
+    assert torch.equal(*draws)

@@ -1,0 +1,305 @@
+"""PixelCNN: normalised, causal, and sampled as it scores."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, generators, uniform
+from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.masked_conv import MaskedConv2d, RasterCache
+from genlab.models.autoregressive.pixel_cnn import PixelCNN
+
+
+def make(
+    shape: tuple[int, ...],
+    distribution: PixelDistribution,
+    num_classes: int | None = None,
+    channels: int = 8,
+    num_layers: int = 2,
+    seed: int = 0,
+) -> PixelCNN:
+    """A small model far from its initialisation, masked weights and class biases included."""
+    torch.manual_seed(seed)
+    model = PixelCNN(shape, distribution, channels, num_layers, num_classes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def random_images(num: int, shape: tuple[int, ...], levels: int, seed: int = 0) -> Tensor:
+    return torch.randint(levels, (num, *shape), generator=torch.Generator().manual_seed(seed)) / (levels - 1)
+
+
+def all_images(shape: tuple[int, ...], levels: int) -> Tensor:
+    return torch.tensor(list(itertools.product(range(levels), repeat=math.prod(shape)))).view(-1, *shape) / (levels - 1)
+
+
+def naive_sample(
+    model: PixelCNN, num: int, y: Tensor | None = None, generator: Generators = None, temperature: float = 1.0
+) -> Tensor:
+    """A whole forward pass for every value."""
+    C, H, W = model.shape
+    y = model.classes(num, y, generator)
+    u = uniform((num, C, H, W), generator, model.device)
+    x = torch.full_like(u, 0.5)  # what is not drawn yet must not matter
+    with torch.no_grad():
+        for i, j, c in itertools.product(range(H), range(W), range(C)):
+            params = model(x, y)[:, :, c, i, j]
+            x[:, c, i, j] = model.distribution.sample(params, u[:, c, i, j], temperature)
+    return x
+
+
+TINY = [
+    ((1, 3, 3), Bernoulli(2)),
+    ((1, 2, 2), Categorical(4)),
+    ((1, 2, 2), DiscretizedLogisticMixture(4, 2)),
+    ((3, 1, 2), Bernoulli(2)),
+    ((3, 1, 2), Categorical(3)),
+    ((3, 1, 2), DiscretizedLogisticMixture(3, 2)),
+]
+
+
+@pytest.mark.parametrize("num_classes", [None, 2])
+@pytest.mark.parametrize(("shape", "distribution"), TINY)
+def test_probabilities_of_all_images_sum_to_one(
+    shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None
+) -> None:
+    model = make(shape, distribution, num_classes).double()
+    x = all_images(shape, distribution.levels)
+    log_probs = []
+    for label in range(num_classes or 1):
+        y = None if num_classes is None else torch.full((len(x),), label)
+        with torch.no_grad():
+            log_probs.append(model.log_prob(x, y).double())
+        assert log_probs[-1].exp().sum().item() == pytest.approx(1, abs=1e-5)
+        assert log_probs[-1].exp().max() > 2 / len(x)  # not by being uniform
+    if num_classes:
+        assert (log_probs[0] - log_probs[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (1, 3, 7), (2, 3, 5), (3, 3, 4)])
+def test_params_depend_on_earlier_values_only(shape: tuple[int, ...]) -> None:
+    C, H, W = shape
+    model = make(shape, Categorical(3), channels=12).double()
+    x = random_images(8, shape, 3).double()
+    # (C, H, W) of the params by (C, H, W) of the image; in one of the images at least, as a ReLU may be off in another.
+    slopes = torch.autograd.functional.jacobian(lambda x: model(x).abs().sum((0, 1)), x).abs().sum(3)
+    order = torch.arange(H * W * C).view(H, W, C).permute(2, 0, 1)
+    for c, i, j in itertools.product(range(C), range(H), range(W)):
+        seen = slopes[c, i, j] != 0
+        assert not (seen & (order >= order[c, i, j])).any()
+        for earlier in range(c):
+            assert seen[earlier, i, j]
+        if j > 0:
+            assert seen[:, i, j - 1].all()
+        if i > 0:  # the row above, as far to the right as the first layer reaches
+            assert seen[:, i - 1, max(0, j - 3) : j + 4].all()
+
+
+def test_log_prob_is_that_of_the_naive_chain_rule() -> None:
+    shape, distribution = (2, 2, 3), Categorical(4)
+    model = make(shape, distribution).double()
+    x = random_images(5, shape, 4)
+    total = torch.zeros(5)
+    with torch.no_grad():
+        for i, j, c in itertools.product(range(2), range(3), range(2)):
+            known = torch.zeros_like(x)
+            for a, b, d in itertools.product(range(2), range(3), range(2)):
+                if (a, b, d) < (i, j, c):
+                    known[:, d, a, b] = x[:, d, a, b]
+            total += distribution.log_prob(model(known)[:, :, c, i, j], x[:, c, i, j])
+        torch.testing.assert_close(model.log_prob(x), total)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_an_example_does_not_depend_on_its_batch(num_classes: int | None) -> None:
+    model = make((3, 4, 5), DiscretizedLogisticMixture(17, 3), num_classes).double()
+    x = random_images(6, model.shape, 17)
+    y = None if num_classes is None else torch.arange(6) % num_classes
+    together = model.log_prob(x, y)
+    alone = torch.cat([model.log_prob(x[i : i + 1], None if y is None else y[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("shape", [(1, 6, 5), (3, 4, 4)])
+@pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5), DiscretizedLogisticMixture(17, 3)])
+def test_cached_sampling_equals_naive_sampling(
+    shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None
+) -> None:
+    model = make(shape, distribution, num_classes, channels=7).double()
+    for temperature in (1.0, 0.6):
+        cached = model.sample(8, generator=torch.Generator().manual_seed(1), temperature=temperature)
+        naive = naive_sample(model, 8, generator=torch.Generator().manual_seed(1), temperature=temperature)
+        assert torch.equal(cached, naive)
+        assert len(cached.unique(dim=0)) == 8
+
+
+def test_cached_sampling_keeps_the_classes_given() -> None:
+    model = make((1, 4, 3), Bernoulli(2), num_classes=3).double()
+    y = torch.tensor([2, 0, 1, 2])
+    cached = model.sample(4, y, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(cached, naive_sample(model, 4, y, torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_a_sample_is_a_function_of_its_generator(num_classes: int | None) -> None:
+    model = make((2, 4, 3), Categorical(5), num_classes).double()
+    together = model.sample(5, generator=generators(0, range(5)))
+    alone = torch.cat([model.sample(1, generator=generators(0, [i])) for i in range(5)])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("shape", "distribution"),
+    [((1, 2, 2), Bernoulli(2)), ((2, 1, 2), Categorical(3)), ((1, 1, 3), DiscretizedLogisticMixture(4, 2))],
+)
+def test_sampling_frequencies_are_the_probabilities(shape: tuple[int, ...], distribution: PixelDistribution) -> None:
+    num, levels = 20000, distribution.levels
+    model = make(shape, distribution, num_classes=2)
+    x = all_images(shape, levels)
+    place_values = levels ** torch.arange(math.prod(shape) - 1, -1, -1)
+    for label in range(2):
+        samples = model.sample(num, torch.full((num,), label), generator=torch.Generator().manual_seed(label))
+        index = (distribution.index(samples).flatten(1) * place_values).sum(1)
+        counts = index.bincount(minlength=len(x)).double()
+        with torch.no_grad():
+            expected = num * model.log_prob(x, torch.full((len(x),), label)).double().exp()
+        common = expected >= 5  # the rest together is one cell of the chi-square
+        counts = torch.cat([counts[common], counts[~common].sum(0, keepdim=True)])
+        expected = torch.cat([expected[common], expected[~common].sum(0, keepdim=True)])
+        chi_square = ((counts - expected) ** 2 / expected.clamp(min=1)).sum().item()
+        freedom = len(counts) - 1
+        assert freedom > 5
+        assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5)])
+def test_low_temperature_takes_the_mode_of_every_value(distribution: PixelDistribution) -> None:
+    model = make((2, 3, 4), distribution)
+    x = model.sample(16, generator=torch.Generator().manual_seed(0), temperature=1e-6)
+    assert (x == x[0]).all()
+    with torch.no_grad():
+        params = model(x)
+    log_probs = torch.stack(
+        [distribution.log_prob(params, torch.full_like(x, v)) for v in x.new_tensor(grid(distribution))]
+    )
+    assert torch.equal(log_probs.argmax(0), distribution.index(x))
+
+
+def grid(distribution: PixelDistribution) -> Sequence[float]:
+    return [level / (distribution.levels - 1) for level in range(distribution.levels)]
+
+
+@pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5), DiscretizedLogisticMixture(5, 3)])
+def test_overfits_a_tiny_batch(distribution: PixelDistribution) -> None:
+    torch.manual_seed(0)
+    model = PixelCNN((1, 5, 5), distribution, channels=16, num_layers=2)
+    x = random_images(4, model.shape, distribution.levels)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(120):
+        losses.append(model.loss(x)["nll"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    # At best log(4) nats an example: which of the four it is.
+    assert losses[-1] < 0.35 * losses[0]
+    assert losses[-1] > math.log(4) - 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 7), (2, 3, 4), (5, 2, 2), (1, 28, 28), (3, 8, 8)])
+def test_any_image_shape(shape: tuple[int, ...]) -> None:
+    distribution = DiscretizedLogisticMixture(256, 2)
+    model = PixelCNN(shape, distribution, channels=4, num_layers=1, num_classes=2)
+    x, y = random_images(3, shape, 256), torch.tensor([0, 1, 1])
+    assert model(x, y).shape == (3, distribution.num_params, *shape)
+    loss = model.loss(x, y)
+    assert loss["nll"].item() == pytest.approx(loss["loss"].item() * math.prod(shape) * math.log(2), rel=1e-5)
+    loss["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    if math.prod(shape) < 300:
+        samples = model.sample(2)
+        assert samples.shape == (2, *shape)
+        torch.testing.assert_close(distribution.index(samples) / 255, samples)
+
+
+def test_bf16_autocast_and_channels_last_stay_close() -> None:
+    model = make((1, 8, 8), Bernoulli(2), seed=1)
+    x = random_images(4, model.shape, 2)
+    expected = model.log_prob(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        log_prob = model.log_prob(x)
+        samples = model.sample(2)
+    assert log_prob.dtype == torch.float32
+    torch.testing.assert_close(log_prob, expected, rtol=0.05, atol=0)
+    assert samples.dtype == torch.float32
+    assert ((samples == 0) | (samples == 1)).all()
+    model = model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(model.log_prob(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+@pytest.mark.parametrize("mask", ["A", "B"])
+@pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (1, 3), (3, 1), (3, 2), (7, 3)])
+def test_masked_convolution_is_a_convolution_with_a_masked_kernel(mask: str, kernel_size: int, groups: int) -> None:
+    torch.manual_seed(0)
+    conv = MaskedConv2d(2 * groups, 3 * groups, kernel_size, mask, groups).double()
+    nn.init.normal_(conv.weight)
+    nn.init.normal_(conv.bias)
+    radius = kernel_size // 2
+    kernel = torch.zeros(3 * groups, 2 * groups, kernel_size, kernel_size, dtype=torch.double)
+    for o, i, a, b in itertools.product(*map(range, kernel.shape)):
+        now, then = (radius, radius, o // 3), (a, b, i // 2)
+        if then < now or (mask == "B" and then == now):
+            kernel[o, i, a, b] = conv.weight[o, i, a, b]
+    x = torch.randn(2, 2 * groups, 5, 6, dtype=torch.double)
+    torch.testing.assert_close(conv(x), F.conv2d(x, kernel, conv.bias, padding=radius))
+
+    conv(x).square().sum().backward()
+    assert torch.equal(conv.weight.grad != 0, conv.mask.bool())
+    assert set(conv.state_dict()) == {"weight", "bias"}
+
+    # The cache gives the same, one position and group after the other.
+    cache = RasterCache([conv], 2, 6)
+    out = torch.empty(2, 3 * groups, 5, 6, dtype=torch.double)
+    with torch.no_grad():
+        for row in range(5):
+            for column, group in itertools.product(range(6), range(groups)):
+                cache.move(column, group)
+                inputs = x[:, 2 * group : 2 * group + 2, row, column]
+                if mask == "A":
+                    out[:, 3 * group : 3 * group + 3, row, column] = cache.read(conv)
+                    cache.write(conv, inputs)
+                else:
+                    out[:, 3 * group : 3 * group + 3, row, column] = cache(conv, inputs)
+            cache.next_row()
+        torch.testing.assert_close(out, conv(x))
+
+
+def test_first_features_are_of_unit_order_whatever_the_depth() -> None:
+    # Untrained params near 0: a Bernoulli image costs about one bit per value.
+    for num_layers in (1, 20):
+        torch.manual_seed(0)
+        model = PixelCNN((1, 8, 8), Bernoulli(2), num_layers=num_layers)
+        with torch.no_grad():
+            assert model.loss(random_images(16, model.shape, 2))["loss"].item() == pytest.approx(1, abs=0.2)
+
+
+def test_bad_requests_are_refused() -> None:
+    with pytest.raises(InputError, match="pass y"):
+        PixelCNN((1, 2, 2), Bernoulli(2), num_classes=3).log_prob(torch.zeros(1, 1, 2, 2))
+    with pytest.raises(InputError, match=r"\(C, H, W\)"):
+        PixelCNN((4,), Bernoulli(2))
+    with pytest.raises(InputError, match="channels=0"):
+        PixelCNN((1, 2, 2), Bernoulli(2), channels=0)
+    with pytest.raises(InputError, match="odd"):
+        MaskedConv2d(1, 1, 4, "A")
+    with pytest.raises(InputError, match="multiples"):
+        MaskedConv2d(3, 4, 3, "B", 3)
