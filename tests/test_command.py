@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from conftest import CONF, Genlab
 
-EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml"))
+EXPERIMENTS = sorted(
+    str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml")
+)
 FAST = ("trainer.max_epochs=2", "dataset.train_size=256", "metrics.num_samples=80", "logger=csv")
 
 
@@ -161,7 +164,8 @@ def test_a_failed_run_says_so(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("model", ["gan/dcgan", "vae/vae"])
 def test_a_folder_of_colour_images(genlab: Genlab, colour_folder: Path, model: str) -> None:
     result = genlab(
-        "train", f"model={model}", "dataset=image_folder", f"dataset.source.path={colour_folder}", "dataset.batch_size=16",
+        "train", f"model={model}", "dataset=image_folder", f"dataset.source.path={colour_folder}",
+        "dataset.batch_size=16",
         "trainer.max_epochs=1", "metrics.num_samples=20", "logger=csv",
     )  # fmt: skip
     assert result.code == 0, result.err

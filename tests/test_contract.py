@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONF
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
+from conftest import CONF
 from genlab.composition import build
 from genlab.distributions.noise import generators
 from genlab.errors import InputError

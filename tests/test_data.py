@@ -1,14 +1,15 @@
 """The data sets and what is done to a batch."""
 
 import pickle
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import write_images
 from PIL import Image
 
+from conftest import write_images
 from genlab.data.batches import Batches
 from genlab.data.cifar10 import CIFAR10
 from genlab.data.digits import Digits
@@ -60,7 +61,7 @@ def _numbered(n: int, batch_size: int, **options: object) -> Batches:
 def test_an_epoch_visits_each_example_once_in_a_new_order() -> None:
     batches = _numbered(20, 5, shuffle=True, seed=3)
     first, second = _indices(batches), _indices(batches)
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(20))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(20))
     assert first != second
     assert _indices(_numbered(20, 5, shuffle=True, seed=3)) == first
     assert _indices(_numbered(20, 5, shuffle=True, seed=4)) != first
@@ -90,7 +91,7 @@ def test_processes_share_every_batch() -> None:
     alone = _indices(_numbered(24, 6, shuffle=True, seed=1))
     ranks = [_indices(_numbered(24, 6, shuffle=True, seed=1, rank=r, world_size=2)) for r in range(2)]
     for batch, *shares in zip(alone, *ranks, strict=True):
-        assert sorted(sum(shares, [])) == sorted(batch)
+        assert sorted(chain(*shares)) == sorted(batch)
         assert len(shares[0]) == len(shares[1])
     with pytest.raises(InputError, match="does not divide"):
         _numbered(24, 6, shuffle=True, world_size=4)

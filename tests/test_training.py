@@ -43,7 +43,9 @@ class PointGAN(AdversarialModel):
         self.generator = WithClass(nn.Sequential(nn.Linear(3, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8))))
         self.discriminator = WithClass(nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0)))
 
-    def sample(self, num_samples: int, y: Tensor | None = None, *, generator: Any = None, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Any = None, temperature: float = 1.0
+    ) -> Tensor:
         return self.generator(torch.zeros(num_samples, 3))
 
 
@@ -58,7 +60,14 @@ class WithClass(nn.Module):
 
 def data(batch_size: int, train_size: int | None = 256) -> ImageDataModule:
     return ImageDataModule(
-        Digits(), "digits", (1, 8, 8), levels=17, batch_size=batch_size, train_size=train_size, val_size=50, test_size=50
+        Digits(),
+        "digits",
+        (1, 8, 8),
+        levels=17,
+        batch_size=batch_size,
+        train_size=train_size,
+        val_size=50,
+        test_size=50,
     )
 
 
@@ -108,9 +117,7 @@ def test_accumulated_adversarial_batches_make_the_big_batch_step(
     models = []
     for batch_size, accumulate in ((32, 4), (128, 1)):
         torch.manual_seed(1)
-        module = AdversarialTraining(
-            PointGAN(), NonSaturating(), SGD, SGD, accumulate=accumulate, gradient_clip=clip
-        )
+        module = AdversarialTraining(PointGAN(), NonSaturating(), SGD, SGD, accumulate=accumulate, gradient_clip=clip)
         # The same z for every image, so that only the split into batches differs.
         monkeypatch.setattr(torch, "randn", lambda *shape, device=None: torch.linspace(-1, 1, 3).expand(*shape))
         fit(module, batch_size)

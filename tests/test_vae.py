@@ -55,7 +55,9 @@ def test_with_the_true_posterior_the_bound_is_the_likelihood() -> None:
     images = x.view(-1, 1, 2, 3)
     # With q = p(z | x) every importance weight is p(x) itself, whatever z is drawn.
     torch.testing.assert_close(vae.importance_weighted(images, num_samples=1), exact, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(vae.importance_weighted(images, num_samples=7, chunk_size=3), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        vae.importance_weighted(images, num_samples=7, chunk_size=3), exact, rtol=1e-5, atol=1e-5
+    )
     # The ELBO with the analytic KL agrees on average over draws.
     elbos = torch.stack([vae.log_prob(images) for _ in range(2000)])
     error = (elbos.mean(0) - exact).abs() / (elbos.std(0) / math.sqrt(2000))

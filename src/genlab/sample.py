@@ -38,6 +38,8 @@ def sample(cfg: DictConfig) -> None:
     n, classes = config["n"], config["classes"]
     if n < 1:
         raise InputError(f"n={n}: give a number of samples, 1 or more")
+    if config["temperature"] <= 0:
+        raise InputError(f"temperature={config['temperature']}: give a number above 0")
     run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
     model = run.model
     y = None

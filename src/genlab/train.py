@@ -53,6 +53,7 @@ def train(cfg: DictConfig) -> float | None:
     cfg.run_dir = str(_planned_folder(cfg))
     config = plain(cfg, **TYPES)
     _quiet_libraries()
+    _keep_freed_memory()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
 
     # Everything that can be wrong is built or checked before the folder exists.
@@ -128,6 +129,21 @@ def _quiet_libraries() -> None:
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors instead of giving it back to the kernel at every step.
+
+    On a CPU, the page faults of asking for it again cost a convolutional network a fifth of its step.
+    """
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":

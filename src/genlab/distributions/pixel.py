@@ -66,7 +66,7 @@ class Bernoulli(PixelDistribution):
         return -F.binary_cross_entropy_with_logits(logits, x.float(), reduction="none")
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        return (u < torch.sigmoid(params.squeeze(1).float() / temperature)).float()
+        return (u >= torch.sigmoid(-params.squeeze(1).float() / temperature)).float()
 
     def mean(self, params: Tensor) -> Tensor:
         return torch.sigmoid(params.squeeze(1).float())
@@ -84,13 +84,14 @@ class Categorical(PixelDistribution):
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         cdf = torch.softmax(params.float() / temperature, 1).cumsum(1)
-        # The number of levels whose CDF lies at or below u; rounding may leave the last CDF short of 1.
-        index = (cdf <= u.unsqueeze(1)).sum(1).clamp_(max=self.levels - 1)
+        # The number of levels whose CDF lies at or below u; its end is made exactly 1, or u could pass it by rounding.
+        index = (cdf / cdf[:, -1:] <= u.unsqueeze(1)).sum(1)
         return index.float() / (self.levels - 1)
 
     def mean(self, params: Tensor) -> Tensor:
         levels = torch.linspace(0, 1, self.levels, device=params.device)
-        return torch.einsum("bk...,k->b...", torch.softmax(params.float(), 1), levels)
+        levels = levels.view(-1, *[1] * (params.ndim - 2))
+        return (torch.softmax(params.float(), 1) * levels).sum(1)
 
 
 class DiscretizedLogisticMixture(PixelDistribution):
@@ -105,12 +106,14 @@ class DiscretizedLogisticMixture(PixelDistribution):
 
     def __init__(self, levels: int, num_components: int = 10) -> None:
         super().__init__(levels)
+        if num_components < 1:
+            raise InputError(f"num_components={num_components}: a mixture has at least 1 component")
         self.num_components = num_components
         self.num_params = 3 * num_components
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, means, log_scales = params.float().chunk(3, dim=1)
-        return logits, means, log_scales.clamp(min=-7.0)
+        return logits, means, log_scales.clamp(-7.0, 7.0)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         logits, means, log_scales = self._split(params)
@@ -134,7 +137,8 @@ class DiscretizedLogisticMixture(PixelDistribution):
         edges = edges.view(1, -1, 1, *[1] * (params.ndim - 2))
         scaled = (edges - means.unsqueeze(1)) * torch.exp(-log_scales).unsqueeze(1) / temperature
         weights = torch.softmax(logits / temperature, 1).unsqueeze(1)
-        return (weights * torch.sigmoid(scaled)).sum(2)
+        # Divided by the weights' sum as rounded, so that the end of the CDF is exactly 1.
+        return (weights * torch.sigmoid(scaled)).sum(2) / weights.sum(2)
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         index = (self.cdf(params, temperature) <= u.unsqueeze(1)).sum(1)
