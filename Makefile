@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP) ## train one model of each family on the embedded digits and compare them (a few minutes)
 	$(BIN)/genlab train experiment=quickstart
-	$(BIN)/genlab compare outputs/quickstart
+	$(BIN)/genlab compare "$$(ls -d outputs/quickstart/*/ | tail -n 1)"
 
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -110,6 +110,7 @@ def test_run_folders(genlab: Genlab, tmp_path: Path) -> None:
         assert "no value for run (give it as run=...)" in refused(genlab, command)
         assert "there is no run folder" in refused(genlab, command, f"run={tmp_path / 'none'}")
         assert "is not a run folder" in refused(genlab, command, f"run={tmp_path}")
+        assert "weights='best'" in refused(genlab, command, f"run={tmp_path}", "weights=best")
     assert "there is no" in refused(genlab, "compare", tmp_path / "none")
     assert "there are no runs in" in refused(genlab, "compare", tmp_path)
     assert "no value for runs" in refused(genlab, "compare")

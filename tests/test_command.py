@@ -68,10 +68,17 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
 
 
 def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = genlab("train", "model=vae/vae", "model.hidden=[32]", "training.ema_decay=0.9", *FAST)
+    trained = genlab(
+        "train",
+        "model=vae/vae",
+        "model.hidden=[32]",
+        "training.ema_decay=0.9",
+        "callbacks.progress.line_every=0",
+        *FAST,
+    )
     assert trained.code == 0, trained.err
     assert "1,347 train" not in trained.err
-    for shown in ("vae/vae", "parameters", "256 train, 150 val, 300 test", "cpu", "run folder"):
+    for shown in ("vae/vae", "parameters", "256 train, 150 val, 300 test", "cpu", "run folder", "images/s", "ETA"):
         assert shown in trained.err
     run = trained.run
     assert run.parent.name == "vae-digits"
@@ -125,6 +132,7 @@ def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.M
     raw = genlab("evaluate", f"run={moved}", "weights=raw", "metrics.num_samples=80")
     assert raw.code == 0
     assert json.loads((moved / "evaluation.json").read_text())["metrics"]["test/nll"]["protocol"]["weights"] == "raw"
+    assert "device=nonsense" in genlab("sample", f"run={moved}", "device=nonsense").err
     assert "there is no checkpoint" in genlab("sample", f"run={moved}", "checkpoint=none.ckpt").err
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace("latent_dim: 32", "latent_dim: 16"))
@@ -137,6 +145,22 @@ def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.M
     assert result.code == 2
     assert "best.ckpt cannot be read as a checkpoint" in result.err
     assert genlab("sample", f"run={moved}", "checkpoint=last", "n=4").code == 0
+
+
+def test_loggers(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B is offline without a key, and a second run of one process is a run of its own; TensorBoard is an option."""
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", os.environ["GENLAB_OUTPUTS"])
+    swept = genlab("train", "-m", "seed=1,2", "model.hidden=[8]", "debug=limit")
+    assert swept.code == 0, swept.err
+    files = sorted(swept.outputs.rglob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    assert len({file.name for file in files}) == 2
+    assert len(list(swept.outputs.rglob("media/images/*.png"))) == 4  # two runs, two validations
+    result = genlab("train", "logger=tensorboard", "model.hidden=[8]", "debug=limit")
+    assert result.code == 0, result.err
+    assert list(result.outputs.rglob("tensorboard/events*"))
 
 
 def test_samples_of_chosen_classes(genlab: Genlab) -> None:
@@ -161,15 +185,52 @@ def test_a_failed_run_says_so(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -
     assert content["reason"] == "RuntimeError: out of luck"
 
 
-@pytest.mark.parametrize("model", ["gan/dcgan", "vae/vae"])
-def test_a_folder_of_colour_images(genlab: Genlab, colour_folder: Path, model: str) -> None:
+# One of each family, made small where a whole one would take minutes here.
+SMALL = {
+    "gan/dcgan": ["model.channels=8"],
+    "vae/vae": ["model.hidden=[32]"],
+    "flow/real_nvp": ["model.width=8"],
+    "autoregressive/pixel_cnn": ["model.channels=6", "model.num_layers=2"],
+    "transformer/image_gpt": ["model.width=8", "model.num_heads=1", "model.num_layers=1"],
+}
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "binarized_mnist", "image_folder"])
+@pytest.mark.parametrize("model", SMALL)
+def test_every_family_on_every_dataset(
+    genlab: Genlab, colour_folder: Path, mnist_root: str, model: str, dataset: str
+) -> None:
+    shape = {"digits": (1, 8, 8), "image_folder": (3, 32, 32)}.get(dataset, (1, 28, 28))
+    more = [f"dataset.source.path={colour_folder}"] if dataset == "image_folder" else [f"paths.data_dir={mnist_root}"]
     result = genlab(
-        "train", f"model={model}", "dataset=image_folder", f"dataset.source.path={colour_folder}",
-        "dataset.batch_size=16",
-        "trainer.max_epochs=1", "metrics.num_samples=20", "logger=csv",
+        "train", f"model={model}", f"dataset={dataset}", *SMALL[model], *more, "dataset.batch_size=8",
+        "debug=fast_dev_run", "metrics.num_samples=4", "metrics.num_test=4", "metrics.num_shown=2", "logger=csv",
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert np.load(result.run / "samples" / "final.npy").shape == (64, 3, 32, 32)
+    assert np.load(result.run / "samples" / "final.npy").shape == (2, *shape)
+    figures = json.loads((result.run / "summary.json").read_text())["metrics"]
+    assert ("test/bits_per_dim" in figures) == (not model.startswith("gan"))
+    assert all(np.isfinite(figure["value"]) for figure in figures.values())
+
+
+def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genlab.models.vae.vae import VAE
+
+    calls = iter(range(100))
+    loss = VAE.loss
+
+    def interrupted(self: VAE, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return loss(self, *batch)
+
+    monkeypatch.setattr(VAE, "loss", interrupted)
+    result = genlab("train", "model.hidden=[8]", *FAST)
+    assert result.code == 130
+    assert json.loads((result.run / "status.json").read_text())["reason"] == "interrupted"
+    checkpoint = torch.load(result.run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["progress"]["images_seen"] == 3 * 64
+    assert genlab("sample", f"run={result.run}", "checkpoint=last", "n=4").code == 0
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -1,5 +1,6 @@
 """The contract of ``models/base.py``, over every model in ``conf/model``."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ def test_classes_change_the_samples_and_the_likelihood(name: str) -> None:
         assert not torch.allclose(first, model.log_prob(x, ones))
         with pytest.raises(InputError):
             model.log_prob(x)
+
+
+@pytest.mark.parametrize(("shape", "levels"), [(shape, levels) for shape, levels in DATA if levels <= 17])
+@pytest.mark.parametrize(
+    ("name", "last"), [("autoregressive/pixel_cnn", "last"), ("transformer/image_gpt", "head"), ("vae/vae", "decoder")]
+)
+def test_uniform_data_cost_a_uniform_model_log2_levels(
+    name: str, last: str, shape: tuple[int, ...], levels: int
+) -> None:
+    """Of up to 17 levels; of more, see test_pixel_distributions.py, and of flows test_dequantization.py."""
+    model = make(name, shape, levels)
+    assert isinstance(model, LikelihoodModel)
+    for parameter in model.get_submodule(last).parameters():
+        parameter.data.zero_()
+    if name == "vae/vae":  # the posterior is the prior, and the bound has no gap
+        for parameter in model.get_submodule("encoder").parameters():
+            parameter.data.zero_()
+    bits = model.bits_per_dim(-model.log_prob(batch(shape, levels)))
+    torch.testing.assert_close(bits, torch.full((4,), math.log2(levels)))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,7 +4,7 @@ The Python API the command line is made of::
 
     import genlab
 
-    run = genlab.load("outputs/vae-digits/20260101-120000-abc123")
+    run = genlab.launch("model=vae/vae", "dataset=digits")  # or genlab.load("outputs/vae-digits/...")
     images = run.model.sample(64)
 """
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genlab.runs.loading import load as load
+    from genlab.train import launch as launch
 
-__all__ = ["load"]
+__all__ = ["launch", "load"]
 __version__ = version("genlab")
 
 
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> object:
         from genlab.runs.loading import load
 
         return load
+    if name == "launch":
+        from genlab.train import launch
+
+        return launch
     raise AttributeError(f"module 'genlab' has no attribute '{name}'")

@@ -228,7 +228,7 @@ def explain(error: BaseException) -> str | None:
         siblings: Iterable[str] = ()
         parent = getattr(cause, "parent_node", None)
         if parent is not None and OmegaConf.is_dict(parent):
-            siblings = [str(k) for k in parent]
+            siblings = [str(k) for k in parent if not str(k).startswith("_")]
             prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
             hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
             return f"{key}: there is no such key{hint} (a new key is added with a + before it)"

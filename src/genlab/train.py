@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genlab.data.images import ImageDataModule
     from genlab.models.base import GenerativeModel
     from genlab.runs.folder import RunFolder
+    from genlab.runs.loading import Run
 
 
 # Of the values that no constructor takes.
@@ -25,6 +26,7 @@ TYPES = {
     "budget__images": int | None,
     "metrics__num_samples": int,
     "metrics__num_test": int | None,
+    "metrics__num_shown": int,
     "metrics__seed": int,
 }
 
@@ -48,12 +50,13 @@ def train(cfg: DictConfig) -> float | None:
 
     from genlab.composition import build, checked, plain
     from genlab.runs.folder import CONFIG, RunFolder, write_atomically
+    from genlab.runs.process import keep_freed_memory, quiet_libraries
 
     started = time.time()
     cfg.run_dir = str(_planned_folder(cfg))
     config = plain(cfg, **TYPES)
-    _quiet_libraries()
-    _keep_freed_memory()
+    quiet_libraries()
+    keep_freed_memory()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
 
     # Everything that can be wrong is built or checked before the folder exists.
@@ -78,18 +81,17 @@ def train(cfg: DictConfig) -> float | None:
         for logger in loggers:
             logger.log_hyperparams(config)
         _announce(model, data, trainer, folder, config)
+        device = trainer.strategy.root_device  # Lightning takes the module off it when it is done
         torch.manual_seed(config["seed"])
         trainer.fit(training, datamodule=data)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         seconds = time.time() - started
         best = _best(trainer)
-        figures = _final_figures(training, data, features, folder, config)
+        figures = _final_figures(training, data, features, folder, config, device)
         summary = {
             "metrics": figures,
-            **_facts(model, data, training, trainer, callbacks, seconds),
+            **_facts(training, trainer, callbacks, device, seconds),
             "monitor": {**config["monitor"], "best": best},
-            "config": {"model": config["choices"]["model"], "dataset": config["choices"]["dataset"]},
+            "choices": config["choices"],
             "seed": config["seed"],
         }
         folder.write_json("summary.json", summary)
@@ -99,12 +101,42 @@ def train(cfg: DictConfig) -> float | None:
         _report(figures, summary, folder)
         return best
     except BaseException as error:
+        # Lightning answers Ctrl-C with sys.exit(1).
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if interrupted else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         folder.set_status("failed", reason=reason)
+        if interrupted:
+            raise KeyboardInterrupt from error
         raise
     finally:
         _close(loggers)
+
+
+def launch(*overrides: str) -> "Run":
+    """``genlab train`` from Python: the same overrides, as strings; gives the finished run.
+
+    Raises:
+        InputError: for a wrong override or value.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    from genlab.composition import explain
+    from genlab.errors import InputError
+    from genlab.runs.loading import load
+
+    try:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            cfg = compose("train", list(overrides), return_hydra_config=True)
+            HydraConfig.instance().set_config(cfg)
+    except Exception as error:
+        if (line := explain(error)) is None:
+            raise
+        raise InputError(line) from error
+    with open_dict(cfg):
+        del cfg["hydra"]
+    train(cfg)
+    return load(cfg.run_dir)
 
 
 # -- before ------------------------------------------------------------------------------------------------------------
@@ -120,30 +152,6 @@ def _planned_folder(cfg: DictConfig) -> Any:
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
     return Path(cfg.paths.output_dir, cfg.name, unique_name())
-
-
-def _quiet_libraries() -> None:
-    import logging
-    import warnings
-
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors instead of giving it back to the kernel at every step.
-
-    On a CPU, the page faults of asking for it again cost a convolutional network a fifth of its step.
-    """
-    import ctypes
-    import platform
-
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":
@@ -196,13 +204,13 @@ def _announce(model: Any, data: Any, trainer: Any, folder: "RunFolder", config: 
 
 
 def _best(trainer: Any) -> float | None:
-    checkpoint = trainer.checkpoint_callback
-    if checkpoint is None or checkpoint.best_model_score is None:
-        return None
-    return float(checkpoint.best_model_score)
+    scores = [callback.best_model_score for callback in trainer.checkpoint_callbacks if callback.monitor]
+    return float(scores[0]) if scores and scores[0] is not None else None
 
 
-def _final_figures(training: Any, data: Any, features: Any, folder: "RunFolder", config: dict[str, Any]) -> Any:
+def _final_figures(
+    training: Any, data: Any, features: Any, folder: "RunFolder", config: dict[str, Any], device: Any
+) -> Any:
     """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
     from genlab.metrics.measure import draw
     from genlab.runs.evaluation import measure, with_progress
@@ -211,10 +219,11 @@ def _final_figures(training: Any, data: Any, features: Any, folder: "RunFolder",
 
     best = folder.checkpoints / "best.ckpt"
     if best.is_file():
-        run = load(folder.path, device=training.device)
+        run = load(folder.path, device=device)
         model, which = run.model, {"checkpoint": "best", "weights": run.used_weights}
     else:
-        model, which = training.sampling_model, {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
+        model = training.sampling_model.to(device)
+        which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     metrics = config["metrics"]
     figures = measure(
         model,
@@ -225,29 +234,28 @@ def _final_figures(training: Any, data: Any, features: Any, folder: "RunFolder",
         seed=metrics["seed"],
         protocol=which,
     )
-    with with_progress("final samples", 64) as advance:
-        samples = draw(model, 64, seed=metrics["seed"], advance=advance)
+    shown = metrics["num_shown"]
+    with with_progress("final samples", shown) as advance:
+        samples = draw(model, shown, seed=metrics["seed"], advance=advance)
     save_png(grid(samples), folder.samples / "final.png")
     save_array(samples, folder.samples / "final.npy")
-    save_array(data.images("test", 64), folder.samples / "real.npy")
+    save_array(data.images("test", shown), folder.samples / "real.npy")
     return figures
 
 
-def _facts(
-    model: Any, data: Any, training: Any, trainer: Any, callbacks: dict[str, Any], seconds: float
-) -> dict[str, Any]:
+def _facts(training: Any, trainer: Any, callbacks: dict[str, Any], device: Any, seconds: float) -> dict[str, Any]:
     from genlab.callbacks.throughput import Throughput
     from genlab.runs.environment import environment, peak_memory_mb
 
     rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in training.model.parameters()),
         "images_seen": training.images_seen,
         "epochs": trainer.current_epoch,
         "images_per_second": rates[0] if rates else None,
         "wall_seconds": round(seconds, 1),
-        "peak_memory_mb": peak_memory_mb(training.device),
-        "environment": environment(str(training.device), trainer.world_size, str(trainer.precision)),
+        "peak_memory_mb": peak_memory_mb(device),
+        "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
     }
 
 

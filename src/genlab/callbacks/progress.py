@@ -35,7 +35,7 @@ class TrainingProgress(pl.Callback):
         if batches is not None:
             self.total = batches * trainer.datamodule.batch_size  # type: ignore[attr-defined]
         timers = [c for c in trainer.callbacks if isinstance(c, pl.callbacks.Timer)]  # type: ignore[attr-defined]
-        self.max_seconds = min((t._duration for t in timers if t._duration), default=None)
+        self.max_seconds = min((left for t in timers if (left := t.time_remaining()) is not None), default=None)
         self.started = self.shown = time.monotonic()
         self.seen_at_start = module.images_seen
         if trainer.is_global_zero and self.console.is_terminal:

@@ -92,9 +92,10 @@ def likelihood(
         "split": "test",
         "num": len(nll),
         "likelihood": model.likelihood,
-        "draws": 1 if model.likelihood == "lower_bound" else None,
         "seed": seed,
     }
+    if model.likelihood == "lower_bound":
+        protocol["draws"] = 1
     error = float(nll.std() / len(nll) ** 0.5)
     bits = float(model.bits_per_dim(nll.mean()))
     return {

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from genlab.errors import InputError
 from genlab.runs.console import console
-from genlab.runs.folder import EVALUATION, STATUS, SUMMARY, RunFolder
+from genlab.runs.folder import CONFIG, EVALUATION, STATUS, SUMMARY, RunFolder
 
 # What must agree before two Fréchet distances, or two likelihoods, stand in one column.
 SAMPLE_PROTOCOL = ("dataset", "levels", "features", "max_features", "reference", "num_real", "num_samples")
@@ -38,9 +38,19 @@ def read(folder: RunFolder) -> Row:
         return Row(folder, folder.path.name, f"damaged: {error}", {})
     if later:
         summary = {**summary, "metrics": {**summary.get("metrics", {}), **later.get("metrics", {})}}
-    name = summary.get("config", {}).get("model") or folder.path.name
+    name = summary.get("choices", {}).get("model") or _model_of(folder)
     words = status.get("status", "unknown")
     return Row(folder, name, f"{words}: {status['reason']}" if "reason" in status else words, summary)
+
+
+def _model_of(folder: RunFolder) -> str:
+    """What a run without a summary is made of, as far as its config tells."""
+    import yaml
+
+    try:
+        return str(yaml.safe_load((folder.path / CONFIG).read_text())["choices"]["model"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return folder.path.name
 
 
 def _column(rows: list[Row], metric: str, keys: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -79,7 +89,7 @@ def table(rows: list[Row]) -> None:
         s = row.summary
         shown.add_row(
             row.name,
-            s.get("config", {}).get("dataset", "-"),
+            s.get("choices", {}).get("dataset", "-"),
             _number(s.get("parameters"), ",.0f"),
             _number(s.get("images_seen"), ",.0f"),
             _number(s.get("images_per_second"), ",.0f"),
@@ -112,7 +122,7 @@ def picture(rows: list[Row], columns: int) -> Image.Image | None:
         real, final = row.folder.samples / "real.npy", row.folder.samples / "final.npy"
         if not final.is_file():
             continue
-        dataset = row.summary.get("config", {}).get("dataset", "data")
+        dataset = row.summary.get("choices", {}).get("dataset", "data")
         if real.is_file() and all(name != f"real {dataset}" for name, _ in strips):
             strips.append((f"real {dataset}", np.load(real)[:columns]))
         strips.append((row.name, np.load(final)[:columns]))

@@ -17,13 +17,14 @@ Weights = Literal["auto", "ema", "raw"]
 
 
 def load(
-    run: str | Path, checkpoint: str = "best", weights: Weights = "auto", device: str | torch.device = "cpu"
+    run: str | Path, checkpoint: str = "best", weights: Weights = "auto", device: str | torch.device = "auto"
 ) -> "Run":
     """Open a run folder; nothing else is needed.
 
     Args:
         checkpoint: ``"best"``, ``"last"`` or the path of a file.
         weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
+        device: ``"auto"`` is a GPU where there is one.
 
     Raises:
         InputError: where the folder, or its checkpoint, is missing, damaged or does not match the config.
@@ -34,7 +35,17 @@ def load(
     config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
-    return Run(folder, config, checkpoint, weights, torch.device(device))  # type: ignore[arg-type]
+    return Run(folder, config, checkpoint, weights, _device(device))  # type: ignore[arg-type]
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={device}: {str(error).splitlines()[0]}") from error
+    return torch.device(device)
 
 
 @dataclass

@@ -120,6 +120,7 @@ class AdversarialTraining(TrainingModule):
         optimizer.zero_grad()
 
     def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
         if self.schedule_interval == "epoch":
             for scheduler in self.lr_schedulers() or []:  # type: ignore[union-attr]
                 scheduler.step()

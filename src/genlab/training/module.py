@@ -58,6 +58,7 @@ class TrainingModule(pl.LightningModule):
         self.images_seen = 0
         self.batches_seen = 0
         self.latest: dict[str, Tensor] = {}  # the last step's figures, on the device, for whoever wants to look
+        self._logged_at = 0
         self._rng: dict[str, Any] = {}
 
     @property
@@ -106,6 +107,11 @@ class TrainingModule(pl.LightningModule):
         self.batches_seen += 1
         self.latest = {f"train/{name}": value.detach() for name, value in metrics.items()}
         if self.batches_seen % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_latest()
+
+    def _log_latest(self) -> None:
+        if self._logged_at != self.images_seen:
+            self._logged_at = self.images_seen
             self.log_now({name: float(value) for name, value in self.latest.items()})
 
     def log_now(self, metrics: Mapping[str, float]) -> None:
@@ -126,6 +132,9 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.log_now({"epoch": self.current_epoch, "train/lr": self._learning_rate()})
+
+    def on_train_epoch_end(self) -> None:
+        self._log_latest()  # an epoch may be shorter than the interval of logging
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
