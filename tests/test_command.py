@@ -128,6 +128,10 @@ def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.M
     # The samples of training's end are the same stream.
     assert np.array_equal(arrays[0], np.load(moved / "samples" / "final.npy"))
 
+    # A changed protocol shows in the result.
+    assert genlab("evaluate", f"run={moved}", "+dataset.test_size=50", "metrics.num_samples=80").code == 0
+    assert json.loads((moved / "evaluation.json").read_text())["metrics"]["test/nll"]["protocol"]["num"] == 50
+
     # Raw and averaged weights are different models; a damaged or foreign checkpoint is named.
     raw = genlab("evaluate", f"run={moved}", "weights=raw", "metrics.num_samples=80")
     assert raw.code == 0

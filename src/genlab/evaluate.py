@@ -15,7 +15,8 @@ def main(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Write ``evaluation.json`` into the run folder and print it; the same numbers every time."""
     from genlab.composition import build, plain
-    from genlab.runs.evaluation import measure, print_figures
+    from genlab.metrics.measure import draw
+    from genlab.runs.evaluation import measure, print_figures, with_progress
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import Weights, load
 
@@ -28,16 +29,18 @@ def evaluate(cfg: DictConfig) -> None:
         metrics__num_test=int | None,
         metrics__seed=int,
     )
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
-    features = build(config["metrics"]["features"], "metrics.features")
-    model = run.model
+    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], config["dataset"])
+    metrics = config["metrics"]
+    features = build(metrics["features"], "metrics.features")
+    with with_progress("samples", metrics["num_samples"]) as advance:
+        samples = draw(run.model, metrics["num_samples"], seed=metrics["seed"], advance=advance)
     figures = measure(
-        model,
+        run.model,
         run.data,
         features,
-        num_samples=config["metrics"]["num_samples"],
-        num_test=config["metrics"]["num_test"],
-        seed=config["metrics"]["seed"],
+        samples,
+        num_test=metrics["num_test"],
+        seed=metrics["seed"],
         protocol={"checkpoint": run.checkpoint, "weights": run.used_weights},
     )
     run.folder.write_json(EVALUATION, {"metrics": figures})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition import conf_dir, one_line_errors
 
@@ -54,6 +54,7 @@ def train(cfg: DictConfig) -> float | None:
 
     started = time.time()
     cfg.run_dir = str(_planned_folder(cfg))
+    _absolute_paths(cfg)
     config = plain(cfg, **TYPES)
     quiet_libraries()
     keep_freed_memory()
@@ -69,8 +70,6 @@ def train(cfg: DictConfig) -> float | None:
     folder = RunFolder.claim(Path(config["run_dir"]))
     cfg.run_dir = str(folder.path)
     config = plain(cfg, **TYPES)
-    from omegaconf import OmegaConf
-
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     folder.set_status("running", command=_command())
     loggers = []
@@ -154,6 +153,16 @@ def _planned_folder(cfg: DictConfig) -> Any:
     return Path(cfg.paths.output_dir, cfg.name, unique_name())
 
 
+def _absolute_paths(cfg: DictConfig) -> None:
+    """The saved config must find the data from any folder."""
+    from pathlib import Path
+
+    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
+    source = cfg.dataset.get("source")
+    if source and "path" in source and not OmegaConf.is_missing(source, "path"):
+        source.path = str(Path(source.path).expanduser().absolute())
+
+
 def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":
     from genlab.composition import build
     from genlab.errors import InputError
@@ -225,22 +234,21 @@ def _final_figures(
         model = training.sampling_model.to(device)
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     metrics = config["metrics"]
-    figures = measure(
+    num_samples, shown = metrics["num_samples"], metrics["num_shown"]
+    with with_progress("samples", max(num_samples, shown)) as advance:
+        samples = draw(model, max(num_samples, shown), seed=metrics["seed"], advance=advance)
+    save_png(grid(samples[:shown]), folder.samples / "final.png")
+    save_array(samples[:shown], folder.samples / "final.npy")
+    save_array(data.images("test", shown), folder.samples / "real.npy")
+    return measure(
         model,
         data,
         features,
-        num_samples=metrics["num_samples"],
+        samples[:num_samples],
         num_test=metrics["num_test"],
         seed=metrics["seed"],
         protocol=which,
     )
-    shown = metrics["num_shown"]
-    with with_progress("final samples", shown) as advance:
-        samples = draw(model, shown, seed=metrics["seed"], advance=advance)
-    save_png(grid(samples), folder.samples / "final.png")
-    save_array(samples, folder.samples / "final.npy")
-    save_array(data.images("test", shown), folder.samples / "real.npy")
-    return figures
 
 
 def _facts(training: Any, trainer: Any, callbacks: dict[str, Any], device: Any, seconds: float) -> dict[str, Any]:

@@ -96,10 +96,12 @@ def likelihood(
     }
     if model.likelihood == "lower_bound":
         protocol["draws"] = 1
-    error = float(nll.std() / len(nll) ** 0.5)
+    result: Result = {"value": float(nll.mean()), "unit": "nats", "protocol": protocol}
+    if len(nll) > 1:
+        result["standard_error"] = float(nll.std() / len(nll) ** 0.5)
     bits = float(model.bits_per_dim(nll.mean()))
     return {
-        "test/nll": {"value": float(nll.mean()), "standard_error": error, "unit": "nats", "protocol": protocol},
+        "test/nll": result,
         "test/bits_per_dim": {"value": bits, "unit": "bits/dim", "protocol": protocol},
     }
 

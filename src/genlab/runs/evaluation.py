@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
+
 from genlab.data.images import ImageDataModule
 from genlab.metrics.features import FeatureExtractor
-from genlab.metrics.measure import Result, SampleQuality, draw, likelihood
+from genlab.metrics.measure import Result, SampleQuality, likelihood
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.runs.console import console
 
@@ -27,15 +29,16 @@ def measure(
     model: GenerativeModel,
     data: ImageDataModule,
     features: FeatureExtractor,
+    samples: Tensor,
     *,
-    num_samples: int,
     num_test: int | None,
     seed: int,
     protocol: dict[str, Any],
 ) -> dict[str, Result]:
-    """The likelihood of the test set where the model has one, and the quality of ``num_samples`` samples.
+    """The likelihood of the test set where the model has one, and the quality of samples.
 
     Args:
+        samples: of the model, drawn with ``seed``.
         num_test: images of the test set that the likelihood is taken of; ``None`` for all.
         protocol: which checkpoint and weights ``model`` holds; joins each result's own.
     """
@@ -43,8 +46,6 @@ def measure(
     if isinstance(model, LikelihoodModel):
         with with_progress("test likelihood", num_test or len(data.splits["test"])) as advance:
             results |= likelihood(model, data, num=num_test, seed=seed, advance=advance)
-    with with_progress("samples", num_samples) as advance:
-        samples = draw(model, num_samples, seed=seed, advance=advance)
     results["test/frechet_distance"] = SampleQuality(data, features).result(samples, model, seed=seed)
     for result in results.values():
         result["protocol"] |= protocol

@@ -1,5 +1,6 @@
 """A finished (or running) run as an object: its config, its model with its weights, its data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,11 @@ Weights = Literal["auto", "ema", "raw"]
 
 
 def load(
-    run: str | Path, checkpoint: str = "best", weights: Weights = "auto", device: str | torch.device = "auto"
+    run: str | Path,
+    checkpoint: str = "best",
+    weights: Weights = "auto",
+    device: str | torch.device = "auto",
+    dataset: Mapping[str, Any] | None = None,
 ) -> "Run":
     """Open a run folder; nothing else is needed.
 
@@ -25,6 +30,7 @@ def load(
         checkpoint: ``"best"``, ``"last"`` or the path of a file.
         weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
         device: ``"auto"`` is a GPU where there is one.
+        dataset: changes to the run's dataset config, such as where the files lie on this machine.
 
     Raises:
         InputError: where the folder, or its checkpoint, is missing, damaged or does not match the config.
@@ -32,7 +38,8 @@ def load(
     from omegaconf import OmegaConf
 
     folder = RunFolder.open(run)
-    config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
+    loaded = OmegaConf.load(folder.path / CONFIG)
+    config = OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})}))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
     return Run(folder, config, checkpoint, weights, _device(device))  # type: ignore[arg-type]

@@ -22,12 +22,12 @@ def _whole(conv: MaskedConv2d, x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Figure 5 (left) of the paper: 2h features to h, a masked 3x3 convolution, and back to 2h."""
+    """Figure 5 (left) of the paper: 2h features to h, a masked convolution (there 3x3), and back to 2h."""
 
-    def __init__(self, h: int, groups: int) -> None:
+    def __init__(self, h: int, kernel_size: int, groups: int) -> None:
         super().__init__()
         self.reduce = MaskedConv2d(2 * h, h, 1, "B", groups)
-        self.conv = MaskedConv2d(h, h, 3, "B", groups)
+        self.conv = MaskedConv2d(h, h, kernel_size, "B", groups)
         self.expand = MaskedConv2d(h, 2 * h, 1, "B", groups)
 
     def forward(self, x: Tensor, class_bias: Tensor | None, apply: Apply) -> Tensor:
@@ -51,6 +51,8 @@ class PixelCNN(LikelihoodModel):
         distribution: of one value.
         channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
         num_layers: residual blocks.
+        kernel_size: of the blocks' convolutions, odd; the paper's is 3. A pixel sees ``3 + num_layers *
+            (kernel_size // 2)`` rows above it and as many columns to either side.
         num_classes: of a class-conditional model.
 
     Raises:
@@ -63,6 +65,7 @@ class PixelCNN(LikelihoodModel):
         distribution: PixelDistribution,
         channels: int = 32,
         num_layers: int = 7,
+        kernel_size: int = 3,
         num_classes: int | None = None,
     ) -> None:
         super().__init__(shape, num_classes)
@@ -74,7 +77,7 @@ class PixelCNN(LikelihoodModel):
         h = math.ceil(channels / groups) * groups
         self.distribution = distribution
         self.first = MaskedConv2d(groups, 2 * h, 7, "A", groups)
-        blocks = [ResidualBlock(h, groups) for _ in range(num_layers)]
+        blocks = [ResidualBlock(h, kernel_size, groups) for _ in range(num_layers)]
         self.blocks = nn.ModuleList(blocks)
         self.hidden = MaskedConv2d(2 * h, 2 * h, 1, "B", groups)
         self.last = MaskedConv2d(2 * h, groups * distribution.num_params, 1, "B", groups)
