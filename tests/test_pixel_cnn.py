@@ -142,6 +142,21 @@ def test_cached_sampling_equals_naive_sampling(
         assert len(cached.unique(dim=0)) == 8
 
 
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_a_larger_kernel_sees_further_and_samples_alike(kernel_size: int) -> None:
+    torch.manual_seed(0)
+    model = PixelCNN((1, 12, 13), Bernoulli(2), channels=8, num_layers=2, kernel_size=kernel_size).double()
+    x = random_images(4, model.shape, 2).double().requires_grad_()
+    model(x)[..., 11, 6].sum().backward()
+    assert x.grad is not None
+    rows, columns = (x.grad[:, 0].abs().sum(0).sum(1 - side).nonzero().flatten().tolist() for side in (0, 1))
+    reach = 3 + 2 * (kernel_size // 2)
+    assert rows == list(range(11 - reach, 12))
+    assert columns == list(range(max(0, 6 - reach), min(13, 6 + reach + 1)))
+    cached = model.sample(4, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(cached, naive_sample(model, 4, generator=torch.Generator().manual_seed(1)))
+
+
 def test_cached_sampling_keeps_the_classes_given() -> None:
     model = make((1, 4, 3), Bernoulli(2), num_classes=3).double()
     y = torch.tensor([2, 0, 1, 2])

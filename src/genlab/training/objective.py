@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -68,7 +67,3 @@ class ObjectiveTraining(TrainingModule):
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
             self.ema.update(self.model)
-
-    @torch.no_grad()
-    def on_fit_start(self) -> None:
-        self.model.train()

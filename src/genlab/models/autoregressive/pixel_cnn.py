@@ -51,9 +51,9 @@ class PixelCNN(LikelihoodModel):
         distribution: of one value.
         channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
         num_layers: residual blocks.
+        num_classes: of a class-conditional model.
         kernel_size: of the blocks' convolutions, odd; the paper's is 3. A pixel sees ``3 + num_layers *
             (kernel_size // 2)`` rows above it and as many columns to either side.
-        num_classes: of a class-conditional model.
 
     Raises:
         InputError: the shape is not an image's, or a size is not positive.
@@ -65,8 +65,8 @@ class PixelCNN(LikelihoodModel):
         distribution: PixelDistribution,
         channels: int = 32,
         num_layers: int = 7,
-        kernel_size: int = 3,
         num_classes: int | None = None,
+        kernel_size: int = 3,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
