@@ -43,7 +43,7 @@ def run_name(experiment: str | None, model: str | None, dataset: str | None) -> 
 
 def unique_name() -> str:
     """Sorts by time, and differs whatever else starts in the same second."""
-    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
 
 
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
