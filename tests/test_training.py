@@ -243,6 +243,19 @@ def test_a_schedule_ends_with_the_run(kind: str, interval: Any) -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(("discriminator_steps", "max_steps"), [(1, 16), (4, 10)])
+def test_a_schedule_ends_with_max_steps(discriminator_steps: int, max_steps: int) -> None:
+    """8 batches: 8 steps of D, and 8 or 2 of G, all of which Lightning's ``max_steps`` counts."""
+    module = AdversarialTraining(
+        PointGAN(), NonSaturating(), SGD, SGD, discriminator_steps=discriminator_steps, schedule=schedules.linear
+    )
+    trainer = fit(module, 32, max_epochs=5, max_steps=max_steps)
+    assert module.images_seen == 256
+    assert module.total_batches() == 8  # nor do the rates reach 0 before the end
+    for optimizer in trainer.optimizers:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
+
+
 def test_a_schedule_without_an_end_is_refused() -> None:
     with pytest.raises(InputError, match="needs the run's length"):
         fit(ObjectiveTraining(vae(), SGD, schedule=schedules.cosine), 32, max_epochs=-1, max_time="00:00:00:05")

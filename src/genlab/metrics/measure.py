@@ -50,10 +50,9 @@ def draw(
     y: Tensor | None = None,
     batch_size: int = 250,
     temperature: float = 1.0,
-    start: int = 0,
     advance: Advance = _nothing,
 ) -> Tensor:
-    """Samples ``start .. start + num`` of the stream ``seed``, ``(num, *shape)`` on the CPU.
+    """The first ``num`` samples of the stream ``seed``, ``(num, *shape)`` on the CPU.
 
     Sample i is the same for every batch size.
     """
@@ -61,7 +60,7 @@ def draw(
     with evaluating(model):
         for first in range(0, num, batch_size):
             size = min(batch_size, num - first)
-            streams = generators(seed, range(start + first, start + first + size))
+            streams = generators(seed, range(first, first + size))
             classes = None if y is None else y[first : first + size]
             drawn.append(model.sample(size, classes, generator=streams, temperature=temperature).cpu())
             advance(size)

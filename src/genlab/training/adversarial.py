@@ -56,8 +56,8 @@ class AdversarialTraining(TrainingModule):
         ]
         return [generator, discriminator], [s for s in schedules if s is not None]
 
-    def optimizer_steps_per_batch(self) -> int:
-        return 2
+    def optimizer_steps_per_batch(self) -> float:
+        return 1 + 1 / self.discriminator_steps
 
     def _fake(self, num: int, y: Tensor | None) -> Tensor:
         z = torch.randn(num, self.model.latent_dim, device=self.device)

@@ -82,9 +82,9 @@ class TrainingModule(pl.LightningModule):
         limit = min(limits, default=float("inf"))
         return None if limit == float("inf") else int(limit)
 
-    def optimizer_steps_per_batch(self) -> int:
+    def optimizer_steps_per_batch(self) -> float:
         """How often ``global_step`` counts a batch."""
-        return 1
+        return 1.0
 
     def _batch_size(self) -> int:
         return int(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
