@@ -1,6 +1,7 @@
 """What a source of images gives: the splits it has, in memory as uint8 or read from files as they are asked for."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,6 +11,14 @@ from torch import Tensor
 Split = Literal["train", "val", "test"]
 
 
+class Reader(Protocol):
+    """Reads images that are not in memory: index to uint8 ``(C, H, W)``."""
+
+    def __call__(self, index: int) -> Tensor: ...
+
+    def fingerprint(self, indices: Iterable[int]) -> str: ...
+
+
 @dataclass(frozen=True)
 class Examples:
     """Images and their classes.
@@ -17,12 +26,12 @@ class Examples:
     Attributes:
         images: uint8 ``(N, C, H, W)`` grey levels in memory, or ``None`` where ``read`` reads them one by one.
         labels: int64 ``(N,)``; zeros where the data has no classes.
-        read: index to uint8 ``(C, H, W)``, for data too large for memory.
+        read: for data too large for memory.
     """
 
     images: Tensor | None
     labels: Tensor
-    read: Callable[[int], Tensor] | None = None
+    read: Reader | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,6 +40,14 @@ class Examples:
         if self.images is not None:
             return Examples(self.images[index], self.labels[index])
         return Examples(None, self.labels[index], _Subset(self.read, index))
+
+    def fingerprint(self) -> str:
+        """Another one for other images; of files, by their names, sizes and times."""
+        if self.images is None:
+            assert self.read is not None
+            return self.read.fingerprint(range(len(self)))
+        pixels = self.images.cpu().contiguous()
+        return hashlib.sha256(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
 
     def take(self, index: Tensor) -> Tensor:
         """uint8 ``(B, C, H, W)`` of some examples."""
@@ -43,12 +60,15 @@ class Examples:
 class _Subset:
     """A picklable view (workers get a copy) of some of the files."""
 
-    def __init__(self, read: Callable[[int], Tensor] | None, index: Tensor) -> None:
+    def __init__(self, read: "Reader | None", index: Tensor) -> None:
         assert read is not None
         self.read, self.index = read, index
 
-    def __call__(self, i: int) -> Tensor:
-        return self.read(int(self.index[i]))
+    def __call__(self, index: int) -> Tensor:
+        return self.read(int(self.index[index]))
+
+    def fingerprint(self, indices: Iterable[int]) -> str:
+        return self.read.fingerprint(int(self.index[i]) for i in indices)
 
 
 class ImageSource(Protocol):

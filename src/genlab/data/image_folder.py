@@ -1,5 +1,7 @@
 """Any folder of images, of any size, with or without a subfolder a class."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +70,33 @@ class _Reader:
         self.files, self.shape = files, shape
 
     def __call__(self, index: int) -> Tensor:
-        channels, height, width = self.shape
-        path = self.files[index]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("L" if channels == 1 else "RGB")
-                if image.size != (width, height):
-                    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-                pixels = np.array(image)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as an image ({error}): repair it or take it away") from error
-        return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+        return read_image(self.files[index], self.shape[0], self.shape[1:])
+
+    def fingerprint(self, indices: Iterable[int]) -> str:
+        return files_fingerprint((self.files[i] for i in indices), self.shape)
+
+
+def files_fingerprint(files: Iterable[Path], shape: tuple[int, ...]) -> str:
+    """Of what files tell without being read: names, sizes and times."""
+    digest = hashlib.sha256(repr(tuple(shape)).encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """uint8 ``(C, H, W)`` of a file: grey (1) or colour (3), cropped and resized to ``(H, W)`` if it is given.
+
+    Raises:
+        InputError: where it is not an image.
+    """
+    try:
+        with Image.open(path) as file:
+            image = file.convert("L" if channels == 1 else "RGB")
+            if size is not None and image.size != size[::-1]:
+                image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
+            pixels = np.array(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as an image ({error}): repair it or take it away") from error
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()

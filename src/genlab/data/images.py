@@ -129,22 +129,29 @@ class ImageDataModule(pl.LightningDataModule):
                 f"dataset {self.name}: num_classes={self.num_classes} is stated, {split} has the class {most}"
             )
 
-    def _transform(self, split: Split) -> "ToModel":
+    def _transform(self, split: Split, augment: bool = True) -> "ToModel":
         train = split == "train"
         return ToModel(
             self.source_levels,
-            flip=self.flip and train,
+            flip=self.flip and train and augment,
             binarize=self.kind == "binary",
             # Each split its own stream, so that no test image shares its draw with a training image.
             seed=mix(self.seed if train else self.eval_seed, SPLITS.index(split)),
         )
 
-    def batches(self, split: Split, *, device: torch.device | None = None, batch_size: int | None = None) -> Batches:
+    def batches(
+        self,
+        split: Split,
+        *,
+        device: torch.device | None = None,
+        batch_size: int | None = None,
+        augment: bool = True,
+    ) -> Batches:
         """One pass over a split in its own order, on one process."""
         self.setup()
         return Batches(
             self.splits[split],
-            self._transform(split),
+            self._transform(split, augment),
             batch_size or self.eval_batch_size,
             shuffle=False,
             device=device or torch.device("cpu"),

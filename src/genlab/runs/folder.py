@@ -3,13 +3,13 @@
 import json
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
+from genlab.files import write_atomically
 
 CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "config.yaml",
@@ -18,21 +18,6 @@ CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "evaluation.json",
     "metrics.csv",
 )
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """A kill leaves the old file or the new one, never a half."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class RunFolder:

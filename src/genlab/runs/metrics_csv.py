@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from genlab.runs.folder import write_atomically
+from genlab.files import write_atomically
 
 
 class MetricsCSV(Logger):

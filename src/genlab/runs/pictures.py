@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genlab.runs.folder import write_atomically
+from genlab.files import write_atomically
 
 
 def grid(images: Tensor, columns: int | None = None, min_side: int = 32) -> Image.Image:
