@@ -14,9 +14,16 @@ from PIL import Image
 CONF = Path(__file__).parents[1] / "conf"
 
 
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Features of real images, shared by all tests."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
-def _quiet_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test writes into the checkout's outputs, asks W&B for anything or shares randomness."""
+def _quiet_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_dir: str) -> None:
+    """No test writes into the checkout's outputs or the user's cache, asks W&B for anything or shares randomness."""
+    monkeypatch.setenv("GENLAB_CACHE", cache_dir)
     monkeypatch.setenv("GENLAB_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("GENLAB_DEBUG", raising=False)

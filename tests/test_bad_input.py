@@ -106,8 +106,9 @@ def test_folders_of_images(genlab: Genlab, tmp_path: Path) -> None:
 
 
 def test_run_folders(genlab: Genlab, tmp_path: Path) -> None:
+    assert "no value for run (give it as run=...)" in refused(genlab, "sample")
+    assert "give runs (genlab evaluate FOLDER...), or real=DIR and fake=DIR" in refused(genlab, "evaluate")
     for command in ("evaluate", "sample"):
-        assert "no value for run (give it as run=...)" in refused(genlab, command)
         assert "there is no run folder" in refused(genlab, command, f"run={tmp_path / 'none'}")
         assert "is not a run folder" in refused(genlab, command, f"run={tmp_path}")
         assert "weights='best'" in refused(genlab, command, f"run={tmp_path}", "weights=best")

@@ -9,7 +9,8 @@ import torch
 
 from genlab.composition import run_name, unique_name
 from genlab.errors import InputError
-from genlab.runs.folder import RunFolder, find_runs, write_atomically
+from genlab.files import write_atomically
+from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.metrics_csv import MetricsCSV
 from genlab.runs.pictures import grid
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
-    "evaluate": "measure a run: genlab evaluate run=FOLDER",
+    "evaluate": "measure runs: genlab evaluate FOLDER...; or images: genlab evaluate real=DIR fake=DIR",
     "sample": "draw samples from a run: genlab sample run=FOLDER n=64",
     "compare": "one table and one picture of several runs: genlab compare FOLDER...",
 }
@@ -80,6 +80,10 @@ def main(argv: list[str] | None = None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")
     # A file that Lightning's DDP can start again; shell completion registers the name it was called by.
+    if not completing:
+        from genlab.composition import as_groups
+
+        arguments = as_groups(arguments)
     sys.argv = [program if completing else str(module.__file__), *arguments]
     try:
         module.main()

@@ -1,19 +1,13 @@
 """``genlab compare FOLDER...``: one table and one picture of several runs, from their folders alone."""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors
+from genlab.composition import conf_dir, one_line_errors, paths_as
 
 
 def main() -> None:
-    # Paths are given as they are, quoted here for Hydra's grammar: genlab compare outputs/quickstart sort=...
-    paths = [a for a in sys.argv[1:] if "=" not in a and not a.startswith("-")]
-    if paths:
-        quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in paths)
-        sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a not in paths), f"runs=[{quoted}]"]
+    paths_as("runs")
     _main()
 
 

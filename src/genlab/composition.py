@@ -51,6 +51,42 @@ OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)
 
 
+def as_groups(overrides: Iterable[str]) -> list[str]:
+    """Overrides with ``metrics.features=mnist``, which names a file of ``conf/metrics/features``, in Hydra's spelling.
+
+    Hydra would set the key to the word instead.
+    """
+    spelled = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
+        if names_option and Path(conf_dir(), *key.split(".")).is_dir():
+            key = key.replace(".", "/")
+        spelled.append(key + equals + value)
+    return spelled
+
+
+def paths_as(key: str) -> None:
+    """Turn a command line's bare arguments, which are paths, into ``key=[...]``, quoted for Hydra's grammar."""
+    takes_value = {
+        "--cfg",
+        "-c",
+        "--package",
+        "-p",
+        "--config-path",
+        "-cp",
+        "--config-name",
+        "-cn",
+        "--config-dir",
+        "-cd",
+    }
+    words = zip(sys.argv, sys.argv[1:], strict=False)
+    paths = [a for before, a in words if "=" not in a and not a.startswith("-") and before not in takes_value]
+    if paths:
+        quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in paths)
+        sys.argv = [sys.argv[0], f"{key}=[{quoted}]", *(a for a in sys.argv[1:] if a not in paths)]
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """``"; did you mean ...?"``, or the list of what there is."""
     known = sorted(set(known))
@@ -222,7 +258,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException):
         override = re.match(r"Could not (?:override|append|delete) '?([\w./@]+)'?", str(error))
         if override is None:
-            return " ".join(str(error).split())
+            return " ".join(str(error).split()) or _first_line(error.__cause__ or error)
         cause = error.__cause__
         key = override[1]
         siblings: Iterable[str] = ()

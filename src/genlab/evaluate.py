@@ -1,50 +1,132 @@
-"""``genlab evaluate run=FOLDER``: measure a run's checkpoint; needs the folder and nothing else."""
+"""``genlab evaluate RUN...`` measures runs, ``genlab evaluate real=DIR fake=DIR`` two sets of images."""
+
+from typing import TYPE_CHECKING, Any, Literal
 
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors
+from genlab.composition import conf_dir, one_line_errors, paths_as
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def main() -> None:
+    paths_as("run")
+    _main()
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")
 @one_line_errors
-def main(cfg: DictConfig) -> None:
+def _main(cfg: DictConfig) -> None:
     evaluate(cfg)
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Write ``evaluation.json`` into the run folder and print it; the same numbers every time."""
-    from genlab.composition import build, plain
-    from genlab.metrics.measure import draw
-    from genlab.runs.evaluation import measure, print_figures, with_progress
-    from genlab.runs.folder import EVALUATION
-    from genlab.runs.loading import Weights, load
+    """Write each run's figures into its ``evaluation.json``, a pair's into a folder of its own, and print them.
+
+    The same numbers come out every time. A run that cannot be measured does not keep the others from it.
+
+    Raises:
+        InputError: where something could not be measured, after everything else was.
+    """
+    from genlab.composition import plain
+    from genlab.errors import InputError
+    from genlab.runs.process import quiet_libraries
 
     config = plain(
         cfg,
-        run=str,
+        run=list[str] | str | None,
+        real=str | None,
+        fake=str | None,
         checkpoint=str,
-        weights=Weights,
-        metrics__num_samples=int,
-        metrics__num_test=int | None,
-        metrics__seed=int,
+        weights=Literal["auto", "ema", "raw", "both"],
+        device=str,
     )
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], config["dataset"])
-    metrics = config["metrics"]
-    features = build(metrics["features"], "metrics.features")
-    with with_progress("samples", metrics["num_samples"]) as advance:
-        samples = draw(run.model, metrics["num_samples"], seed=metrics["seed"], advance=advance)
-    figures = measure(
-        run.model,
-        run.data,
-        features,
-        samples,
-        num_test=metrics["num_test"],
-        seed=metrics["seed"],
-        protocol={"checkpoint": run.checkpoint, "weights": run.used_weights},
-    )
-    run.folder.write_json(EVALUATION, {"metrics": figures})
-    print_figures(figures, {"written to": str(run.folder.path / EVALUATION)})
+    quiet_libraries()
+    runs = [config["run"]] if isinstance(config["run"], str) else config["run"]
+    pair = [config[name] for name in ("real", "fake") if config[name] is not None]
+    if bool(runs) == bool(pair) or len(pair) == 1:
+        raise InputError("give runs (genlab evaluate FOLDER...), or real=DIR and fake=DIR")
+    if pair:
+        _pair(config)
+        return
+    failed: list[str] = []
+    for run in runs:
+        try:
+            _run(run, config)
+        except InputError as error:
+            if len(runs) == 1:
+                raise
+            failed.append(f"{run}: {error}")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(runs)} could not be measured: " + "; ".join(failed))
+
+
+def _run(path: str, config: dict[str, Any]) -> None:
+    from genlab.composition import build
+    from genlab.runs.evaluation import print_figures
+    from genlab.runs.folder import EVALUATION
+    from genlab.runs.loading import load
+    from genlab.runs.pictures import save_png
+
+    folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
+    kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
+    for kind in kinds:
+        run = load(folder, checkpoint, kind, config["device"], config["dataset"])
+        metrics = {**config["metrics"]}
+        for name in ("features", "modes"):  # what the run was measured by, unless another was chosen
+            metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
+        evaluation = build(metrics, "metrics")
+        model = run.model
+        which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
+        figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model), which)
+        label = (
+            f"{run.checkpoint}, {run.used_weights}, {evaluation.features.name}, {evaluation.reference}, "
+            f"{evaluation.num_samples} samples, seed {evaluation.seed}"
+        )
+        before = run.folder.read_json(EVALUATION)
+        evaluations = {**before.get("evaluations", {}), label: figures}
+        run.folder.write_json(EVALUATION, {"metrics": figures, "evaluations": evaluations})
+        if neighbours is not None:
+            save_png(neighbours, run.folder.samples / "neighbours.png")
+        print_figures(figures, {"run": f"{run.folder.path}: {label}", "written to": str(run.folder.path / EVALUATION)})
+
+
+def _checkpoint_of(path: str, checkpoint: str) -> "tuple[Path, str]":
+    """The run folder and the checkpoint that a path names: a folder, or a file of its ``checkpoints/``."""
+    from pathlib import Path
+
+    from genlab.errors import InputError
+
+    file = Path(path)
+    if not file.is_file():
+        return file, checkpoint
+    if file.suffix != ".ckpt" or file.parent.name != "checkpoints":
+        raise InputError(f"{path} is not a checkpoint of a run (<run>/checkpoints/<name>.ckpt)")
+    folder = file.parent.parent
+    return folder, file.stem if file.stem in ("best", "last") else str(file)
+
+
+def _pair(config: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from genlab.composition import build, unique_name
+    from genlab.data.image_sets import open_pair
+    from genlab.runs.evaluation import print_figures
+    from genlab.runs.folder import EVALUATION, RunFolder
+    from genlab.runs.loading import device_named
+
+    real, fake = open_pair(config["real"], config["fake"])
+    metrics = {**config["metrics"]}
+    metrics["features"] = metrics.get("features") or {"_target_": "genlab.metrics.inception.Inception"}
+    evaluation = build(metrics, "metrics")
+    figures = evaluation.compare(real, fake, device_named(config["device"]))
+    path = Path(config["paths"]["output_dir"], "evaluate", unique_name())
+    path.mkdir(parents=True)
+    folder = RunFolder(path)
+    folder.write_json(EVALUATION, {"real": config["real"], "fake": config["fake"], "metrics": figures})
+    print_figures(figures, {"written to": str(path / EVALUATION)})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from genlab.composition import conf_dir, one_line_errors
 if TYPE_CHECKING:
     from genlab.data.images import ImageDataModule
     from genlab.models.base import GenerativeModel
+    from genlab.runs.evaluation import Evaluation
     from genlab.runs.folder import RunFolder
     from genlab.runs.loading import Run
 
@@ -24,10 +25,6 @@ TYPES = {
     "tags": list[str],
     "name": str,
     "budget__images": int | None,
-    "metrics__num_samples": int,
-    "metrics__num_test": int | None,
-    "metrics__num_shown": int,
-    "metrics__seed": int,
 }
 
 
@@ -49,8 +46,10 @@ def train(cfg: DictConfig) -> float | None:
     import torch
 
     from genlab.composition import build, checked, plain
-    from genlab.runs.folder import CONFIG, RunFolder, write_atomically
+    from genlab.files import write_atomically
+    from genlab.runs.folder import CONFIG, RunFolder
     from genlab.runs.process import keep_freed_memory, quiet_libraries
+    from genlab.runs.wandb import record_protocols
 
     started = time.time()
     cfg.run_dir = str(_planned_folder(cfg))
@@ -62,10 +61,10 @@ def train(cfg: DictConfig) -> float | None:
 
     # Everything that can be wrong is built or checked before the folder exists.
     data, model = _model_for_data(config)
-    for key in ("trainer", "callbacks", "logger", "metrics"):
+    for key in ("trainer", "callbacks", "logger"):
         checked(config[key], key)
     training = build({**config["training"], "model": model}, "training")
-    features = build(config["metrics"]["features"], "metrics.features")
+    evaluation = build(config["metrics"], "metrics")
 
     folder = RunFolder.claim(Path(config["run_dir"]))
     cfg.run_dir = str(folder.path)
@@ -84,8 +83,8 @@ def train(cfg: DictConfig) -> float | None:
         torch.manual_seed(config["seed"])
         trainer.fit(training, datamodule=data)
         seconds = time.time() - started
-        best = _best(trainer)
-        figures = _final_figures(training, data, features, folder, config, device)
+        best = _best(callbacks.values())
+        figures = _final_figures(training, data, evaluation, folder, device)
         summary = {
             "metrics": figures,
             **_facts(training, trainer, callbacks, device, seconds),
@@ -95,7 +94,9 @@ def train(cfg: DictConfig) -> float | None:
         }
         folder.write_json("summary.json", summary)
         for logger in loggers:
-            logger.log_metrics({name: result["value"] for name, result in figures.items()}, step=training.images_seen)
+            values = {name: result["value"] for name, result in figures.items()}
+            logger.log_metrics({**values, "images_seen": training.images_seen}, step=training.images_seen)
+        record_protocols(loggers, figures)
         folder.set_status("done")
         _report(figures, summary, folder)
         return best
@@ -120,13 +121,13 @@ def launch(*overrides: str) -> "Run":
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    from genlab.composition import explain
+    from genlab.composition import as_groups, explain
     from genlab.errors import InputError
     from genlab.runs.loading import load
 
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
-            cfg = compose("train", list(overrides), return_hydra_config=True)
+            cfg = compose("train", as_groups(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
     except Exception as error:
         if (line := explain(error)) is None:
@@ -212,17 +213,14 @@ def _announce(model: Any, data: Any, trainer: Any, folder: "RunFolder", config: 
 # -- after -------------------------------------------------------------------------------------------------------------
 
 
-def _best(trainer: Any) -> float | None:
-    scores = [callback.best_model_score for callback in trainer.checkpoint_callbacks if callback.monitor]
-    return float(scores[0]) if scores and scores[0] is not None else None
+def _best(callbacks: Any) -> float | None:
+    from genlab.callbacks.best_checkpoint import BestCheckpoint
+
+    return next((c.best for c in callbacks if isinstance(c, BestCheckpoint)), None)
 
 
-def _final_figures(
-    training: Any, data: Any, features: Any, folder: "RunFolder", config: dict[str, Any], device: Any
-) -> Any:
+def _final_figures(training: Any, data: Any, evaluation: "Evaluation", folder: "RunFolder", device: Any) -> Any:
     """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
-    from genlab.metrics.measure import draw
-    from genlab.runs.evaluation import measure, with_progress
     from genlab.runs.loading import load
     from genlab.runs.pictures import grid, save_array, save_png
 
@@ -233,22 +231,15 @@ def _final_figures(
     else:
         model = training.sampling_model.to(device)
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
-    metrics = config["metrics"]
-    num_samples, shown = metrics["num_samples"], metrics["num_shown"]
-    with with_progress("samples", max(num_samples, shown)) as advance:
-        samples = draw(model, max(num_samples, shown), seed=metrics["seed"], advance=advance)
+    samples = evaluation.draw(model)
+    shown = evaluation.num_shown
     save_png(grid(samples[:shown]), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
     save_array(data.images("test", shown), folder.samples / "real.npy")
-    return measure(
-        model,
-        data,
-        features,
-        samples[:num_samples],
-        num_test=metrics["num_test"],
-        seed=metrics["seed"],
-        protocol=which,
-    )
+    figures, neighbours = evaluation.measure(model, data, samples, which)
+    if neighbours is not None:
+        save_png(neighbours, folder.samples / "neighbours.png")
+    return figures
 
 
 def _facts(training: Any, trainer: Any, callbacks: dict[str, Any], device: Any, seconds: float) -> dict[str, Any]:
@@ -278,7 +269,7 @@ def _report(figures: dict[str, Any], summary: dict[str, Any], folder: "RunFolder
             "images/s": f"{rate:,.0f}" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",
             "samples": str(folder.samples / "final.png"),
-            "checkpoint": str(folder.checkpoints / "best.ckpt"),
+            "checkpoint": str(folder.checkpoints),
             **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
         },
     )

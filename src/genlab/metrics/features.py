@@ -1,39 +1,152 @@
 """What images are turned into before two sets of them are compared."""
 
+import hashlib
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from genlab.errors import InputError
 
 
-class FeatureExtractor(Protocol):
-    """Images, float in [0, 1] ``(B, C, H, W)``, to features ``(B, d)``.
+def to_uint8(images: Tensor) -> Tensor:
+    """Float in [0, 1] to uint8 by ``round(255 x)``, clipped; uint8 stays as it is."""
+    return images if images.dtype == torch.uint8 else (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+class FeatureExtractor(nn.Module, ABC):
+    """uint8 images ``(B, C, H, W)`` to features ``(B, d)``, and class logits ``(B, K)`` where it has classes.
+
+    Every image passes through uint8, however it was made, so that samples are measured as they would be saved.
 
     Attributes:
-        protocol: what a number measured on these features must say about them.
+        name: in protocols and tables; its class's, if it does not say another.
+        weights_hash: sha256 of what the features depend on beside the code.
+        batch_size: that extraction uses.
     """
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    weights_hash: str = ""
+    batch_size: int = 500
 
-    @property
-    def protocol(self) -> dict[str, object]: ...
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = type(self).__name__.lower()
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
+        """How images of a shape ``(C, H, W)`` are made ready: channels and resize filter."""
+        return {"channels": "as they are", "resize": "none"}
+
+    def protocol(self, shape: Sequence[int]) -> dict[str, object]:
+        """What a number measured on these features must say about them."""
+        return {
+            "features": self.name,
+            "weights_sha256": self.weights_hash,
+            "quantization": "uint8, round(255 x)",
+            **self.preprocessing(shape),
+        }
 
 
-class Pixels:
+class Pixels(FeatureExtractor):
     """Grey levels themselves, averaged over blocks until at most ``max_features`` are left.
 
     Needs no network and no download, and sees brightness, strokes and their correlations; not meaning.
     """
 
     def __init__(self, max_features: int = 256) -> None:
+        super().__init__()
+        if max_features < 1:
+            raise InputError(f"max_features={max_features}: at least one feature")
         self.max_features = max_features
 
-    def __call__(self, images: Tensor) -> Tensor:
-        channels, height, width = images.shape[1:]
-        block = max(1, math.ceil(math.sqrt(channels * height * width / self.max_features)))
-        return F.avg_pool2d(images.float(), block, ceil_mode=True, count_include_pad=False).flatten(1)
+    def _block(self, shape: Sequence[int]) -> int:
+        return max(1, math.ceil(math.sqrt(math.prod(shape) / self.max_features)))
 
-    @property
-    def protocol(self) -> dict[str, object]:
-        return {"features": "pixels", "max_features": self.max_features}
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        x = images.float() / 255
+        pooled = F.avg_pool2d(x, self._block(x.shape[1:]), ceil_mode=True, count_include_pad=False)
+        return pooled.flatten(1), None
+
+    def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
+        block = self._block(shape)
+        return {"channels": "as they are", "resize": f"mean of {block}x{block} pixels" if block > 1 else "none"}
+
+
+class Module(FeatureExtractor):
+    """Any module as an extractor: float images in [0, 1] ``(B, C, H, W)`` to features, or to (features, logits).
+
+    Args:
+        module: runs in evaluation mode and without gradients; what it gives beyond ``(B, d)`` is flattened.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.eval().requires_grad_(False)
+        kind = type(module)
+        self.name = f"{kind.__module__}.{kind.__qualname__}"
+        digest = hashlib.sha256(repr(module).encode())
+        for key, value in module.state_dict().items():
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        self.weights_hash = digest.hexdigest()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        given = self.module(images.float() / 255)
+        features, logits = given if isinstance(given, tuple) else (given, None)
+        return features.flatten(1), logits
+
+    def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
+        return {"channels": "as they are", "resize": "the module's own"}
+
+
+def as_extractor(built: object) -> FeatureExtractor:
+    """What ``metrics.features`` gave: an extractor, or any module, which is made one.
+
+    Raises:
+        InputError: where it is neither.
+    """
+    if isinstance(built, FeatureExtractor):
+        return built
+    if isinstance(built, nn.Module):
+        return Module(built)
+    raise InputError(f"metrics.features: {type(built).__name__} is not a torch.nn.Module")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of N images: float32 ``(N, d)`` and, where the extractor has classes, logits ``(N, K)``; on the CPU."""
+
+    features: Tensor
+    logits: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@torch.no_grad()
+def extract(
+    extractor: FeatureExtractor,
+    batches: Iterable[Tensor],
+    device: torch.device | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Features:
+    """Features of batches of images, float in [0, 1] or uint8; in float32 whatever precision surrounds it."""
+    device = device or torch.device("cpu")
+    extractor = extractor.to(device)
+    features: list[Tensor] = []
+    logits: list[Tensor] = []
+    with torch.autocast(device.type, enabled=False):
+        for images in batches:
+            for part in to_uint8(images).split(extractor.batch_size):
+                f, z = extractor(part.to(device))
+                features.append(f.float().cpu())
+                if z is not None:
+                    logits.append(z.float().cpu())
+                advance(len(part))
+    return Features(torch.cat(features), torch.cat(logits) if logits else None)

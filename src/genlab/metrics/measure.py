@@ -1,6 +1,6 @@
-"""Measuring a model: on its likelihood of the test set, and on samples drawn from it. Each result with its protocol."""
+"""Drawing from a model, and its likelihood of the test set with its protocol."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,9 +9,7 @@ from torch import Tensor
 
 from genlab.data.images import ImageDataModule
 from genlab.distributions.noise import generators
-from genlab.metrics.features import FeatureExtractor
-from genlab.metrics.frechet import Gaussian, frechet_distance
-from genlab.models.base import GenerativeModel, LikelihoodModel
+from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
 
 Result = dict[str, Any]
 Advance = Callable[[int], None]
@@ -48,11 +46,12 @@ def draw(
     *,
     seed: int,
     y: Tensor | None = None,
+    indices: Sequence[int] | None = None,
     batch_size: int = 250,
     temperature: float = 1.0,
     advance: Advance = _nothing,
 ) -> Tensor:
-    """The first ``num`` samples of the stream ``seed``, ``(num, *shape)`` on the CPU.
+    """The first ``num`` samples of the stream ``seed``, or those of ``indices``, ``(num, *shape)`` on the CPU.
 
     Sample i is the same for every batch size.
     """
@@ -60,7 +59,7 @@ def draw(
     with evaluating(model):
         for first in range(0, num, batch_size):
             size = min(batch_size, num - first)
-            streams = generators(seed, range(first, first + size))
+            streams = generators(seed, (range(num) if indices is None else indices)[first : first + size])
             classes = None if y is None else y[first : first + size]
             drawn.append(model.sample(size, classes, generator=streams, temperature=temperature).cpu())
             advance(size)
@@ -78,11 +77,7 @@ def likelihood(
     """Negative log-likelihood of the test set, or of its first ``num`` images, in nats per image and in bits/dim."""
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
-        for x, y in data.batches("test", device=model.device):
-            if num is not None:
-                x, y = (part[: max(0, num - sum(map(len, log_probs)))] for part in (x, y))
-            if not len(x):
-                break
+        for x, y in _test_images(data, num, model.device):
             log_probs.append(model.log_prob(x, y if model.num_classes is not None else None).double().cpu())
             advance(len(x))
     nll = -torch.cat(log_probs)
@@ -95,48 +90,58 @@ def likelihood(
     }
     if model.likelihood == "lower_bound":
         protocol["draws"] = 1
-    result: Result = {"value": float(nll.mean()), "unit": "nats", "protocol": protocol}
-    if len(nll) > 1:
-        result["standard_error"] = float(nll.std() / len(nll) ** 0.5)
-    bits = float(model.bits_per_dim(nll.mean()))
-    return {
-        "test/nll": result,
-        "test/bits_per_dim": {"value": bits, "unit": "bits/dim", "protocol": protocol},
-    }
+    return _nll_results(model, nll, protocol, "")
 
 
-class SampleQuality:
-    """The Fréchet distance of samples to a split of the data; the reference is computed once.
+def importance_weighted(
+    model: ImportanceWeighted,
+    data: ImageDataModule,
+    *,
+    draws: int,
+    num: int | None = None,
+    seed: int,
+    batch_size: int = 50,
+    advance: Advance = _nothing,
+) -> dict[str, Result]:
+    """The importance-weighted estimate of the test set's likelihood, with ``draws`` latents an image.
 
-    Args:
-        data: gives the reference.
-        features: see :mod:`genlab.metrics.features`.
-        reference: the split.
+    It is a bound in expectation, tighter with more draws; the standard error is over images.
     """
+    assert isinstance(model, LikelihoodModel)
+    log_probs: list[Tensor] = []
+    with evaluating(model), own_randomness(seed, model.device):
+        for x, y in _test_images(data, num, model.device, batch_size):
+            classes = y if model.num_classes is not None else None
+            log_probs.append(model.importance_weighted(x, classes, num_samples=draws).double().cpu())
+            advance(len(x))
+    protocol = {
+        **data.protocol,
+        "split": "test",
+        "num": sum(map(len, log_probs)),
+        "likelihood": "importance-weighted bound",
+        "draws": draws,
+        "seed": seed,
+    }
+    return _nll_results(model, -torch.cat(log_probs), protocol, "_iw")
 
-    def __init__(self, data: ImageDataModule, features: FeatureExtractor, reference: str = "train") -> None:
-        self.data, self.features, self.reference = data, features, reference
-        parts = [features(x) for x, _ in data.batches(reference)]  # type: ignore[arg-type]
-        self.real = Gaussian.fit(torch.cat(parts))
 
-    def __call__(self, samples: Tensor) -> float:
-        """Of samples ``(N, C, H, W)`` in [0, 1]."""
-        parts = [self.features(part) for part in samples.split(500)]
-        return frechet_distance(Gaussian.fit(torch.cat(parts)), self.real)
+def _test_images(
+    data: ImageDataModule, num: int | None, device: torch.device, batch_size: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the test split's first ``num`` images."""
+    left = len(data.splits["test"]) if num is None else num
+    for x, y in data.batches("test", device=device, batch_size=batch_size):
+        if left <= 0:
+            return
+        yield x[:left], y[:left]
+        left -= len(x)
 
-    def result(self, samples: Tensor, model: GenerativeModel, *, seed: int, temperature: float = 1.0) -> Result:
-        num_features = len(self.real.mean)
-        protocol: dict[str, object] = {
-            **self.data.protocol,
-            **self.features.protocol,
-            "num_features": num_features,
-            "reference": self.reference,
-            "num_real": self.real.num,
-            "num_samples": len(samples),
-            "sampler": model.sampler,
-            "temperature": temperature,
-            "seed": seed,
-        }
-        if len(samples) <= num_features:
-            protocol["warning"] = f"fewer samples than the {num_features} features: biased upwards"
-        return {"value": self(samples), "protocol": protocol}
+
+def _nll_results(model: LikelihoodModel, nll: Tensor, protocol: dict[str, object], suffix: str) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    for name, values, unit in (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim")):
+        result: Result = {"value": float(values.mean()), "unit": unit, "protocol": protocol}
+        if len(values) > 1:
+            result["standard_error"] = float(values.std() / len(values) ** 0.5)
+        results[f"test/{name}{suffix}"] = result
+    return results

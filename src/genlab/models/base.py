@@ -103,6 +103,15 @@ class LikelihoodModel(ObjectiveModel):
         return {"loss": self.bits_per_dim(nll), "nll": nll}
 
 
+@runtime_checkable
+class ImportanceWeighted(Protocol):
+    """A model of latents whose bound tightens with more draws of them."""
+
+    def importance_weighted(self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000) -> Tensor:
+        """A bound on the log-likelihood from ``num_samples`` latents an image, nats ``(B,)``, in bounded memory."""
+        ...
+
+
 class AdversarialModel(GenerativeModel):
     """A generator in a game with a discriminator; the game is played by ``AdversarialTraining``.
 

@@ -10,8 +10,20 @@ from genlab.errors import InputError
 from genlab.runs.console import console
 from genlab.runs.folder import CONFIG, EVALUATION, STATUS, SUMMARY, RunFolder
 
-# What must agree before two Fréchet distances, or two likelihoods, stand in one column.
-SAMPLE_PROTOCOL = ("dataset", "levels", "features", "max_features", "reference", "num_real", "num_samples")
+# What must agree before two FIDs, or two likelihoods, stand in one column.
+SAMPLE_PROTOCOL = (
+    "dataset",
+    "levels",
+    "binarization",
+    "features",
+    "weights_sha256",
+    "channels",
+    "resize",
+    "reference",
+    "num_real",
+    "num_samples",
+    "temperature",
+)
 LIKELIHOOD_PROTOCOL = ("dataset", "levels", "binarization", "split", "num")
 
 
@@ -80,9 +92,9 @@ def table(rows: list[Row]) -> None:
     from rich.table import Table
 
     bits, bits_notes = _column(rows, "test/bits_per_dim", LIKELIHOOD_PROTOCOL)
-    distance, distance_notes = _column(rows, "test/frechet_distance", SAMPLE_PROTOCOL)
+    distance, distance_notes = _column(rows, "test/fid", SAMPLE_PROTOCOL)
     shown = Table()
-    for title in ("model", "dataset", "parameters", "images seen", "images/s", "wall time", "bits/dim", "Fréchet"):
+    for title in ("model", "dataset", "parameters", "images seen", "images/s", "wall time", "bits/dim", "FID"):
         shown.add_column(title, justify="left" if title in ("model", "dataset") else "right", no_wrap=True)
     shown.add_column("status", overflow="fold")
     for row, b, d in zip(rows, bits, distance, strict=True):
@@ -102,12 +114,12 @@ def table(rows: list[Row]) -> None:
     out.print(shown)
     for note in [*bits_notes, *distance_notes]:
         out.print(note)
-    result = next((r for row in rows if (r := row.result("test/frechet_distance"))), None)
+    result = next((r for row in rows if (r := row.result("test/fid"))), None)
     if result:
         p = result["protocol"]
         out.print(
-            f"Fréchet: distance of {p['num_samples']} samples to {p['num_real']} {p['reference']} images in the "
-            f"{p['num_features']} features '{p['features']}'; lower is better. bits/dim: of the test set, ≤ a bound."
+            f"FID: of {p['num_samples']:,} samples to {p['num_real']:,} {p['reference']} images, in the features "
+            f"'{p['features']}'; lower is better. bits/dim: of the test set, ≤ a bound."
         )
 
 

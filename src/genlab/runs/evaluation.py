@@ -1,68 +1,279 @@
-"""Measuring a model on its data with a progress bar, and showing the figures."""
+"""What a run is measured by, with progress bars, and the figures as a table."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
+from genlab.data.examples import Split
+from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.images import ImageDataModule
-from genlab.metrics.features import FeatureExtractor
-from genlab.metrics.measure import Result, SampleQuality, likelihood
-from genlab.models.base import GenerativeModel, LikelihoodModel
+from genlab.errors import InputError
+from genlab.metrics.features import Features, as_extractor, extract
+from genlab.metrics.measure import draw, importance_weighted, likelihood
+from genlab.metrics.memorization import Memorization, nearest
+from genlab.metrics.modes import Modes
+from genlab.metrics.quality import DC_NEIGHBOURS, Result, sample_quality
+from genlab.metrics.reference import Reference
+from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
 from genlab.runs.console import console
+from genlab.runs.pictures import grid
 
 
 @contextmanager
 def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on a terminal; nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A bar with the time left on a terminal; elsewhere a line every half minute, and none if it is quicker."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal = console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+    if not terminal.is_terminal:
+        yield _Lines(what, total)
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 
 
-def measure(
-    model: GenerativeModel,
-    data: ImageDataModule,
-    features: FeatureExtractor,
-    samples: Tensor,
-    *,
-    num_test: int | None,
-    seed: int,
-    protocol: dict[str, Any],
-) -> dict[str, Result]:
-    """The likelihood of the test set where the model has one, and the quality of samples.
+class _Lines:
+    """Progress for a log file."""
+
+    def __init__(self, what: str, total: int, every: float = 30.0) -> None:
+        self.what, self.total, self.every = what, total, every
+        self.done = 0
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.last >= self.every and self.done < self.total:
+            self.last = now
+            left = (now - self.started) * (self.total - self.done) / self.done
+            console(stderr=True).print(f"{self.what}: {self.done:,} of {self.total:,}, {left:.0f} s left")
+
+
+class Evaluation:
+    """The measures of ``conf/metrics``, for a model on its data and for two sets of images.
 
     Args:
-        samples: of the model, drawn with ``seed``.
+        features: an extractor, or any module that gives ``(B, d)`` features, or (features, logits), of float images in
+            [0, 1].
+        modes: counts them, where the data has some.
+        reference: the split that samples are compared with.
+        num_samples: drawn for every measure of samples.
         num_test: images of the test set that the likelihood is taken of; ``None`` for all.
-        protocol: which checkpoint and weights ``model`` holds; joins each result's own.
+        importance_samples: draws an image for the importance-weighted likelihood of a model of latents; ``None``
+            leaves it out.
+        memorization: compare samples with the training images one by one.
+        num_shown: samples kept as a picture and an array.
+        seed: of the samples, and of a bound's draws.
+        cache_dir: where the reference's features are kept; ``None`` for nowhere.
     """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        modes: Modes | None = None,
+        reference: Split = "train",
+        num_samples: int = 10000,
+        num_test: int | None = None,
+        importance_samples: int | None = None,
+        memorization: bool = True,
+        num_shown: int = 64,
+        seed: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        if num_samples <= DC_NEIGHBOURS or num_shown < 1:
+            raise InputError(
+                f"metrics.num_samples={num_samples}, num_shown={num_shown}: more than {DC_NEIGHBOURS} to measure, and "
+                "at least 1 to show"
+            )
+        if importance_samples is not None and importance_samples < 1:
+            raise InputError(f"metrics.importance_samples={importance_samples}: at least 1, or null")
+        self.features, self.modes, self.reference = as_extractor(features), modes, reference
+        self.num_samples, self.num_test, self.importance_samples = num_samples, num_test, importance_samples
+        self.memorization, self.num_shown, self.seed, self.cache_dir = memorization, num_shown, seed, cache_dir
+
+    def draw(self, model: GenerativeModel) -> Tensor:
+        """The samples to measure, and to show where more of them are shown, ``(N, *shape)``."""
+        total = max(self.num_samples, self.num_shown)
+        with with_progress("samples", total) as advance:
+            return draw(model, total, seed=self.seed, advance=advance)
+
+    def measure(
+        self, model: GenerativeModel, data: ImageDataModule, samples: Tensor, protocol: Mapping[str, Any]
+    ) -> tuple[dict[str, Result], Image.Image | None]:
+        """A model's figures, and a picture of samples beside the training images they are nearest to.
+
+        Args:
+            samples: of :meth:`draw`.
+            protocol: which checkpoint and weights ``model`` holds; joins each result's own.
+        """
+        device = model.device
+        samples = samples[: self.num_samples]
+        results = self._likelihood(model, data)
+        sampler = {"sampler": model.sampler, "temperature": 1.0, "seed": self.seed}
+        with with_progress("features of samples", len(samples)) as advance:
+            fake = extract(self.features, samples.split(500), device, advance)
+        real = self._reference(SplitImages(data, self.reference), device)
+        quality = sample_quality(fake, real, device)
+        if self.modes is not None:
+            quality |= _of_modes(self.modes, samples, data.protocol)
+        neighbours = None
+        if self.memorization:
+            train = real if self.reference == "train" else self._reference(SplitImages(data, "train"), device)
+            held_out = self._reference(SplitImages(data, "test"), device)
+            quality["too_near_to_train"], indices = _of_memorization(fake, train, held_out, device)
+            neighbours = _beside_neighbours(samples, data, indices)
+        for name, result in quality.items():
+            result["protocol"] |= sampler
+            results[f"test/{name}"] = result
+        for result in results.values():
+            result["protocol"] = {**result["protocol"], **protocol}
+        return results, neighbours
+
+    def compare(self, real: ImageSet, fake: ImageSet, device: torch.device) -> dict[str, Result]:
+        """The figures of a set of images against another; no model is needed."""
+        with with_progress(f"features of {fake.name}", len(fake)) as advance:
+            features = extract(self.features, fake, device, advance)
+        results = sample_quality(features, self._reference(real, device), device)
+        if self.modes is not None:
+            results |= _of_modes(self.modes, torch.cat(list(fake)), {})
+        for result in results.values():
+            result["protocol"] |= {"samples": fake.name, **self.features.preprocessing(fake.shape)}
+        return results
+
+    def _reference(self, images: ImageSet, device: torch.device) -> Reference:
+        with with_progress(f"features of {images.name}", len(images)) as advance:
+            return Reference.of(images, self.features, self.cache_dir, device, advance)
+
+    def _likelihood(self, model: GenerativeModel, data: ImageDataModule) -> dict[str, Result]:
+        results: dict[str, Result] = {}
+        if not isinstance(model, LikelihoodModel):
+            return results
+        num = min(self.num_test or len(data.splits["test"]), len(data.splits["test"]))
+        with with_progress("test likelihood", num) as advance:
+            results |= likelihood(model, data, num=num, seed=self.seed, advance=advance)
+        if self.importance_samples is not None and isinstance(model, ImportanceWeighted):
+            draws = self.importance_samples
+            with with_progress(f"test likelihood, {draws:,} draws an image", num) as advance:
+                results |= importance_weighted(model, data, draws=draws, num=num, seed=self.seed, advance=advance)
+        return results
+
+
+def _of_modes(modes: Modes, samples: Tensor, facts: dict[str, object]) -> dict[str, Result]:
+    found = modes(samples)
+    protocol = {**facts, **modes.protocol, "num_samples": len(samples)}
+    floor = (modes.num_modes - 1) / (2 * len(samples))
     results: dict[str, Result] = {}
-    if isinstance(model, LikelihoodModel):
-        with with_progress("test likelihood", num_test or len(data.splits["test"])) as advance:
-            results |= likelihood(model, data, num=num_test, seed=seed, advance=advance)
-    results["test/frechet_distance"] = SampleQuality(data, features).result(samples, model, seed=seed)
-    for result in results.values():
-        result["protocol"] |= protocol
+    for name, value in found.items():
+        results[name] = {"value": value, "protocol": dict(protocol)}
+    results["modes"]["out_of"] = modes.num_modes
+    results["kl_to_uniform"] |= {"unit": "nats", "sampling_floor": floor}
+    if len(samples) < 10 * modes.num_modes:
+        results["modes"]["warning"] = f"{len(samples)} samples cannot show {modes.num_modes} modes well"
     return results
 
 
-def print_figures(figures: dict[str, Result], more: dict[str, str]) -> None:
-    """A table of results, then of whatever else is to be known."""
+def _of_memorization(
+    fake: Features, train: Reference, held_out: Reference, device: torch.device
+) -> tuple[Result, Tensor]:
+    keys = train.features.features.to(device)
+    of_samples, indices = nearest(fake.features.to(device), keys, 5)
+    of_held_out, _ = nearest(held_out.features.features.to(device), keys)
+    test = Memorization.test(of_samples[:, 0].cpu(), of_held_out[:, 0].cpu())
+    result: Result = {
+        "value": test.too_near,
+        "expected": test.quantile,
+        "z": test.z,
+        "protocol": {
+            **train.protocol,
+            "backend": "genlab",
+            "estimator": f"share of samples nearer to a training image than {1 - test.quantile:.0%} of test images are",
+            "num_samples": len(fake),
+            "num_held_out": len(held_out),
+        },
+    }
+    if test.too_near > 0.5:
+        result["warning"] = "most samples lie nearer to training images than test images do: look at neighbours.png"
+    return result, indices.cpu()
+
+
+def _beside_neighbours(samples: Tensor, data: ImageDataModule, indices: Tensor, rows: int = 10) -> Image.Image:
+    """A row of a sample and, after it, the training images nearest to it."""
+    shown = samples[:rows].float().cpu()
+    nearest_images = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
+    together = torch.cat([shown.unsqueeze(1), nearest_images.view(len(shown), -1, *shown.shape[1:])], 1)
+    return grid(together.flatten(0, 1), columns=together.shape[1])
+
+
+LABELS = {
+    "fid": "FID",
+    "kid": "KID",
+    "inception_score": "inception score",
+    "kl_to_uniform": "KL to uniform",
+    "nll": "NLL",
+    "nll_iw": "NLL, importance-weighted",
+    "bits_per_dim": "bits/dim",
+    "bits_per_dim_iw": "bits/dim, importance-weighted",
+    "too_near_to_train": "too near to train",
+    "classifier_confidence": "classifier's confidence",
+    "high_quality": "high quality",
+}
+
+
+def print_figures(figures: Mapping[str, Result], more: Mapping[str, str]) -> None:
+    """A table of results and what was warned of, then of whatever else is to be known."""
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold", style="dim")
     for name, result in figures.items():
-        error = f" ± {result['standard_error']:.2g}" if "standard_error" in result else ""
-        bound = " (bound)" if result["protocol"].get("likelihood") == "lower_bound" else ""
-        table.add_row(name, f"{result['value']:.4f}{error} {result.get('unit', '')}{bound}")
+        spread = next((f" ± {result[key]:.2g}" for key in ("standard_error", "std") if key in result), "")
+        label = LABELS.get(short := name.rpartition("/")[2], short)
+        table.add_row(label, f"{_digits(result['value'])}{spread}", _remark(result))
     for name, value in more.items():
-        table.add_row(name, value)
+        table.add_row(name, "", value)
     console().print(table)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
+
+
+def _remark(result: Result) -> str:
+    """The protocol in a few words."""
+    protocol = result["protocol"]
+    words = [result["unit"]] if "unit" in result else []
+    if "likelihood" in protocol:
+        kind = str(protocol["likelihood"]).replace("_", " ")
+        draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
+        words.append(f"{kind}{draws}, {protocol['num']:,} test images")
+    elif "num_modes" in protocol:
+        words.append(f"{protocol['num_samples']:,} samples")
+        words += [f"of {result['out_of']:,}"] if "out_of" in result else []
+        words += [f"{result['sampling_floor']:.2g} by sampling alone"] if "sampling_floor" in result else []
+    else:
+        reference = Path(str(protocol["reference"])).name  # a split, or a folder
+        words.append(
+            f"{protocol['features']} features, {protocol['num_samples']:,} samples, "
+            f"{protocol['num_real']:,} {reference} images"
+        )
+        words += [f"{result['expected']:g} expected"] if "expected" in result else []
+    if "warning" in result:
+        words.append(f"[yellow]{result['warning']}[/]")
+    return "; ".join(words)

@@ -42,10 +42,11 @@ def load(
     config = OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})}))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
-    return Run(folder, config, checkpoint, weights, _device(device))  # type: ignore[arg-type]
+    return Run(folder, config, checkpoint, weights, device_named(device))  # type: ignore[arg-type]
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_named(device: str | torch.device) -> torch.device:
+    """A device by its name, checked; ``"auto"`` is a GPU where there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -11,6 +11,7 @@ def quiet_libraries() -> None:
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,7 @@
 """Weights & Biases without ever asking for a key."""
 
 import os
+from collections.abc import Iterable, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,16 @@ def wandb_logger(save_dir: str, project: str, name: str | None = None, **options
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")
     return WandbLogger(experiment=run)
+
+
+def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put how each figure was made into the W&B summary, as ``protocol/<figure>/<field>``."""
+    fields = {
+        f"protocol/{name}/{key}": value if isinstance(value, bool | int | float | str | None) else str(value)
+        for name, result in figures.items()
+        for key, value in {**{k: v for k, v in result.items() if k != "value"}, **result["protocol"]}.items()
+        if key != "protocol"
+    }
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(fields)

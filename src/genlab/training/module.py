@@ -58,6 +58,8 @@ class TrainingModule(pl.LightningModule):
         self.images_seen = 0
         self.batches_seen = 0
         self.latest: dict[str, Tensor] = {}  # the last step's figures, on the device, for whoever wants to look
+        self.reported: dict[str, tuple[float, int]] = {}  # figures of validation, and the images seen by then
+        self._on_their_own: set[str] = set()  # those that have a schedule of their own
         self._logged_at = 0
         self._rng: dict[str, Any] = {}
 
@@ -119,6 +121,14 @@ class TrainingModule(pl.LightningModule):
         for logger in self.trainer.loggers:
             logger.log_metrics({**metrics, "images_seen": self.images_seen}, step=self.images_seen)
 
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Log figures measured just now, and offer them to whoever selects or stops by them."""
+        self.log_now(figures)
+        for name, value in figures.items():
+            self.log(name, value, logger=False, batch_size=1)
+            self._on_their_own.add(name)
+            self.reported[name] = (value, self.images_seen)
+
     def clip(self, optimizer: Optimizer) -> Tensor | None:
         """Clip an optimizer's gradients; gives their norm before that."""
         if self.gradient_clip is None:
@@ -155,8 +165,13 @@ class TrainingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:
             return
-        figures = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")}
+        figures = {
+            name: float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith("val/") and name not in self._on_their_own
+        }
         self.log_now(figures)
+        self.reported |= {name: (value, self.images_seen) for name, value in figures.items()}
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

@@ -94,12 +94,15 @@ class VAE(LikelihoodModel):
 
     @torch.no_grad()
     def importance_weighted(
-        self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000, chunk_size: int = 100
+        self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000, chunk_size: int | None = None
     ) -> Tensor:
         """The bound of Importance Weighted Autoencoders (arXiv:1509.00519), nats ``(B,)``.
 
-        log 1/k sum_i p(x, z_i) / q(z_i | x) over k = ``num_samples`` draws, ``chunk_size`` at a time in memory.
+        log 1/k sum_i p(x, z_i) / q(z_i | x) over k = ``num_samples`` draws, ``chunk_size`` at a time in memory; left
+        out, as many as make a decoder's output of 16 million numbers.
         """
+        if chunk_size is None:
+            chunk_size = max(1, 2**24 // (len(x) * self.num_dims * self.distribution.num_params))
         mean, std = self.posterior(x, y)
         total = torch.full((len(x),), -math.inf, device=x.device)
         for start in range(0, num_samples, chunk_size):

@@ -1,0 +1,61 @@
+"""The checkpoint of the best value of a figure that may be measured at any time, or never."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from genlab.training.module import TrainingModule
+
+
+class BestCheckpoint(Checkpoint):
+    """Saves whenever the monitored figure was just measured and is the best so far.
+
+    Lightning's ModelCheckpoint takes the last value there is, however old, for one of the weights at hand, and fails
+    where there is none after a validation; a figure on a schedule of its own needs neither.
+
+    Args:
+        path: of the file.
+        monitor: name of the figure, ``val/...``.
+        mode: whether less is better.
+    """
+
+    def __init__(self, path: str, monitor: str, mode: Literal["min", "max"] = "min") -> None:
+        self.path, self.monitor, self.mode = Path(path), monitor, mode
+        self.best: float | None = None
+        self._seen_at = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        self._look(trainer, module)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer, module)
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        value, at = module.reported.get(self.monitor, (math.nan, -1))
+        if at <= self._seen_at or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._seen_at = at
+        sign = 1 if self.mode == "min" else -1
+        if math.isfinite(value) and (self.best is None or sign * value < sign * self.best):
+            self.best = value
+            trainer.save_checkpoint(self.path)
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        if self.best is None and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            measured = ", ".join(sorted(module.reported)) or "nothing"
+            print(
+                f"genlab: {self.monitor} was never measured, so there is no {self.path.name} (measured: {measured})",
+                file=sys.stderr,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "seen_at": self._seen_at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self._seen_at = state["best"], state["seen_at"]

@@ -1,0 +1,124 @@
+"""How many modes of the data a model reaches, where the data is made of countable modes."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from genlab.errors import InputError
+from genlab.metrics.digit_classifier import DigitClassifier
+from genlab.metrics.features import extract, to_uint8
+
+
+def kl_to_uniform(counts: Tensor) -> float:
+    """KL(p || uniform) in nats of the distribution that counts ``(K,)`` make; log K where there is nothing to count.
+
+    N draws from the uniform distribution itself have about (K - 1) / 2N, not 0.
+    """
+    p = counts.double() / max(1, int(counts.sum()))
+    return math.log(len(p)) + float(torch.special.xlogy(p, p).sum())
+
+
+class Modes(ABC):
+    """Counts the modes among samples."""
+
+    num_modes: int
+
+    @abstractmethod
+    def __call__(self, samples: Tensor) -> dict[str, float]:
+        """``modes`` with at least one sample, ``kl_to_uniform`` in nats, and what else there is to say."""
+
+    @property
+    @abstractmethod
+    def protocol(self) -> dict[str, object]: ...
+
+
+class ClassModes(Modes):
+    """The modes are classes, named by a classifier of digits: PacGAN (arXiv:1712.04086), section 4.
+
+    Args:
+        weights, sha256: of the classifier, see :class:`~genlab.metrics.digit_classifier.DigitClassifier`.
+        stacked: every channel is a digit of its own, as in stacked MNIST, so that there are 10^C modes.
+        channels: of the images, for ``stacked``.
+    """
+
+    def __init__(self, weights: str, sha256: str | None = None, stacked: bool = False, channels: int = 1) -> None:
+        self.classifier = DigitClassifier.pretrained(weights, sha256)
+        self.stacked, self.channels = stacked, channels
+        self.num_modes = self.classifier.num_classes ** (channels if stacked else 1)
+
+    def __call__(self, samples: Tensor) -> dict[str, float]:
+        images = to_uint8(samples)
+        if self.stacked:
+            if images.shape[1] != self.channels:
+                raise InputError(f"stacked digits of {self.channels} channels, and the images have {images.shape[1]}")
+            images = images.flatten(0, 1).unsqueeze(1)
+        logits = extract(self.classifier, [images], samples.device).logits
+        assert logits is not None
+        confidence, named = logits.softmax(1).max(1)
+        if self.stacked:
+            powers = self.classifier.num_classes ** torch.arange(self.channels)
+            named = (named.view(-1, self.channels) * powers).sum(1)
+        counts = named.bincount(minlength=self.num_modes)
+        return {
+            "modes": float((counts > 0).sum()),
+            "kl_to_uniform": kl_to_uniform(counts),
+            "classifier_confidence": float(confidence.mean()),
+        }
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        return {
+            "num_modes": self.num_modes,
+            "mode": "at least one sample named so" + (", each channel by itself" if self.stacked else ""),
+            "classifier": self.classifier.name,
+            "classifier_sha256": self.classifier.weights_hash,
+            "classifier_test_accuracy": float(self.classifier.facts["test_accuracy"]),
+        }
+
+
+class GaussianModes(Modes):
+    """The modes are Gaussians in the plane: VEEGAN (arXiv:1705.07761) and PacGAN's protocol (arXiv:1712.04086).
+
+    A sample is of high quality within ``max_std`` standard deviations of the nearest centre; a mode is reached by one
+    such sample, and the divergence is that of the high-quality samples' modes.
+
+    Args:
+        centres: ``(K, 2)``.
+        std: of every Gaussian, in each coordinate.
+    """
+
+    def __init__(self, centres: Tensor, std: float, max_std: float = 3.0) -> None:
+        self.centres, self.std, self.max_std = centres, std, max_std
+        self.num_modes = len(centres)
+
+    @classmethod
+    def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01) -> "GaussianModes":
+        angle = 2 * math.pi * torch.arange(num) / num
+        return cls(radius * torch.stack([angle.cos(), angle.sin()], 1), std)
+
+    @classmethod
+    def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> "GaussianModes":
+        line = spacing * (torch.arange(side) - (side - 1) / 2)
+        return cls(torch.cartesian_prod(line, line), std)
+
+    def __call__(self, samples: Tensor) -> dict[str, float]:
+        if samples.ndim != 2 or samples.shape[1] != self.centres.shape[1]:
+            raise InputError(f"modes of points (N, {self.centres.shape[1]}), and the samples are {list(samples.shape)}")
+        distance, mode = torch.cdist(samples.float().cpu(), self.centres).min(1)
+        good = distance < self.max_std * self.std
+        counts = mode[good].bincount(minlength=self.num_modes)
+        return {
+            "modes": float((counts > 0).sum()),
+            "kl_to_uniform": kl_to_uniform(counts),
+            "high_quality": float(good.float().mean()),
+        }
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        return {
+            "num_modes": self.num_modes,
+            "mode": f"at least one sample within {self.max_std:g} standard deviations of its centre",
+            "std": self.std,
+        }
