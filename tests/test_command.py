@@ -241,7 +241,10 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str) -> None:
-    result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", f"paths.data_dir={mnist_root}")
+    result = genlab(
+        "train", f"experiment={experiment}", "debug=fast_dev_run", f"paths.data_dir={mnist_root}",
+        "dataset.train_size=1000",
+    )  # fmt: skip
     assert result.code == 0, result.err
     statuses = [json.loads(p.read_text())["status"] for p in result.outputs.rglob("status.json")]
     assert statuses

@@ -192,3 +192,25 @@ def test_two_processes_measure_what_one_does(tmp_path) -> None:  # type: ignore[
     assert first["fid"] == pytest.approx(one["fid"], rel=1e-4)
     assert first["kid"] == pytest.approx(one["kid"], rel=0.2)  # other subsets of the same images
     assert first["inception_score"] == pytest.approx(one["inception_score"], rel=0.01)
+
+
+def test_blurred_and_noised_digits_are_worse_the_more_so_the_more_they_are(mnist_root: str) -> None:
+    from torchvision.transforms.functional import gaussian_blur
+
+    from genlab.data.mnist import MNIST
+    from genlab.metrics.digit_classifier import DigitClassifier
+    from genlab.metrics.features import extract
+
+    images = MNIST(mnist_root).load()["test"].take(torch.arange(4000))
+    classifier = DigitClassifier.pretrained("mnist")
+    real = reference(extract(classifier, [images[:2000]]).features)
+    x = images[2000:].float() / 255
+    noise = torch.randn_like(x)
+    for spoil in (lambda s: gaussian_blur(x, 13, 5 * s) if s else x, lambda s: x + s * noise):
+        results = [sample_quality(extract(classifier, [spoil(s)]), real) for s in (0.0, 0.1, 0.2, 0.4)]
+        fids = [result["fid"]["value"] for result in results]
+        coverage = [result["coverage"]["value"] for result in results]
+        assert fids == sorted(fids)
+        assert fids[1] > 3 * fids[0]
+        assert coverage[0] > max(coverage[1:])
+        assert coverage[3] < 0.5 * coverage[0]

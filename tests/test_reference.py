@@ -10,6 +10,7 @@ from PIL import Image
 
 from conftest import write_images
 from genlab.data.digits import Digits
+from genlab.data.examples import Split
 from genlab.data.image_sets import ArrayImages, FolderImages, ImageSet, SplitImages, open_pair
 from genlab.data.images import ImageDataModule
 from genlab.errors import InputError
@@ -63,15 +64,19 @@ def test_another_split_data_or_extractor_is_another_entry(tmp_path: Path) -> Non
 
 
 def test_binarized_data_is_known_by_its_draw(tmp_path: Path) -> None:
-    def binary(**seeds: int) -> SplitImages:
+    def binary(split: Split, **seeds: int) -> SplitImages:
         data = ImageDataModule(
             Digits(), "digits", (1, 8, 8), kind="binary", levels=2, source_levels=17, val_size=150, test_size=300,
             **seeds,  # type: ignore[arg-type]
         )  # fmt: skip
-        return SplitImages(data, "test")
+        return SplitImages(data, split)
 
-    assert binary().fingerprint == binary(seed=3).fingerprint
-    assert binary().fingerprint != binary(eval_seed=3).fingerprint
+    for split in ("train", "test"):
+        # Training sees other draws; what samples are compared with is one, whatever the run's seed.
+        assert binary(split).fingerprint == binary(split, seed=3).fingerprint
+        assert torch.equal(all_of(binary(split)), all_of(binary(split, seed=3)))
+        assert binary(split).fingerprint != binary(split, eval_seed=3).fingerprint
+        assert not torch.equal(all_of(binary(split)), all_of(binary(split, eval_seed=3)))
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class ImageDataModule(pl.LightningDataModule):
             flip=self.flip and train and augment,
             binarize=self.kind == "binary",
             # Each split its own stream, so that no test image shares its draw with a training image.
-            seed=mix(self.seed if train else self.eval_seed, SPLITS.index(split)),
+            seed=mix(self.seed if train and augment else self.eval_seed, SPLITS.index(split)),
         )
 
     def batches(
