@@ -277,6 +277,17 @@ def test_subfolders_are_classes_and_splits(tmp_path: Path) -> None:
         ImageFolder(str(tmp_path), (3, 32, 32)).load()
 
 
+def test_every_validation_sees_one_draw_of_binarized_data() -> None:
+    data = ImageDataModule(
+        Digits(), "digits", (1, 8, 8), kind="binary", levels=2, source_levels=17, val_size=150, eval_batch_size=50
+    )
+    data.setup()
+    passes = data.val_dataloader()
+    first = torch.cat([x for x, _ in passes])
+    next(iter(passes))  # one that is cut short
+    assert torch.equal(first, torch.cat([x for x, _ in passes]))
+
+
 def test_a_folder_too_large_for_memory_is_read_by_workers_alike(tmp_path: Path) -> None:
     write_images(tmp_path, 40, (8, 8))
     options = {"shape": (3, 8, 8), "batch_size": 8, "seed": 2, "num_workers": 2, "flip": True}

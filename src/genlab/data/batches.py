@@ -24,7 +24,8 @@ class Batches:
         examples: the split.
         transform: ``(uint8 images, int64 indices, epoch) -> x``, run on ``device``.
         batch_size: of all processes together; each of them takes its share of every batch.
-        shuffle: a new order each epoch, and only whole batches; else the data's own order, all of it.
+        shuffle: a new order and new draws each epoch, and only whole batches; else the data's own order, all of it, the
+            same each time.
         device: where the data is kept, if it is in memory, and the batches are made.
         num_workers: processes that read data which is not in memory.
     """
@@ -59,7 +60,9 @@ class Batches:
         return n // self.batch_size if self.shuffle else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.position >= len(self):
+        if not self.shuffle:
+            self.position = 0  # every pass of validation is the same one, also after one that was cut short
+        elif self.position >= len(self):
             self.epoch, self.position = self.epoch + 1, 0
         return self._batches(self.epoch, self._order())
 
