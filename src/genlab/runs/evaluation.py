@@ -246,9 +246,10 @@ def print_figures(figures: Mapping[str, Result], more: Mapping[str, str]) -> Non
         spread = next((f" ± {result[key]:.2g}" for key in ("standard_error", "std") if key in result), "")
         label = LABELS.get(short := name.rpartition("/")[2], short)
         table.add_row(label, f"{_digits(result['value'])}{spread}", _remark(result))
-    for name, value in more.items():
-        table.add_row(name, "", value)
-    console().print(table)
+    out = console()
+    out.print(table)
+    for name, value in more.items():  # unbroken, however long, so that a path can be copied
+        out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _digits(value: float) -> str:
