@@ -61,7 +61,8 @@ def sample_quality(fake: Features, real: Reference, device: torch.device | None 
     )
     results["kid"] = {
         "value": kid[KEY_METRIC_KID_MEAN],
-        "std": kid[KEY_METRIC_KID_STD],
+        # Subsets that are the whole set are all the same and tell nothing of the spread.
+        **({"std": kid[KEY_METRIC_KID_STD]} if subset < min(n, len(real)) else {}),
         "protocol": {
             **common,
             "estimator": f"MMD, cubic kernel, {KID_SUBSETS} subsets of {subset}",
