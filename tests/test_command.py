@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -219,7 +220,9 @@ def test_every_family_on_every_dataset(
     assert all(np.isfinite(figure["value"]) for figure in figures.values())
 
 
-def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Ctrl-C once lets the batch end and saves; twice, it ends at once."""
     from genlab.models.vae.vae import VAE
 
     calls = iter(range(100))
@@ -227,15 +230,20 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
 
     def interrupted(self: VAE, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
         if next(calls) == 3:
-            raise KeyboardInterrupt
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
         return loss(self, *batch)
 
     monkeypatch.setattr(VAE, "loss", interrupted)
     result = genlab("train", "model.hidden=[8]", *FAST)
     assert result.code == 130
-    assert json.loads((result.run / "status.json").read_text())["reason"] == "interrupted"
+    status = json.loads((result.run / "status.json").read_text())
+    assert (status["status"], status["reason"]) == ("interrupted", ["SIGINT", "Ctrl-C"][times - 1])
+    if times == 2:
+        assert not (result.run / "checkpoints" / "last.ckpt").exists()
+        return
     checkpoint = torch.load(result.run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["progress"]["images_seen"] == 3 * 64
+    assert checkpoint["progress"]["images_seen"] == 4 * 64
     assert genlab("sample", f"run={result.run}", "checkpoint=last", "n=4").code == 0
 
 

@@ -48,6 +48,7 @@ def unique_name() -> str:
 
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 # Cached, so that all jobs of a sweep read one name.
+OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)
 
 
@@ -64,6 +65,25 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
             key = key.replace(".", "/")
         spelled.append(key + equals + value)
     return spelled
+
+
+def composed(name: str, overrides: Iterable[str]) -> DictConfig:
+    """A command's config, composed for one run outside of (or inside of) Hydra's own main."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import open_dict
+
+    if GlobalHydra.instance().is_initialized():
+        cfg = compose(name, list(overrides), return_hydra_config=True)
+    else:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            cfg = compose(name, list(overrides), return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.mode = RunMode.RUN  # an experiment may ask for a sweep; this is one of its runs
+        HydraConfig.instance().set_config(cfg)
+        OmegaConf.resolve(cfg.choices)
+        del cfg["hydra"]
+    return cfg
 
 
 def paths_as(key: str) -> None:

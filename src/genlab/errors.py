@@ -1,4 +1,20 @@
-"""The one exception that means "what you asked for cannot be done", as against a bug."""
+"""The exceptions that are neither a bug nor Python's own."""
+
+import signal
+from typing import Any
+
+
+class Interrupted(BaseException):
+    """The run was asked by a signal to stop, and saved what it needs to continue.
+
+    Attributes:
+        number: of the signal.
+        handler: whose turn the signal would have been; a cluster's engine puts the job back into the queue with it.
+    """
+
+    def __init__(self, number: int, handler: Any = None) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number, self.handler = number, handler
 
 
 class InputError(ValueError):

@@ -1,7 +1,10 @@
 """``genlab train``: compose a model, a dataset and a trainer, train, and measure what came out."""
 
+import os
+import signal
+import subprocess
 import sys
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -9,12 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from genlab.composition import conf_dir, one_line_errors
+from genlab.composition import as_groups, composed, conf_dir, explain, one_line_errors, unique_name
+from genlab.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from genlab.data.images import ImageDataModule
-    from genlab.models.base import GenerativeModel
-    from genlab.runs.evaluation import Evaluation
     from genlab.runs.folder import RunFolder
     from genlab.runs.loading import Run
 
@@ -25,91 +26,50 @@ TYPES = {
     "tags": list[str],
     "name": str,
     "budget__images": int | None,
+    "resume": str | None,
+    "sweep__resume": str | None,
 }
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
 @one_line_errors
-def main(cfg: DictConfig) -> float | None:
+def _main(cfg: DictConfig) -> float | None:
     return train(cfg)
+
+
+def main() -> None:
+    from genlab.sweeps import finished
+
+    try:
+        with finished():
+            _main()
+    except Interrupted as stop:
+        if callable(stop.handler) and stop.handler is not signal.default_int_handler:
+            stop.handler(stop.number, None)
+        sys.exit(128 + stop.number)
 
 
 def train(cfg: DictConfig) -> float | None:
     """Train, measure and write the run folder; gives the best value of the monitored metric to a sweeper.
 
+    A folder that is there already, because ``resume`` names it or because the sweep it belongs to is launched again, is
+    gone on with.
+
     Raises:
         InputError: for anything wrong in the config, before a folder is made or a step is taken.
+        Interrupted: where a signal ended the run, after its state was saved.
     """
-    from pathlib import Path
-
-    import pytorch_lightning as pl
-    import torch
-
-    from genlab.composition import build, checked, plain
-    from genlab.files import write_atomically
-    from genlab.runs.folder import CONFIG, RunFolder
+    from genlab.runs.folder import STATUS, RunFolder
     from genlab.runs.process import keep_freed_memory, quiet_libraries
-    from genlab.runs.wandb import record_protocols
 
-    started = time.time()
-    cfg.run_dir = str(_planned_folder(cfg))
-    _absolute_paths(cfg)
-    config = plain(cfg, **TYPES)
     quiet_libraries()
     keep_freed_memory()
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-
-    # Everything that can be wrong is built or checked before the folder exists.
-    data, model = _model_for_data(config)
-    for key in ("trainer", "callbacks", "logger"):
-        checked(config[key], key)
-    training = build({**config["training"], "model": model}, "training")
-    evaluation = build(config["metrics"], "metrics")
-
-    folder = RunFolder.claim(Path(config["run_dir"]))
-    cfg.run_dir = str(folder.path)
-    config = plain(cfg, **TYPES)
-    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-    folder.set_status("running", command=_command())
-    loggers = []
-    try:
-        loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
-        callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
-        trainer = build({**config["trainer"], "logger": loggers, "callbacks": [*callbacks.values()]}, "trainer")
-        for logger in loggers:
-            logger.log_hyperparams(config)
-        _announce(model, data, trainer, folder, config)
-        device = trainer.strategy.root_device  # Lightning takes the module off it when it is done
-        torch.manual_seed(config["seed"])
-        trainer.fit(training, datamodule=data)
-        seconds = time.time() - started
-        best = _best(callbacks.values())
-        figures = _final_figures(training, data, evaluation, folder, device)
-        summary = {
-            "metrics": figures,
-            **_facts(training, trainer, callbacks, device, seconds),
-            "monitor": {**config["monitor"], "best": best},
-            "choices": config["choices"],
-            "seed": config["seed"],
-        }
-        folder.write_json("summary.json", summary)
-        for logger in loggers:
-            values = {name: result["value"] for name, result in figures.items()}
-            logger.log_metrics({**values, "images_seen": training.images_seen}, step=training.images_seen)
-        record_protocols(loggers, figures)
-        folder.set_status("done")
-        _report(figures, summary, folder)
-        return best
-    except BaseException as error:
-        # Lightning answers Ctrl-C with sys.exit(1).
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-        reason = "interrupted" if interrupted else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        folder.set_status("failed", reason=reason)
-        if interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        _close(loggers)
+    if cfg.resume is not None:
+        return _resume(RunFolder.open(str(cfg.resume)), _overrides(without="resume"))
+    planned = _planned_folder(cfg)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and (planned / STATUS).is_file():
+        return _go_on_with_job(RunFolder(planned))
+    return _begin(cfg, planned)
 
 
 def launch(*overrides: str) -> "Run":
@@ -118,36 +78,40 @@ def launch(*overrides: str) -> "Run":
     Raises:
         InputError: for a wrong override or value.
     """
-    from hydra import compose, initialize_config_dir
-    from omegaconf import open_dict
-
-    from genlab.composition import as_groups, explain
-    from genlab.errors import InputError
     from genlab.runs.loading import load
 
     try:
-        with initialize_config_dir(conf_dir(), version_base="1.3"):
-            cfg = compose("train", as_groups(overrides), return_hydra_config=True)
-            HydraConfig.instance().set_config(cfg)
+        cfg = composed("train", as_groups(overrides))
     except Exception as error:
         if (line := explain(error)) is None:
             raise
         raise InputError(line) from error
-    with open_dict(cfg):
-        del cfg["hydra"]
     train(cfg)
-    return load(cfg.run_dir)
+    return load(cfg.run_dir or cfg.resume)
 
 
-# -- before ------------------------------------------------------------------------------------------------------------
+# -- a new run ---------------------------------------------------------------------------------------------------------
 
 
-def _planned_folder(cfg: DictConfig) -> Any:
+def _begin(cfg: DictConfig, planned: Path) -> float | None:
+    from genlab.composition import plain
+    from genlab.files import write_atomically
+    from genlab.runs.folder import CONFIG, RunFolder
+    from genlab.worker import assemble
+
+    cfg.run_dir = str(planned)
+    _absolute_paths(cfg)
+    parts = assemble(plain(cfg, **TYPES))
+    folder = RunFolder.claim(planned)
+    cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
+    config = plain(cfg, **TYPES)
+    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+    folder.set_status("running", command=_command(), overrides=_overrides())
+    return _start(folder, config, parts)
+
+
+def _planned_folder(cfg: DictConfig) -> Path:
     """``outputs/<experiment or model-dataset>/<unique>``, or a number inside the sweep's folder."""
-    from pathlib import Path
-
-    from genlab.composition import unique_name
-
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
@@ -156,35 +120,16 @@ def _planned_folder(cfg: DictConfig) -> Any:
 
 def _absolute_paths(cfg: DictConfig) -> None:
     """The saved config must find the data from any folder."""
-    from pathlib import Path
-
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
     source = cfg.dataset.get("source")
     if source and "path" in source and not OmegaConf.is_missing(source, "path"):
         source.path = str(Path(source.path).expanduser().absolute())
 
 
-def _model_for_data(config: dict[str, Any]) -> "tuple[ImageDataModule, GenerativeModel]":
-    from genlab.composition import build
-    from genlab.errors import InputError
-    from genlab.models.base import GenerativeModel
-
-    model = build(config["model"], "model")
-    if not isinstance(model, GenerativeModel):
-        raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
-    if config["dataset"]["kind"] not in model.kinds:
-        raise InputError(
-            f"model={config['choices']['model']} models {' and '.join(sorted(model.kinds))} data, and "
-            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
-        )
-    data = build(config["dataset"], "dataset")
-    if model.num_classes is not None and model.num_classes != data.num_classes:
-        raise InputError(
-            f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "
-            f"{data.num_classes or 'no'} classes"
-        )
-    data.setup()
-    return data, model
+def _overrides(without: str | None = None) -> list[str]:
+    """Of this job, as they were given."""
+    given = list(HydraConfig.get().overrides.task)
+    return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume")]
 
 
 def _command() -> str:
@@ -193,96 +138,125 @@ def _command() -> str:
     return shlex.join(["genlab", "train", *HydraConfig.get().overrides.task])
 
 
-def _announce(model: Any, data: Any, trainer: Any, folder: "RunFolder", config: dict[str, Any]) -> None:
-    if not trainer.is_global_zero:
-        return
-    from rich.table import Table
-
-    from genlab.runs.console import console
-
-    parameters = sum(p.numel() for p in model.parameters())
-    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in data.splits.items())
-    table = Table.grid(padding=(0, 2))
-    table.add_row("model", f"{config['choices']['model']}, {parameters:,} parameters")
-    table.add_row("dataset", f"{data.name} {list(data.shape)}, {sizes}")
-    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {trainer.precision}")
-    table.add_row("run folder", str(folder.path))
-    console(stderr=True).print(table)
+# -- a run that goes on ------------------------------------------------------------------------------------------------
 
 
-# -- after -------------------------------------------------------------------------------------------------------------
+def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
+    """Go on with a run, whose config is composed again from its overrides and must come out the same.
+
+    Args:
+        changes: overrides on top of the run's.
+
+    Raises:
+        InputError: where the run is done, is running, or its config comes out another.
+    """
+    from genlab.composition import plain
+    from genlab.files import write_atomically
+    from genlab.runs.folder import CONFIG, STATUS
+    from genlab.runs.resuming import check_not_running, check_unchanged
+
+    check_not_running(folder)
+    status = folder.read_json(STATUS)
+    if "overrides" not in status:
+        raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
+    saved: Any = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
+    cfg = composed("train", [*status["overrides"], *changes])
+    changed = {change.partition("=")[0].lstrip("+") for change in changes}
+    for key in ("paths.data_dir", "paths.output_dir", "dataset.source.path", "dataset.source.root"):
+        # Given relative to where the run was started from.
+        if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
+            OmegaConf.update(cfg, key, value)
+    cfg.run_dir, cfg.run_id = str(folder.path), saved["run_id"]
+    _absolute_paths(cfg)
+    config = plain(cfg, **TYPES)
+    longer = check_unchanged(folder, saved, config)
+    if status["status"] == "done" and not longer:
+        raise InputError(f"{folder.path} is done: a larger trainer.max_epochs or budget.images would train it on")
+    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+    resumed = [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]
+    folder.set_status("running", resumed=resumed, **({"trained": False} if longer else {}))
+    return _start(folder, config, None)
 
 
-def _best(callbacks: Any) -> float | None:
-    from genlab.callbacks.best_checkpoint import BestCheckpoint
+def _go_on_with_job(folder: "RunFolder") -> float | None:
+    """A job of a sweep whose folder is there: done, or cut off, and then it goes on."""
+    from genlab.runs.folder import STATUS, SUMMARY
 
-    return next((c.best for c in callbacks if isinstance(c, BestCheckpoint)), None)
-
-
-def _final_figures(training: Any, data: Any, evaluation: "Evaluation", folder: "RunFolder", device: Any) -> Any:
-    """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
-    from genlab.runs.loading import load
-    from genlab.runs.pictures import grid, save_array, save_png
-
-    best = folder.checkpoints / "best.ckpt"
-    if best.is_file():
-        run = load(folder.path, device=device)
-        model, which = run.model, {"checkpoint": "best", "weights": run.used_weights}
-    else:
-        model = training.sampling_model.to(device)
-        which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
-    samples = evaluation.draw(model)
-    shown = evaluation.num_shown
-    save_png(grid(samples[:shown]), folder.samples / "final.png")
-    save_array(samples[:shown], folder.samples / "final.npy")
-    save_array(data.images("test", shown), folder.samples / "real.npy")
-    figures, neighbours = evaluation.measure(model, data, samples, which)
-    if neighbours is not None:
-        save_png(neighbours, folder.samples / "neighbours.png")
-    return figures
+    status = folder.read_json(STATUS)
+    if status.get("overrides") != _overrides():
+        raise InputError(
+            f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
+        )
+    if status["status"] == "done":
+        best = folder.read_json(SUMMARY)["monitor"]["best"]
+        return None if best is None else float(best)
+    return _resume(folder, [])
 
 
-def _facts(training: Any, trainer: Any, callbacks: dict[str, Any], device: Any, seconds: float) -> dict[str, Any]:
-    from genlab.callbacks.throughput import Throughput
-    from genlab.runs.environment import environment, peak_memory_mb
-
-    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
-    return {
-        "parameters": sum(p.numel() for p in training.model.parameters()),
-        "images_seen": training.images_seen,
-        "epochs": trainer.current_epoch,
-        "images_per_second": rates[0] if rates else None,
-        "wall_seconds": round(seconds, 1),
-        "peak_memory_mb": peak_memory_mb(device),
-        "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
-    }
+# -- its processes -----------------------------------------------------------------------------------------------------
 
 
-def _report(figures: dict[str, Any], summary: dict[str, Any], folder: "RunFolder") -> None:
-    from genlab.runs.evaluation import print_figures
+def _start(folder: "RunFolder", config: dict[str, Any], parts: Any) -> float | None:
+    """In this process, or in one process a device under torchrun."""
+    from genlab.worker import work
 
-    rate = summary["images_per_second"]
-    print_figures(
-        figures,
-        {
-            "images seen": f"{summary['images_seen']:,}",
-            "images/s": f"{rate:,.0f}" if rate else "-",
-            "wall time": f"{summary['wall_seconds']:.0f} s",
-            "samples": str(folder.samples / "final.png"),
-            "checkpoint": str(folder.checkpoints),
-            **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
-        },
-    )
+    num = _num_processes(config["trainer"])
+    if num == 1:
+        return work(folder, config, parts)
+    return _torchrun(folder, num)
 
 
-def _close(loggers: list[Any]) -> None:
-    from pytorch_lightning.loggers import WandbLogger
+def _num_processes(trainer: dict[str, Any]) -> int:
+    import torch
 
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
+    devices = trainer.get("devices", 1)
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if on_gpu else 1
+    return int(devices)
 
-        # Or the next run of this process would go on in this W&B run.
-        wandb.finish(exit_code=1 if sys.exc_info()[0] else 0)
+
+def _torchrun(folder: "RunFolder", num: int) -> float | None:
+    """Let torchrun start, watch and, where one of them dies, end the processes of a run.
+
+    Not Lightning's own start, which would launch the command line once more for each device: within a sweep, all of it.
+
+    Raises:
+        RuntimeError: where a process died; the run's status says why.
+    """
+    from genlab.runs.folder import STATUS, SUMMARY
+    from genlab.runs.resuming import newest_checkpoint
+
+    newest_checkpoint(folder)  # says so once, and puts it aside, if one is damaged
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ}
+    process = subprocess.Popen([*command, "-m", "genlab.worker", str(folder.path)], env=environment)
+
+    def pass_on(number: int, _: Any) -> None:
+        # To the first process alone, which tells the others; torchrun would not leave them the time.
+        pid = folder.read_json(STATUS).get("pid")
+        os.kill(pid if pid not in (None, os.getpid()) else process.pid, signal.SIGTERM)
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        before[number] = signal.signal(number, pass_on)
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    status = folder.read_json(STATUS)
+    if status["status"] == "interrupted":
+        raise Interrupted(signal.SIGTERM, before[signal.SIGTERM])
+    if code != 0 or status["status"] != "done":
+        reason = status.get("reason", f"torchrun ended with code {code}")
+        if status["status"] == "running":
+            folder.set_status("failed", reason=f"a process died: {reason}")
+        raise RuntimeError(f"{folder.path}: {reason}")
+    best = folder.read_json(SUMMARY)["monitor"]["best"]
+    return None if best is None else float(best)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ class Batches:
         else:
             order = torch.arange(n)
         batches = order.split(self.batch_size)[self.position : len(self)]
-        return [batch[self.rank :: self.world_size] for batch in batches]
+        shares = [batch[self.rank :: self.world_size] for batch in batches]
+        return [share for share in shares if len(share)]  # the last one of an evaluation may be too small for all
 
     def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         taken: Iterator[tuple[Tensor, Tensor]]

@@ -72,6 +72,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_size = train_size
         self.flip, self.seed, self.eval_seed, self.num_workers = flip, seed, eval_seed, num_workers
         self.splits: dict[Split, Examples] = {}
+        self._training: Batches | None = None
+        self._resumed: dict[str, int] = {}
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -184,7 +186,20 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> Batches:
-        return self._loader("train")
+        self._training = self._loader("train")
+        if self._resumed:
+            self._training.load_state_dict(self._resumed)
+        return self._training
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is in its data; Lightning puts it into checkpoints.
+
+        Lightning also asks the loader itself, but gives it its state back only in the middle of an epoch.
+        """
+        return self._training.state_dict() if self._training is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._resumed = state_dict
 
     def val_dataloader(self) -> Batches:
         return self._loader("val")

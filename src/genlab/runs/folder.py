@@ -87,10 +87,12 @@ class RunFolder:
         return content
 
     def set_status(self, status: str, **details: Any) -> None:
-        """``running``, ``done`` or ``failed``; keeps what was said before, such as the start."""
+        """``running``, ``done``, ``interrupted`` or ``failed``; keeps what was said before, such as the start."""
         before = self.read_json(STATUS)
+        before.pop("reason", None)
         if status == "running":
             before.setdefault("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            before.pop("ended", None)
             details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}

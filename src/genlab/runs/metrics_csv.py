@@ -27,6 +27,20 @@ class MetricsCSV(Logger):
             with self.path.open(newline="") as file:
                 self.columns = next(csv.reader(file), [])
 
+    def cut(self, rows: int) -> None:
+        """Keep the first rows only: what was logged after the checkpoint that a run is resumed from comes again."""
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                kept = list(csv.DictReader(file))[:rows]
+            self._write(kept)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, text.getvalue())
+
     @property
     def name(self) -> str:
         return ""
@@ -43,16 +57,12 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         new = [name for name in metrics if name not in self.columns]
         if new:
-            rows: list[dict[str, str]] = []
+            rows: list[dict[str, Any]] = []
             if self.columns:
                 with self.path.open(newline="") as file:
                     rows = list(csv.DictReader(file))
             self.columns = sorted([*self.columns, *new], key=lambda name: (name != "images_seen", name))
-            text = io.StringIO()
-            writer = csv.DictWriter(text, self.columns)
-            writer.writeheader()
-            writer.writerows([*rows, metrics])
-            write_atomically(self.path, text.getvalue())
+            self._write([*rows, metrics])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(metrics)

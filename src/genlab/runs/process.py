@@ -2,8 +2,15 @@
 
 import ctypes
 import logging
+import os
 import platform
 import warnings
+
+
+def rank() -> int:
+    """Of this process among those of its run; 0 for one that is alone."""
+    names = ("RANK", "SLURM_PROCID")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def quiet_libraries() -> None:

@@ -10,6 +10,7 @@ from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
 from genlab.models.gan.losses import AdversarialLoss
 from genlab.training.module import OptimizerFactory, TrainingModule
+from genlab.training.processes import average_gradients
 
 
 class AdversarialTraining(TrainingModule):
@@ -27,6 +28,7 @@ class AdversarialTraining(TrainingModule):
     """
 
     model: AdversarialModel
+    progress = (*TrainingModule.progress, "_last_generator_loss")
 
     def __init__(
         self,
@@ -55,6 +57,9 @@ class AdversarialTraining(TrainingModule):
             self.make_schedule(discriminator),
         ]
         return [generator, discriminator], [s for s in schedules if s is not None]
+
+    def at_boundary(self, batch_idx: int) -> bool:
+        return not self._pending
 
     def optimizer_steps_per_batch(self) -> float:
         return 1 + 1 / self.discriminator_steps
@@ -113,6 +118,7 @@ class AdversarialTraining(TrainingModule):
         return figures
 
     def _step(self, optimizer: Any, name: str, figures: dict[str, Tensor]) -> None:
+        average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
         norm = self.clip(optimizer.optimizer)
         if norm is not None:
             figures[f"{name}_gradient_norm"] = norm

@@ -1,7 +1,8 @@
 """What every training procedure does alike: count images, average weights, log, validate without touching the RNG."""
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -9,12 +10,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from genlab.distributions.noise import mix
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
+from genlab.training.processes import share_buffers
+from genlab.training.randomness import State, capture, gathered, restore
 
 OptimizerFactory = Callable[..., Optimizer]
 ScheduleFactory = Callable[..., LRScheduler]
+
+
+class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
+    """A loss that is no number any more."""
 
 
 class TrainingModule(pl.LightningModule):
@@ -32,7 +40,12 @@ class TrainingModule(pl.LightningModule):
         ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones.
         images: end training after so many images, beside Lightning's own limits.
         channels_last: keep convolutions' weights, and so their features, channels-last; quicker for many of them.
+
+    Attributes:
+        progress: names of the attributes that a checkpoint keeps.
     """
+
+    progress: ClassVar[tuple[str, ...]] = ("images_seen", "batches_seen", "rows_logged", "_logged_at")
 
     def __init__(
         self,
@@ -61,7 +74,9 @@ class TrainingModule(pl.LightningModule):
         self.reported: dict[str, tuple[float, int]] = {}  # figures of validation, and the images seen by then
         self._on_their_own: set[str] = set()  # those that have a schedule of their own
         self._logged_at = 0
-        self._rng: dict[str, Any] = {}
+        self.rows_logged = 0
+        self._rng: State | None = None  # of training, while validation draws
+        self._resumed: list[State] = []  # of every process, from a checkpoint
 
     @property
     def sampling_model(self) -> GenerativeModel:
@@ -114,10 +129,15 @@ class TrainingModule(pl.LightningModule):
     def _log_latest(self) -> None:
         if self._logged_at != self.images_seen:
             self._logged_at = self.images_seen
-            self.log_now({name: float(value) for name, value in self.latest.items()})
+            figures = {name: float(value) for name, value in self.latest.items()}
+            self.log_now(figures)
+            wrong = [name for name, value in figures.items() if name.endswith("loss") and not math.isfinite(value)]
+            if wrong:
+                raise Diverged(f"{wrong[0]} is {figures[wrong[0]]} after {self.images_seen:,} images")
 
     def log_now(self, metrics: Mapping[str, float]) -> None:
         """Send figures to the loggers at the x-axis of everything, images seen."""
+        self.rows_logged += 1
         for logger in self.trainer.loggers:
             logger.log_metrics({**metrics, "images_seen": self.images_seen}, step=self.images_seen)
 
@@ -152,15 +172,14 @@ class TrainingModule(pl.LightningModule):
     # -- validation draws its own randomness ---------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
-        self._rng = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available() and self.device.type == "cuda":
-            self._rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        torch.manual_seed(0)
+        share_buffers(self)
+        self._rng = capture(self.device)
+        torch.manual_seed(mix(0, self.trainer.global_rank) if self.trainer.global_rank else 0)
 
     def on_validation_end(self) -> None:
-        torch.set_rng_state(self._rng["cpu"])
-        if "cuda" in self._rng:
-            torch.cuda.set_rng_state(self._rng["cuda"], self.device)
+        assert self._rng is not None
+        restore(self._rng, self.device)
+        self._rng = None
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:
@@ -176,8 +195,30 @@ class TrainingModule(pl.LightningModule):
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["progress"] = {"images_seen": self.images_seen, "batches_seen": self.batches_seen}
+        share_buffers(self)
+        checkpoint["progress"] = {name: getattr(self, name) for name in self.progress}
+        checkpoint["randomness"] = gathered(self._rng or capture(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.images_seen = checkpoint["progress"]["images_seen"]
-        self.batches_seen = checkpoint["progress"]["batches_seen"]
+        for name in self.progress:
+            setattr(self, name, checkpoint["progress"][name])
+        self._resumed = checkpoint["randomness"]
+
+    def on_train_start(self) -> None:
+        if self._resumed:
+            if len(self._resumed) == self.trainer.world_size:
+                restore(self._resumed[self.trainer.global_rank], self.device)
+            else:  # other devices than before: a stream of its own for each, and no longer the same run to the bit
+                torch.manual_seed(mix(self.images_seen, self.trainer.global_rank))
+            self._resumed = []
+        elif self.trainer.global_rank > 0:  # each its own noise; the first one's is that of a process alone
+            torch.manual_seed(mix(torch.initial_seed(), self.trainer.global_rank))
+
+    def at_boundary(self, batch_idx: int) -> bool:
+        """Whether no gradient is being added up after this batch, so that a checkpoint holds everything."""
+        return (batch_idx + 1) % self.accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number still."""
+        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
+        return bool(torch.stack(norms).isfinite().all())

@@ -21,6 +21,7 @@ class ObjectiveTraining(TrainingModule):
     """
 
     model: ObjectiveModel
+    progress = (*TrainingModule.progress, "_gradient_norm")
 
     def __init__(self, model: ObjectiveModel, optimizer: OptimizerFactory, **options: Any) -> None:
         super().__init__(model, **options)

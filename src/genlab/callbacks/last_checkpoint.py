@@ -1,0 +1,109 @@
+"""The checkpoint a run continues from, and what makes a run stop and leave one."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import Checkpoint
+
+from genlab.errors import InputError, Interrupted
+from genlab.training.module import Diverged, TrainingModule
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves after every epoch, every so many images, and when a signal asks the run to stop.
+
+    SIGTERM and SIGUSR1, which schedulers send before they kill, and Ctrl-C let the batch at hand be finished, save and
+    raise :class:`~genlab.errors.Interrupted`; a second Ctrl-C does not wait. Weights that are no numbers are never
+    saved over good ones: they end the run.
+
+    Args:
+        path: of the file.
+        every_images: also within epochs; ``None`` for after every epoch alone.
+    """
+
+    def __init__(self, path: str, every_images: int | None = None) -> None:
+        if every_images is not None and every_images < 1:
+            raise InputError(f"callbacks.last.every_images={every_images}: at least 1, or null")
+        self.path, self.every_images = Path(path), every_images
+        self._saved = 0  # times every_images was passed
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        try:
+            self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
+        except ValueError:  # not the main thread, where there are no signals
+            self._before = {}
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._signal is not None:
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, TrainingModule)
+        due = self.every_images is not None and module.images_seen // self.every_images > self._saved
+        asked = self._is_asked(trainer, module, module.batches_seen % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
+        if (due or asked) and module.at_boundary(batch_idx) and not self._ends_epoch(trainer, batch_idx):
+            self._save(trainer, module)
+            if asked:
+                self._stop()
+
+    def _is_asked(self, trainer: pl.Trainer, module: TrainingModule, ask_others: bool = True) -> bool:
+        """Of any process; all of them ask at the same steps, and not at every one, at which they would wait."""
+        if trainer.world_size == 1:
+            return self._signal is not None
+        if not ask_others:
+            return False
+        flag = torch.tensor(int(self._signal is not None), device=module.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def _ends_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        """The end of the epoch saves by itself, after the validation that may come first."""
+        return batch_idx + 1 >= trainer.num_training_batches
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        self._save(trainer, module)
+        if self._is_asked(trainer, module):
+            self._stop()
+
+    def _stop(self) -> None:
+        number = self._signal or int(signal.SIGTERM)  # of another process, which says the right one
+        raise Interrupted(number, self._before.get(number))
+
+    def _save(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if not module.is_finite():
+            raise Diverged(f"weights are no numbers any more after {module.images_seen:,} images")
+        if self.every_images is not None:
+            self._saved = module.images_seen // self.every_images
+        trainer.save_checkpoint(self.path)
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        self._give_back()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        self._give_back()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"saved": self._saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._saved = state["saved"]

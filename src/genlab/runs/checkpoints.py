@@ -1,0 +1,87 @@
+"""Checkpoint files: there whole or not at all, with a checksum of their own, and opening one runs no code."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from genlab.errors import InputError
+
+# After the file that torch writes, which it reads without minding what follows: this, and the sha256 of it.
+MAGIC = b"genlab:1"
+_SEAL = len(MAGIC) + hashlib.sha256().digest_size
+_BLOCK = 2**22
+
+NEWEST, BEFORE = "last.ckpt", "previous.ckpt"
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """A kill leaves the old file or the new one. What ``last.ckpt`` was before becomes ``previous.ckpt``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    new = Path(name)
+    try:
+        torch.save(checkpoint, new)
+        digest = _digest(new, new.stat().st_size)
+        with new.open("ab") as file:
+            file.write(MAGIC + digest)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == NEWEST and path.is_file():
+            link = path.with_name(f".{BEFORE}.link")
+            link.unlink(missing_ok=True)
+            os.link(path, link)  # so that at no moment there is neither
+            os.replace(link, path.with_name(BEFORE))
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint whose checksum holds; one without any, such as another program's, is read as it is.
+
+    Raises:
+        InputError: where it is missing, damaged, or would run code.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - _SEAL))
+            seal = file.read()
+        if seal.startswith(MAGIC) and _digest(path, size - _SEAL) != seal[len(MAGIC) :]:
+            raise ValueError("its checksum does not hold")
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+            raise ValueError("it holds no weights")
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} cannot be read as a checkpoint ({reason})") from error
+    return checkpoint
+
+
+def _digest(path: Path, size: int) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(size, _BLOCK))):
+            digest.update(block)
+            size -= len(block)
+    return digest.digest()
+
+
+class SealedCheckpoints(CheckpointIO):
+    """Lightning's way to such files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        return read_checkpoint(Path(path), map_location or "cpu")
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)

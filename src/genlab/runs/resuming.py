@@ -1,0 +1,113 @@
+"""Whether and how a run may go on: its state, the checkpoint to go on from, and what must not have changed."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genlab.errors import InputError
+from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
+from genlab.runs.folder import STATUS, RunFolder
+
+# What does not change the mathematics of the run, or only how long it lasts. Everything else must be as it was.
+MAY_CHANGE = (
+    "budget",
+    "training.images",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.profiler",
+    "trainer.enable_progress_bar",
+    "logger",
+    "callbacks.progress",
+    "callbacks.throughput",
+    "metrics",
+    "paths",
+    "tags",
+)
+# Not of the run at all, or where its data lie on this machine.
+NOT_COMPARED = ("run_dir", "resume", "sweep", "dataset.source.path", "dataset.source.root", "dataset.num_workers")
+BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(node, Mapping) and node:
+        return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()}
+    return {prefix: node}
+
+
+def _below(key: str, prefixes: Iterable[str]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys in which two configs differ, with both values; what may lie elsewhere is left out."""
+    before, after = _flat(saved), _flat(now)
+    return {
+        key: (before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not _below(key, NOT_COMPARED)
+    }
+
+
+def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the budget is another one.
+
+    Raises:
+        InputError: naming the keys that differ and must not.
+    """
+    changed = differences(saved, now)
+    forbidden = [f"{key} was {a!r} and is {b!r}" for key, (a, b) in changed.items() if not _below(key, MAY_CHANGE)]
+    if forbidden:
+        raise InputError(
+            f"{folder.path} cannot be resumed with another config: {'; '.join(forbidden)}. What may change: "
+            f"{', '.join(MAY_CHANGE)}"
+        )
+    return any(_below(key, BUDGET) for key in changed)
+
+
+def check_not_running(folder: RunFolder) -> None:
+    """Raises InputError where another process of this machine is at it."""
+    status = folder.read_json(STATUS)
+    if status.get("status") != "running" or status.get("host") != socket.gethostname():
+        return
+    pid = int(status["pid"])
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return
+    if pid != os.getpid():
+        raise InputError(f"{folder.path} is being trained by the process {pid} of this machine")
+
+
+def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint to go on from; ``None`` where the run was ended before its first one.
+
+    A damaged one is put aside, the one before it is taken, and that is said.
+
+    Raises:
+        InputError: where there are checkpoints and none can be read.
+    """
+    damaged: list[str] = []
+    for name in (NEWEST, BEFORE):
+        path = folder.checkpoints / name
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = read_checkpoint(path)
+        except InputError as error:
+            damaged.append(str(error))
+            path.replace(path.with_suffix(".damaged"))
+            continue
+        for line in damaged:
+            print(f"genlab: {line}: going on from {name} instead", file=sys.stderr)
+        return path, checkpoint
+    if damaged:
+        raise InputError(f"{'; '.join(damaged)}: no checkpoint is left to resume {folder.path} from")
+    return None

@@ -1,0 +1,61 @@
+"""The end of a sweep: a table of what is done and what failed, and why."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+_folder: Path | None = None
+
+
+class Sweep(Callback):
+    """Hydra tells it where a sweep begins."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        global _folder
+        _folder = Path(config.hydra.sweep.dir)
+
+
+@contextmanager
+def finished() -> Iterator[None]:
+    """Print the table when the sweep inside, if it is one, is over, however it ends."""
+    global _folder
+    _folder = None
+    try:
+        yield
+    finally:
+        if _folder is not None and _folder.is_dir():
+            print_table(_folder)
+
+
+def print_table(folder: Path) -> None:
+    """One row a job: its overrides, its status and the reason of a failure."""
+    from rich.table import Table
+
+    from genlab.runs.console import console
+    from genlab.runs.folder import STATUS, SUMMARY, find_runs
+
+    runs = sorted(find_runs([folder]), key=lambda run: (len(run.path.name), run.path.name))
+    table = Table()
+    for title in ("job", "overrides", "best", "status"):
+        table.add_column(title, overflow="fold")
+    counts: dict[str, int] = {}
+    for run in runs:
+        status = run.read_json(STATUS)
+        word = str(status.get("status", "unknown"))
+        counts[word] = counts.get(word, 0) + 1
+        best = run.read_json(SUMMARY).get("monitor", {}).get("best")
+        table.add_row(
+            run.path.name,
+            " ".join(status.get("overrides", [])),
+            "-" if best is None else f"{best:.4g}",
+            f"{word}: {status['reason']}" if "reason" in status else word,
+        )
+    out = console(stderr=True)
+    out.print(table)
+    words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} goes on"
+    out.print(f"{words}: {folder}{again}", soft_wrap=True)

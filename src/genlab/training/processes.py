@@ -1,0 +1,30 @@
+"""What the processes of a run exchange."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over processes, in one exchange a dtype; alone, nothing happens."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    gradients: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            gradients.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for group in gradients.values():
+        flat = torch.cat([gradient.flatten() for gradient in group])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for gradient, part in zip(group, flat.split([g.numel() for g in group]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the first one's buffers, such as the statistics of batch normalization."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)

@@ -1,0 +1,270 @@
+"""One process of a run: build, train, measure.
+
+Where a run takes several devices, torchrun starts this module once for each: ``python -m genlab.worker RUN_FOLDER``.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from genlab.callbacks.best_checkpoint import BestCheckpoint
+from genlab.callbacks.throughput import Throughput
+from genlab.composition import build, checked
+from genlab.data.images import ImageDataModule
+from genlab.errors import InputError, Interrupted
+from genlab.metrics.measure import Result
+from genlab.models.base import GenerativeModel
+from genlab.runs.checkpoints import SealedCheckpoints
+from genlab.runs.console import console
+from genlab.runs.environment import environment, peak_memory_mb
+from genlab.runs.evaluation import Evaluation, print_figures
+from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.loading import load
+from genlab.runs.metrics_csv import MetricsCSV
+from genlab.runs.pictures import grid, save_array, save_png
+from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
+from genlab.runs.resuming import newest_checkpoint
+from genlab.runs.wandb import record_protocols
+from genlab.training.module import TrainingModule
+from genlab.training.parallel import strategy_for
+
+
+@dataclass
+class Parts:
+    """What a run is made of, built."""
+
+    data: ImageDataModule
+    model: GenerativeModel
+    training: TrainingModule
+    evaluation: Evaluation
+
+
+def assemble(config: dict[str, Any]) -> Parts:
+    """Build everything that can be wrong; nothing is written.
+
+    Raises:
+        InputError: naming the key that is wrong.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    model = build(config["model"], "model")
+    if not isinstance(model, GenerativeModel):
+        raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
+    if config["dataset"]["kind"] not in model.kinds:
+        raise InputError(
+            f"model={config['choices']['model']} models {' and '.join(sorted(model.kinds))} data, and "
+            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
+        )
+    data = build(config["dataset"], "dataset")
+    if model.num_classes is not None and model.num_classes != data.num_classes:
+        raise InputError(
+            f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "
+            f"{data.num_classes or 'no'} classes"
+        )
+    data.setup()
+    for key in ("trainer", "callbacks", "logger"):
+        checked(config[key], key)
+    training = build({**config["training"], "model": model}, "training")
+    return Parts(data, model, training, build(config["metrics"], "metrics"))
+
+
+def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) -> float | None:
+    """Train from the newest checkpoint that the folder has, or from the start, then measure and write the summary.
+
+    Gives the best value of the monitored figure. On every process but the first, nothing is written.
+
+    Raises:
+        Interrupted: after saving, where a signal asked for it.
+    """
+    started = time.time()
+    first = rank() == 0
+    loggers: list[Any] = []
+    try:
+        found = newest_checkpoint(folder)
+        parts = parts or assemble(config)
+        training, data = parts.training, parts.data
+        if first:
+            _continue_log(folder, found)
+            loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
+        callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
+        strategy = strategy_for(training, config["trainer"].get("strategy", "auto"))
+        trainer = build(
+            {
+                **config["trainer"],
+                "logger": loggers,
+                "callbacks": [*callbacks.values()],
+                "plugins": [SealedCheckpoints()],
+                "strategy": strategy,
+            },
+            "trainer",
+        )
+        for logger in loggers:
+            logger.log_hyperparams(config)
+        if first:
+            _announce(parts, trainer, folder, config, found)
+        device = trainer.strategy.root_device  # Lightning takes the module off it when it is done
+        status = folder.read_json(STATUS)
+        if status.get("trained") and found is not None:
+            training.on_load_checkpoint(found[1])
+            training.load_state_dict(found[1]["state_dict"])
+            _load_callbacks(callbacks, found[1])
+        else:
+            torch.manual_seed(config["seed"])
+            trainer.fit(training, datamodule=data, ckpt_path=str(found[0]) if found else None)
+        best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
+        if not first:
+            return best
+        folder.set_status("running", trained=True)
+        seconds = status.get("seconds", 0.0) + time.time() - started
+        figures = _final_figures(parts, folder, device)
+        summary = {
+            "metrics": figures,
+            **_facts(training, trainer, callbacks, device, seconds),
+            "monitor": {**config["monitor"], "best": best},
+            "choices": config["choices"],
+            "seed": config["seed"],
+        }
+        folder.write_json(SUMMARY, summary)
+        for logger in loggers:
+            values = {name: result["value"] for name, result in figures.items()}
+            logger.log_metrics({**values, "images_seen": training.images_seen}, step=training.images_seen)
+        record_protocols(loggers, figures)
+        folder.set_status("done")
+        _report(figures, summary, folder)
+        return best
+    except BaseException as error:
+        if first:
+            _set_failed(folder, error, time.time() - started)
+        if isinstance(error, SystemExit):  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        _close(loggers)
+
+
+def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:
+    seconds = round(folder.read_json(STATUS).get("seconds", 0.0) + seconds, 1)
+    if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
+        reason = str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+        folder.set_status("interrupted", reason=reason, seconds=seconds)
+        return
+    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    last = folder.checkpoints / "last.ckpt"
+    folder.set_status("failed", reason=reason, seconds=seconds, last_checkpoint=str(last) if last.is_file() else None)
+
+
+# -- before ------------------------------------------------------------------------------------------------------------
+
+
+def _continue_log(folder: RunFolder, found: tuple[Path, dict[str, Any]] | None) -> None:
+    """Take away what was logged after the checkpoint; it comes again."""
+    MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
+
+
+def _load_callbacks(callbacks: dict[str, Any], checkpoint: dict[str, Any]) -> None:
+    for callback in callbacks.values():
+        if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
+            callback.load_state_dict(state)
+
+
+def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, Any], found: Any) -> None:
+    from rich.table import Table
+
+    parameters = sum(p.numel() for p in parts.model.parameters())
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in parts.data.splits.items())
+    table = Table.grid(padding=(0, 2))
+    table.add_row("model", f"{config['choices']['model']}, {parameters:,} parameters")
+    table.add_row("dataset", f"{parts.data.name} {list(parts.data.shape)}, {sizes}")
+    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {trainer.precision}")
+    table.add_row("run folder", str(folder.path))
+    if found is not None:
+        path, checkpoint = found
+        table.add_row("resumed", f"from {path.name}, {checkpoint['progress']['images_seen']:,} images")
+    console(stderr=True).print(table)
+
+
+# -- after -------------------------------------------------------------------------------------------------------------
+
+
+def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dict[str, Result]:
+    """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
+    training, data, evaluation = parts.training, parts.data, parts.evaluation
+    best = folder.checkpoints / "best.ckpt"
+    if best.is_file():
+        run = load(folder.path, device=device)
+        model, which = run.model, {"checkpoint": "best", "weights": run.used_weights}
+    else:
+        model = training.sampling_model.to(device)
+        which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
+    samples = evaluation.draw(model)
+    shown = evaluation.num_shown
+    save_png(grid(samples[:shown]), folder.samples / "final.png")
+    save_array(samples[:shown], folder.samples / "final.npy")
+    save_array(data.images("test", shown), folder.samples / "real.npy")
+    figures, neighbours = evaluation.measure(model, data, samples, which)
+    if neighbours is not None:
+        save_png(neighbours, folder.samples / "neighbours.png")
+    return figures
+
+
+def _facts(
+    training: TrainingModule, trainer: Any, callbacks: dict[str, Any], device: torch.device, seconds: float
+) -> dict[str, Any]:
+    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
+    return {
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "images_seen": training.images_seen,
+        "epochs": trainer.current_epoch,
+        "images_per_second": rates[0] if rates else None,
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_mb": peak_memory_mb(device),
+        "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
+    }
+
+
+def _report(figures: dict[str, Result], summary: dict[str, Any], folder: RunFolder) -> None:
+    rate = summary["images_per_second"]
+    print_figures(
+        figures,
+        {
+            "images seen": f"{summary['images_seen']:,}",
+            "images/s": f"{rate:,.0f}" if rate else "-",
+            "wall time": f"{summary['wall_seconds']:.0f} s",
+            "samples": str(folder.samples / "final.png"),
+            "checkpoints": str(folder.checkpoints),
+            **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
+        },
+    )
+
+
+def _close(loggers: list[Any]) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        # Or the next run of this process would go on in this W&B run.
+        wandb.finish(exit_code=1 if sys.exc_info()[0] else 0)
+
+
+def main() -> None:
+    """As torchrun starts it; what went wrong is in the run folder's status."""
+    folder = RunFolder(sys.argv[1])
+    config = yaml.safe_load((folder.path / CONFIG).read_text())
+    quiet_libraries()
+    keep_freed_memory()
+    try:
+        work(folder, config)
+    except Interrupted:
+        return
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
