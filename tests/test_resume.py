@@ -46,6 +46,7 @@ def in_child(arguments: Sequence[str], trap: Callable[[], None] | None = None) -
             devnull = os.open(os.environ.get("GENLAB_TEST_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(devnull, 1)
             os.dup2(devnull, 2)
+            sys.stdout = sys.stderr = os.fdopen(devnull, "a", buffering=1)  # pytest's are its own
             from genlab.cli import main
 
             if trap is not None:

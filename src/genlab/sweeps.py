@@ -32,7 +32,7 @@ def finished() -> Iterator[None]:
 
 
 def print_table(folder: Path) -> None:
-    """One row a job: its overrides, its status and the reason of a failure."""
+    """One row a job: what is its own of its overrides, its status and the reason of a failure."""
     from rich.table import Table
 
     from genlab.runs.console import console
@@ -43,14 +43,16 @@ def print_table(folder: Path) -> None:
     for title in ("job", "overrides", "best", "status"):
         table.add_column(title, overflow="fold")
     counts: dict[str, int] = {}
+    given = {run.path: run.read_json(STATUS) for run in runs}
+    shared = set.intersection(*(set(status.get("overrides", [])) for status in given.values())) if runs else set()
     for run in runs:
-        status = run.read_json(STATUS)
+        status = given[run.path]
         word = str(status.get("status", "unknown"))
         counts[word] = counts.get(word, 0) + 1
         best = run.read_json(SUMMARY).get("monitor", {}).get("best")
         table.add_row(
             run.path.name,
-            " ".join(status.get("overrides", [])),
+            " ".join(o for o in status.get("overrides", []) if o not in shared or len(runs) == 1),
             "-" if best is None else f"{best:.4g}",
             f"{word}: {status['reason']}" if "reason" in status else word,
         )

@@ -27,6 +27,7 @@ TYPES = {
     "name": str,
     "budget__images": int | None,
     "resume": str | None,
+    "trainer__compile": bool,
     "sweep__resume": str | None,
 }
 

@@ -32,6 +32,7 @@ from genlab.runs.pictures import grid, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.wandb import record_protocols
+from genlab.training.compilation import compile_model
 from genlab.training.module import TrainingModule
 from genlab.training.parallel import strategy_for
 
@@ -68,7 +69,8 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"{data.num_classes or 'no'} classes"
         )
     data.setup()
-    for key in ("trainer", "callbacks", "logger"):
+    checked(_trainer_options(config), "trainer")
+    for key in ("callbacks", "logger"):
         checked(config[key], key)
     training = build({**config["training"], "model": model}, "training")
     return Parts(data, model, training, build(config["metrics"], "metrics"))
@@ -90,13 +92,16 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         parts = parts or assemble(config)
         training, data = parts.training, parts.data
         if first:
+            folder.set_status("running")  # by this process, should another have started it
             _continue_log(folder, found)
             loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
         callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
+        if config["trainer"].get("compile"):
+            compile_model(training.model)
         strategy = strategy_for(training, config["trainer"].get("strategy", "auto"))
         trainer = build(
             {
-                **config["trainer"],
+                **_trainer_options(config),
                 "logger": loggers,
                 "callbacks": [*callbacks.values()],
                 "plugins": [SealedCheckpoints()],
@@ -160,6 +165,11 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
 
 
 # -- before ------------------------------------------------------------------------------------------------------------
+
+
+def _trainer_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Those that are Lightning's."""
+    return {key: value for key, value in config["trainer"].items() if key != "compile"}
 
 
 def _continue_log(folder: RunFolder, found: tuple[Path, dict[str, Any]] | None) -> None:

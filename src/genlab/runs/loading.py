@@ -12,6 +12,7 @@ from genlab.composition import build
 from genlab.data.images import ImageDataModule
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
+from genlab.runs.checkpoints import read_checkpoint
 from genlab.runs.folder import CONFIG, SUMMARY, RunFolder
 
 Weights = Literal["auto", "ema", "raw"]
@@ -104,10 +105,9 @@ class Run:
             there = sorted(p.stem for p in self.folder.checkpoints.glob("*.ckpt"))
             raise InputError(f"there is no checkpoint {path} (there is {', '.join(there) or 'none yet'})")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except Exception as error:  # torch raises half a dozen kinds for a damaged file
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path} cannot be read as a checkpoint ({reason}): try checkpoint=last") from error
+            state = read_checkpoint(path)["state_dict"]
+        except InputError as error:
+            raise InputError(f"{error}: try checkpoint=last") from error
         kinds = {"ema": "ema.model.", "raw": "model."}
         has_ema = any(name.startswith(kinds["ema"]) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights

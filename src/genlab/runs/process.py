@@ -15,7 +15,7 @@ def rank() -> int:
 
 def quiet_libraries() -> None:
     """genlab prints its own summary: Lightning's tips and warnings would stand between it and the progress bar."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch"):
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")

@@ -1,0 +1,38 @@
+"""torch.compile where it works, and the plain model, with a word, where it does not."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from genlab.models.base import AdversarialModel, GenerativeModel, ObjectiveModel
+
+
+def compile_model(model: GenerativeModel) -> None:
+    """Compile what training calls: the loss of a model that has one, both players of a game."""
+    if isinstance(model, AdversarialModel):
+        for name in ("generator", "discriminator"):
+            player = getattr(model, name)
+            player.forward = with_fallback(player.forward, name)
+    elif isinstance(model, ObjectiveModel):
+        model.loss = with_fallback(model.loss, "loss")  # type: ignore[method-assign]
+
+
+def with_fallback(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A compiled function that says so and goes on uncompiled where compilation fails."""
+    compiled: Callable[..., Any] | None = torch.compile(function)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        nonlocal compiled
+        if compiled is not None:
+            try:
+                return compiled(*arguments, **options)
+            except Exception as error:
+                # An error of the function itself comes again below, uncompiled.
+                compiled = None
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"genlab: {name} could not be compiled, and goes on without ({reason})", file=sys.stderr)
+        return function(*arguments, **options)
+
+    return call

@@ -1,0 +1,68 @@
+"""bfloat16 training ends where float32 training does, and torch.compile fails softly."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Genlab
+from test_resume import in_child, outputs
+
+OPTIONS = (
+    "trainer.max_epochs=8", "metrics.num_samples=16", "metrics.memorization=false", "callbacks=minimal", "logger=csv",
+    "schedule=cosine",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "distance"),
+    [
+        ("vae/vae", ("model.hidden=[128]",), 0.02),
+        ("flow/real_nvp", ("model.width=32",), 0.05),
+        ("autoregressive/pixel_cnn", ("model.channels=8", "model.num_layers=3"), 0.02),
+        ("transformer/image_gpt", ("model.width=16", "model.num_heads=2", "model.num_layers=1"), 0.02),
+    ],
+)
+def test_bfloat16_ends_within_a_small_distance_of_float32(
+    model: str, options: tuple[str, ...], distance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bits/dim of the test set, after eight epochs of digits."""
+    bits = []
+    for precision in ("32-true", "bf16-mixed"):
+        folder = outputs(monkeypatch, tmp_path / precision)
+        assert in_child(["train", f"model={model}", *options, *OPTIONS, f"trainer.precision={precision}"]) == 0
+        (path,) = folder.rglob("summary.json")
+        bits.append(json.loads(path.read_text())["metrics"]["test/bits_per_dim"]["value"])
+    assert bits[1] == pytest.approx(bits[0], abs=distance)
+    assert max(bits) < 3.5  # of log2(17) = 4.09: something was learned
+
+
+def test_what_cannot_be_compiled_goes_on_without(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(function: object, **_: object) -> object:
+        def compiled(*_: object, **__: object) -> None:
+            raise torch._dynamo.exc.TorchDynamoException("no compiler here")
+
+        return compiled
+
+    monkeypatch.setattr("torch.compile", broken)
+    for model, name in (("vae/vae", "loss"), ("gan/dcgan", "generator")):
+        result = genlab("train", f"model={model}", "trainer.compile=true", "debug=fast_dev_run", "logger=csv")
+        assert result.code == 0, result.err
+        assert f"{name} could not be compiled, and goes on without (no compiler here)" in result.err
+
+
+def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    if shutil.which("gcc") is None and shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    bits = []
+    for compiled in ("false", "true"):
+        folder = outputs(monkeypatch, tmp_path / compiled)
+        monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / f"{compiled}.log"))
+        options = ("model=autoregressive/pixel_cnn", "model.channels=4", "model.num_layers=2", *OPTIONS)
+        assert in_child(["train", *options, f"trainer.compile={compiled}", "trainer.max_epochs=2"]) == 0
+        assert "could not be compiled" not in (tmp_path / f"{compiled}.log").read_text()
+        (path,) = folder.rglob("summary.json")
+        bits.append(json.loads(path.read_text())["metrics"]["test/bits_per_dim"]["value"])
+    assert bits[1] == pytest.approx(bits[0], abs=1e-3)
