@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -341,3 +343,34 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
 
 if sys.platform == "win32":
     pytest.skip("processes are forked", allow_module_level=True)
+
+
+def test_a_resumed_run_is_the_same_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = outputs(monkeypatch, tmp_path)
+    options = [option for option in COMMON if option != "logger=csv"]
+    stop = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 20, signal.SIGTERM)
+    assert in_child(["train", "model=vae/vae", *options, "model.hidden=[16]"], stop) == 143
+    run = only_run(folder)
+    assert in_child(["train", f"resume={run}"]) == 0
+    files = sorted(run.rglob("*.wandb"))
+    assert len(files) == 2
+    (name,) = {path.stem for path in files}  # run-<id>, of both
+    seen: list[int] = []
+    for path in files:
+        program = str(Path(sys.executable).with_name("wandb"))
+        read = subprocess.run([program, "leet", "inspect", "--json", str(path)], capture_output=True, text=True)
+        records = [json.loads(line) for line in read.stdout.splitlines() if line.startswith("{")]
+        rows = [record for record in records if record.get("type") == "history"]
+        assert rows
+        text = [json.dumps(row) for row in rows]
+        seen += [step for line in text for step in _steps(line)]
+    assert seen == sorted(seen)  # one curve, no gap and nothing twice
+    assert len(seen) == len(set(seen))
+    assert seen[-1] == 3 * 12 * 32
+    assert (run / "config.yaml").read_text().count(f"id: {name.removeprefix('run-')}\n") == 2  # the run's, the logger's
+
+
+def _steps(line: str) -> list[int]:
+    """Where the training loss was logged."""
+    return [int(n) for n in re.findall(r'"images_seen": ?"?(\d+)', line)] if "train/loss" in line else []

@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+
+class ByImagesSeen(WandbLogger):
+    """W&B's own step is the images seen, so that it takes what a resumed run repeats for what it has already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.experiment.log(dict(metrics), step=step)
 
 
 def _logged_in() -> bool:
@@ -21,11 +30,11 @@ def _logged_in() -> bool:
 def wandb_logger(save_dir: str, project: str, name: str | None = None, **options: Any) -> WandbLogger:
     """A logger that is online where the user is logged in, offline elsewhere, and what ``WANDB_MODE`` says before both.
 
-    Every curve is drawn over images seen.
+    Every curve is drawn over images seen. A run of the same ``id`` is gone on with.
 
     Args:
         save_dir: the run folder.
-        **options: of ``wandb.init``: ``group``, ``job_type``, ``tags``, ``entity``, ``notes``.
+        **options: of ``wandb.init``: ``id``, ``resume``, ``group``, ``job_type``, ``tags``, ``entity``, ``notes``.
     """
     import wandb
 
@@ -34,7 +43,7 @@ def wandb_logger(save_dir: str, project: str, name: str | None = None, **options
     run = wandb.init(dir=save_dir, project=project, name=name, mode=mode, settings=settings, **options)  # type: ignore[arg-type]
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")
-    return WandbLogger(experiment=run)
+    return ByImagesSeen(experiment=run)
 
 
 def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Mapping[str, Any]]) -> None:
