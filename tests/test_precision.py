@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from conftest import Genlab
 from test_resume import in_child, outputs
 

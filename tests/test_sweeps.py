@@ -103,6 +103,18 @@ def test_a_job_that_fails_leaves_the_others_and_says_why(tmp_path: Path, monkeyp
     assert {status["status"] for status in statuses(folder).values()} == {"done"}
 
 
+def test_a_job_whose_config_is_wrong_is_in_the_table(genlab: Genlab) -> None:
+    arguments = ("train", "-m", *TINY, "training.ema_decay=0.5,2.0,0.9")
+    for more in ((), None):
+        sweep = {p.parents[1] for p in genlab("--version").outputs.rglob("status.json")}
+        result = genlab(*arguments, *(() if more is not None else [f"sweep.resume={sweep.pop()}"]))
+        assert result.code == 2
+        assert "ema_decay=2.0: expected a number in [0, 1)" in result.err
+        found = statuses(result.outputs)
+        assert {job: status["status"] for job, status in found.items()} == {"0": "done", "1": "failed", "2": "done"}
+        assert "2 done, 1 failed" in result.err
+
+
 def test_a_signal_ends_the_sweep_and_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = outputs(monkeypatch, tmp_path)
     stop = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 4, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """``genlab train``: compose a model, a dataset and a trainer, train, and measure what came out."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def train(cfg: DictConfig) -> float | None:
         return _resume(RunFolder.open(str(cfg.resume)), _overrides(without="resume"))
     planned = _planned_folder(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and (planned / STATUS).is_file():
-        return _go_on_with_job(RunFolder(planned))
+        return _go_on_with_job(cfg, RunFolder(planned))
     return _begin(cfg, planned)
 
 
@@ -101,8 +102,17 @@ def _begin(cfg: DictConfig, planned: Path) -> float | None:
     from genlab.worker import assemble
 
     cfg.run_dir = str(planned)
-    _absolute_paths(cfg)
-    parts = assemble(plain(cfg, **TYPES))
+    try:
+        _absolute_paths(cfg)
+        config = plain(cfg, **TYPES)
+        _num_processes(config["trainer"])
+        parts = assemble(config)
+    except InputError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the sweep's table must have it
+            folder = RunFolder.claim(planned)
+            write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
+            folder.set_status("failed", reason=str(error), overrides=_overrides(), begun=False)
+        raise
     folder = RunFolder.claim(planned)
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
     config = plain(cfg, **TYPES)
@@ -161,7 +171,9 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
     saved: Any = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
+    around = HydraConfig.instance().cfg  # of the sweep that this run may be a job of
     cfg = composed("train", [*status["overrides"], *changes])
+    HydraConfig.instance().cfg = around
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in ("paths.data_dir", "paths.output_dir", "dataset.source.path", "dataset.source.root"):
         # Given relative to where the run was started from.
@@ -179,7 +191,7 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
     return _start(folder, config, None)
 
 
-def _go_on_with_job(folder: "RunFolder") -> float | None:
+def _go_on_with_job(cfg: DictConfig, folder: "RunFolder") -> float | None:
     """A job of a sweep whose folder is there: done, or cut off, and then it goes on."""
     from genlab.runs.folder import STATUS, SUMMARY
 
@@ -188,6 +200,9 @@ def _go_on_with_job(folder: "RunFolder") -> float | None:
         raise InputError(
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )
+    if status.get("begun") is False:  # its config was wrong, and nothing was made yet
+        shutil.rmtree(folder.path)
+        return _begin(cfg, folder.path)
     if status["status"] == "done":
         best = folder.read_json(SUMMARY)["monitor"]["best"]
         return None if best is None else float(best)
@@ -210,6 +225,8 @@ def _start(folder: "RunFolder", config: dict[str, Any], parts: Any) -> float | N
 def _num_processes(trainer: dict[str, Any]) -> int:
     import torch
 
+    if trainer.get("num_nodes", 1) != 1:
+        raise InputError(f"trainer.num_nodes={trainer['num_nodes']}: a run takes the devices of one machine")
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         return len(devices)
@@ -227,6 +244,7 @@ def _torchrun(folder: "RunFolder", num: int) -> float | None:
     Raises:
         RuntimeError: where a process died; the run's status says why.
     """
+    from genlab.callbacks.last_checkpoint import SIGNALS
     from genlab.runs.folder import STATUS, SUMMARY
     from genlab.runs.resuming import newest_checkpoint
 
@@ -241,7 +259,7 @@ def _torchrun(folder: "RunFolder", num: int) -> float | None:
         os.kill(pid if pid not in (None, os.getpid()) else process.pid, signal.SIGTERM)
 
     before = {}
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in SIGNALS:
         before[number] = signal.signal(number, pass_on)
     try:
         code = process.wait()
