@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 import yaml
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
@@ -98,7 +99,9 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
         if config["trainer"].get("compile"):
             compile_model(training.model)
-        strategy = strategy_for(training, config["trainer"].get("strategy", "auto"))
+        strategy = strategy_for(
+            training, config["trainer"].get("strategy", "auto"), int(os.environ.get("WORLD_SIZE", 1))
+        )
         trainer = build(
             {
                 **_trainer_options(config),
@@ -151,6 +154,8 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         raise
     finally:
         _close(loggers)
+        if dist.is_initialized():
+            dist.destroy_process_group()  # or the next run of this process would find it
 
 
 def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:

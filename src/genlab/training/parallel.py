@@ -18,8 +18,10 @@ class UnwrappedDDP(DDPStrategy):
         pass
 
 
-def strategy_for(training: TrainingModule, strategy: Any) -> Any:
-    """The strategy as the config names it; for manual optimization, plain DDP without the wrapper."""
+def strategy_for(training: TrainingModule, strategy: Any, num_processes: int) -> Any:
+    """The strategy as the config names it; none for a process alone; without DDP's wrapper for manual optimization."""
+    if num_processes == 1 and strategy in ("ddp", "fsdp"):
+        return "auto"
     if strategy == "ddp" and not training.automatic_optimization:
         return UnwrappedDDP()
     return strategy

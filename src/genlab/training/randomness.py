@@ -35,7 +35,7 @@ def restore(state: State, device: torch.device) -> None:
 
 def gathered(state: State) -> list[State]:
     """The states of all processes, in the order of their ranks, on each of them."""
-    if not dist.is_available() or not dist.is_initialized():
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return [state]
     states: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(states, state)
