@@ -94,6 +94,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         training, data = parts.training, parts.data
         if first:
             folder.set_status("running")  # by this process, should another have started it
+            folder.clear_halves()
             _continue_log(folder, found)
             loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
         callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}

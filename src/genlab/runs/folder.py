@@ -66,6 +66,13 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
+    def clear_halves(self) -> None:
+        """Take away the halves of files that a kill left beside the whole ones; for the one process that writes here."""
+        for folder in (self.path, self.checkpoints, self.samples):
+            for path in folder.glob(".*"):
+                if path.is_file() or path.is_symlink():
+                    path.unlink(missing_ok=True)
+
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
 
