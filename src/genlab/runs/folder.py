@@ -67,7 +67,7 @@ class RunFolder:
         return self.path / "samples"
 
     def clear_halves(self) -> None:
-        """Take away the halves of files that a kill left beside the whole ones; for the one process that writes here."""
+        """Take away the halves that a kill left beside the whole files; for the one process that writes here."""
         for folder in (self.path, self.checkpoints, self.samples):
             for path in folder.glob(".*"):
                 if path.is_file() or path.is_symlink():
