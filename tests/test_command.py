@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,8 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str) -> None:
+    if experiment.startswith("search/") and not find_spec("optuna"):
+        pytest.skip("genlab[optuna] is missing")
     result = genlab(
         "train", f"experiment={experiment}", "debug=fast_dev_run", f"paths.data_dir={mnist_root}",
         "dataset.train_size=1000",

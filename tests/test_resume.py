@@ -393,3 +393,17 @@ def test_a_resumed_run_is_the_same_wandb_run(tmp_path: Path, monkeypatch: pytest
 def _steps(line: str) -> list[int]:
     """Where the training loss was logged."""
     return [int(n) for n in re.findall(r'"images_seen": ?"?(\d+)', line)] if "train/loss" in line else []
+
+
+def test_a_run_folder_that_was_moved_is_resumed_from_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = outputs(monkeypatch, tmp_path / "outputs")
+    stop = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 20, signal.SIGTERM)
+    assert in_child(["train", "model=vae/vae", *COMMON, "model.hidden=[16]"], stop) == 143
+    only_run(folder).rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert in_child(["train", "resume=elsewhere"]) == 0
+    status = json.loads((tmp_path / "elsewhere" / "status.json").read_text())
+    assert status["status"] == "done"
+    assert (tmp_path / "elsewhere" / "checkpoints" / "best.ckpt").is_file()

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from genlab import gpus
 from genlab.errors import InputError
 
 
@@ -49,6 +50,8 @@ def unique_name() -> str:
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 # Cached, so that all jobs of a sweep read one name.
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
+OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
+OmegaConf.register_new_resolver("genlab.gpu", gpus.claim, replace=True)
 OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)
 
 
@@ -254,6 +257,15 @@ def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+# Of Hydra, which launchers build on: what it is, and the extra that installs it.
+_PLUGINS = {
+    "launcher/joblib": ("Hydra's joblib launcher", "joblib"),
+    "launcher/submitit_slurm": ("Hydra's submitit launcher", "slurm"),
+    "launcher/submitit_local": ("Hydra's submitit launcher", "slurm"),
+    "launcher/ray": ("Hydra's Ray launcher", "ray"),
+}
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -270,6 +282,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         # "model/flow/nvp": the user wrote model=flow/nvp.
         group, _, option = str(error.missing_cfg_file or "").partition("/")
+        if (missing := _PLUGINS.get(option)) is not None:
+            return f"{missing[0]} is not installed: pip install 'genlab[{missing[1]}]'"
         if group == "hydra" or not option or not Path(conf_dir(), group).is_dir():
             return _first_line(error)
         return f"{group}={option}: no such option{did_you_mean(option, _options(group, error.options or []))}"
@@ -292,6 +306,9 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"no value for {error.full_key} (give it as {error.full_key}=...)"
     if isinstance(error, OmegaConfBaseException):
+        of_resolver = "InputError raised while resolving interpolation: "
+        if of_resolver in str(error):
+            return _first_line(error).partition(of_resolver)[2]
         return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
     return None
 

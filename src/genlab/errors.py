@@ -16,6 +16,11 @@ class Interrupted(BaseException):
         super().__init__(signal.Signals(number).name)
         self.number, self.handler = number, handler
 
+    def pass_on(self) -> None:
+        """Give whoever's turn the signal would have been theirs; submitit's puts the job back into the queue."""
+        if callable(self.handler) and self.handler is not signal.default_int_handler:
+            self.handler(self.number, None)
+
 
 class InputError(ValueError):
     """Something the user gave (a config value, data, a run folder) is wrong.

@@ -36,7 +36,11 @@ TYPES = {
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
 @one_line_errors
 def _main(cfg: DictConfig) -> float | None:
-    return train(cfg)
+    try:
+        return train(cfg)
+    except Interrupted as stop:
+        stop.pass_on()  # here, for a launcher calls this function in processes that know no main()
+        raise
 
 
 def main() -> None:
@@ -46,8 +50,6 @@ def main() -> None:
         with finished():
             _main()
     except Interrupted as stop:
-        if callable(stop.handler) and stop.handler is not signal.default_int_handler:
-            stop.handler(stop.number, None)
         sys.exit(128 + stop.number)
 
 

@@ -13,15 +13,15 @@ from pytorch_lightning.callbacks import Checkpoint
 from genlab.errors import InputError, Interrupted
 from genlab.training.module import Diverged, TrainingModule
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class LastCheckpoint(Checkpoint):
     """Saves after every epoch, every so many images, and when a signal asks the run to stop.
 
-    SIGTERM and SIGUSR1, which schedulers send before they kill, and Ctrl-C let the batch at hand be finished, save and
-    raise :class:`~genlab.errors.Interrupted`; a second Ctrl-C does not wait. Weights that are no numbers are never
-    saved over good ones: they end the run.
+    SIGTERM, SIGUSR1 and SIGUSR2, which schedulers send before they kill, and Ctrl-C let the batch at hand be finished,
+    save and raise :class:`~genlab.errors.Interrupted`; a second Ctrl-C does not wait. Weights that are no numbers are
+    never saved over good ones: they end the run.
 
     Args:
         path: of the file.

@@ -42,13 +42,24 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: node}
 
 
+def _within(flat: dict[str, Any]) -> dict[str, Any]:
+    """With paths in the run folder told from there: it may have been moved, or be named relative to another folder."""
+    folder = flat.get("run_dir")
+    return {
+        key: "run_dir" + value[len(folder) :]
+        if folder and isinstance(value, str) and value.startswith(folder)
+        else value
+        for key, value in flat.items()
+    }
+
+
 def _below(key: str, prefixes: Iterable[str]) -> bool:
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys in which two configs differ, with both values; what may lie elsewhere is left out."""
-    before, after = _flat(saved), _flat(now)
+    before, after = _within(_flat(saved)), _within(_flat(now))
     return {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
