@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,10 +120,9 @@ def kill_after(seconds: float) -> Callable[[], None]:
 
 
 def kills(model: str) -> list[Callable[[], None]]:
-    """Within an epoch, a checkpoint, between its two renamings, in validation, at the end; and thrice at any moment."""
+    """Within an epoch, a checkpoint, between its two renamings, in validation, at the end; each is reached for sure."""
     procedure = "adversarial.AdversarialTraining" if model.startswith("gan") else "objective.ObjectiveTraining"
     return [
-        *(kill_after(random.uniform(0.1, 1.0)) for _ in range(3)),
         kill_at(f"genlab.training.{procedure}.training_step", 3),
         kill_at(f"genlab.training.{procedure}.training_step", 9),
         half_written,
@@ -179,31 +179,38 @@ def outputs(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("model", FAMILIES)
-def test_killed_at_any_moment_and_resumed_it_is_the_same_run(
+def test_killed_anywhere_and_resumed_it_is_the_same_run(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["train", f"model={model}", *COMMON, *FAMILIES[model]]
     whole = outputs(monkeypatch, tmp_path / "whole")
+    started = time.monotonic()
     assert in_child(arguments) == 0
+    seconds = time.monotonic() - started
+
+    # At chosen moments, every one of which comes.
     cut = outputs(monkeypatch, tmp_path / "cut")
-    killed = 0
+    command = arguments
     for trap in kills(model):
-        code = in_child(arguments, trap)
-        assert code in (0, -signal.SIGKILL, -signal.SIGALRM), code
-        killed += code < 0
-        if not list(cut.rglob("status.json")):
-            shutil.rmtree(cut, ignore_errors=True)  # killed before there was a run
-            continue
+        assert in_child(command, trap) == -signal.SIGKILL
         run = only_run(cut)
-        arguments = ["train", f"resume={run}"]
-        assert json.loads((run / "status.json").read_text())["status"] == ("running" if code else "done")
-        if code == 0:
-            break
-    assert killed >= 5
-    if code != 0:
-        assert in_child(arguments) == 0
+        assert json.loads((run / "status.json").read_text())["status"] == "running"
+        command = ["train", f"resume={run}"]
+    assert in_child(command) == 0
     assert json.loads((run / "status.json").read_text())["status"] == "done"
     assert_identical(only_run(whole), run)
+
+    # At any moment: perhaps before there is a run, perhaps when it is done already.
+    cut = outputs(monkeypatch, tmp_path / "random")
+    command = arguments
+    for _ in range(3):
+        assert in_child(command, kill_after(random.uniform(0.1, 0.7) * seconds)) in (0, -signal.SIGALRM)
+        if list(cut.rglob("status.json")):
+            command = ["train", f"resume={only_run(cut)}"]
+        else:
+            shutil.rmtree(cut, ignore_errors=True)
+    assert in_child(command) == 0
+    assert_identical(only_run(whole), only_run(cut))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
