@@ -134,16 +134,19 @@ def kills(model: str) -> list[Callable[[], None]]:
     ]
 
 
+MACHINE = ("seconds", "train/images_per_second", "train/peak_memory_mb")
+
+
 def only_run(outputs: Path) -> Path:
     (config,) = outputs.rglob("config.yaml")
     return config.parent
 
 
 def history(run: Path) -> list[dict[str, str]]:
-    """All that was logged but the speed."""
+    """All that was logged but times, speed and memory."""
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    kept = [{k: v for k, v in row.items() if v and k != "train/images_per_second"} for row in rows]
+    kept = [{k: v for k, v in row.items() if v and k not in MACHINE} for row in rows]
     return [row for row in kept if row.keys() - {"images_seen"}]
 
 

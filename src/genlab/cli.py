@@ -11,7 +11,8 @@ COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
     "evaluate": "measure runs: genlab evaluate FOLDER...; or images: genlab evaluate real=DIR fake=DIR",
     "sample": "draw samples from a run: genlab sample run=FOLDER n=64",
-    "compare": "one table and one picture of several runs: genlab compare FOLDER...",
+    "compare": "runs side by side, as a table, a picture and a page: genlab compare FOLDER... [--html report.html]",
+    "dashboard": "a W&B workspace for the runs of a sweep: genlab dashboard FOLDER [--dry-run]",
 }
 
 USAGE = """genlab: a laboratory for generative models

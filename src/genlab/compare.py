@@ -1,12 +1,17 @@
-"""``genlab compare FOLDER...``: one table and one picture of several runs, from their folders alone."""
+"""``genlab compare FOLDER...``: runs side by side, from their folders alone."""
+
+import sys
 
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors, paths_as
+from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
+
+TYPES = {"figures": list[str] | None, "sort": str | None, "columns": int, "html": str | None, "format": str}
 
 
 def main() -> None:
+    flags_as("format", "html", "sort")
     paths_as("runs")
     _main()
 
@@ -18,29 +23,63 @@ def _main(cfg: DictConfig) -> None:
 
 
 def compare(cfg: DictConfig) -> None:
-    """Print the table, and write the picture beside the runs."""
+    """Print the table in the format asked for; write the picture, and the page where there is to be one.
+
+    Raises:
+        InputError: where there are no runs, or no such format, figure or column.
+    """
     from pathlib import Path
 
-    from genlab.composition import plain
+    from genlab.comparison.formats import FORMATS, on_terminal
+    from genlab.comparison.picture import picture
+    from genlab.comparison.runs import read_run
+    from genlab.comparison.table import compared
+    from genlab.composition import did_you_mean, plain
     from genlab.errors import InputError
-    from genlab.runs.comparison import picture, read, table
     from genlab.runs.folder import find_runs
     from genlab.runs.pictures import save_png
 
-    config = plain(cfg)
-    missing = [path for path in config["runs"] if not Path(path).exists()]
-    if missing:
-        raise InputError(f"there is no {missing[0]}")
-    rows = [read(folder) for folder in find_runs(config["runs"])]
-    if not rows:
+    config = plain(cfg, **TYPES)
+    form, places = config["format"], _places(config["runs"])
+    if form not in ("table", *FORMATS):
+        raise InputError(f"format={form}: no such format{did_you_mean(form, ['table', *FORMATS])}")
+    runs = [read_run(folder) for folder in find_runs(places)]
+    if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
-    table(rows)
-    sheet = picture(rows, config["columns"])
-    if sheet is not None:
-        first = Path(config["runs"][0])
+    table = compared(runs, config["figures"], config["sort"])
+    if form == "table":
+        on_terminal(table)
+        first = Path(places[0])
         target = Path(config["output"] or (first if first.is_dir() else Path()) / "comparison.png")
-        save_png(sheet, target)
-        print(f"\npicture: {target}")
+        if (sheet := picture(table.rows, config["columns"])) is not None:
+            save_png(sheet, target)
+            print(f"\npicture: {target}")
+    else:
+        print(FORMATS[form](table), end="")
+    if config["html"]:
+        from genlab.comparison.page import write_page
+        from genlab.comparison.report import report
+
+        everything = compared(runs, config["figures"] or ["all"], config["sort"])
+        page = Path(config["html"])
+        write_page(report(everything, config["title"]), page)
+        print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)
+
+
+def _places(given: list[str]) -> list[str]:
+    """Folders, with the globs that the shell left alone."""
+    from glob import glob
+    from pathlib import Path
+
+    from genlab.errors import InputError
+
+    found: list[str] = []
+    for path in given:
+        matches = [path] if Path(path).exists() else sorted(glob(path, recursive=True))
+        if not matches:
+            raise InputError(f"there is no {path}")
+        found += matches
+    return found
 
 
 if __name__ == "__main__":

@@ -89,6 +89,25 @@ def composed(name: str, overrides: Iterable[str]) -> DictConfig:
     return cfg
 
 
+def flags_as(*keys: str) -> None:
+    """Turn ``--format json`` and ``--format=json`` on a command line into Hydra's ``format=json``."""
+    arguments, words = [], iter(sys.argv[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.removeprefix("--") in keys and name.startswith("--"):
+            key = name.removeprefix("--")
+            if not equals and (value := next(words, "")) == "":
+                raise InputError(f"{name} needs a value")
+            word = f"{key}={_quoted(value)}"
+        arguments.append(word)
+    sys.argv = [sys.argv[0], *arguments]
+
+
+def _quoted(text: str) -> str:
+    """For Hydra's grammar, whatever signs are in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def paths_as(key: str) -> None:
     """Turn a command line's bare arguments, which are paths, into ``key=[...]``, quoted for Hydra's grammar."""
     takes_value = {
@@ -106,8 +125,11 @@ def paths_as(key: str) -> None:
     words = zip(sys.argv, sys.argv[1:], strict=False)
     paths = [a for before, a in words if "=" not in a and not a.startswith("-") and before not in takes_value]
     if paths:
-        quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in paths)
-        sys.argv = [sys.argv[0], f"{key}=[{quoted}]", *(a for a in sys.argv[1:] if a not in paths)]
+        sys.argv = [
+            sys.argv[0],
+            f"{key}=[{','.join(map(_quoted, paths))}]",
+            *(a for a in sys.argv[1:] if a not in paths),
+        ]
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TYPES = {
     "seed": int,
     "tags": list[str],
+    "group": str | None,
     "name": str,
     "budget__images": int | None,
     "resume": str | None,
@@ -117,6 +118,7 @@ def _begin(cfg: DictConfig, planned: Path) -> float | None:
         raise
     folder = RunFolder.claim(planned)
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
+    _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     folder.set_status("running", command=_command(), overrides=_overrides())
@@ -129,6 +131,15 @@ def _planned_folder(cfg: DictConfig) -> Path:
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
     return Path(cfg.paths.output_dir, cfg.name, unique_name())
+
+
+def _name_for_people(cfg: DictConfig, folder: Path) -> None:
+    """``vae-digits-3f2a`` for a run alone, ``quickstart-2`` for a job of a sweep, whose group is the sweep's folder."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        cfg.run_name = f"{cfg.name}-{folder.name}"
+        cfg.group = cfg.group or f"{folder.parent.parent.name}/{folder.parent.name}"
+    else:
+        cfg.run_name = f"{cfg.name}-{cfg.run_id[:4]}"
 
 
 def _absolute_paths(cfg: DictConfig) -> None:
@@ -181,7 +192,9 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
         # Given relative to where the run was started from.
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
             OmegaConf.update(cfg, key, value)
-    cfg.run_dir, cfg.run_id = str(folder.path), saved["run_id"]
+    cfg.run_dir = str(folder.path)
+    for key in ("run_id", "run_name", "group"):
+        cfg[key] = saved[key]
     _absolute_paths(cfg)
     config = plain(cfg, **TYPES)
     longer = check_unchanged(folder, saved, config)

@@ -32,7 +32,7 @@ from genlab.runs.metrics_csv import MetricsCSV
 from genlab.runs.pictures import grid, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
-from genlab.runs.wandb import record_protocols
+from genlab.runs.wandb import ByImagesSeen, record_protocols
 from genlab.training.compilation import compile_model
 from genlab.training.module import TrainingModule
 from genlab.training.parallel import strategy_for
@@ -144,6 +144,9 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             values = {name: result["value"] for name, result in figures.items()}
             logger.log_metrics({**values, "images_seen": training.images_seen}, step=training.images_seen)
         record_protocols(loggers, figures)
+        for logger in loggers:
+            if isinstance(logger, ByImagesSeen):
+                logger.finish(folder.path)
         folder.set_status("done")
         _report(figures, summary, folder)
         return best

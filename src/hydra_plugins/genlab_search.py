@@ -68,6 +68,8 @@ class Search(Sweeper):
         launcher, failures = self.launcher, list[Exception]()
         assert launcher is not None
 
+        from optuna.trial import TrialState
+
         def run(trials: Sequence[Any], asked_before: bool = False) -> None:
             chosen = [[f"{key}={trial.params[key]}" for key in space] + fixed for trial in trials]
             for trial, job in zip(trials, launcher.launch(chosen, trials[0].number), strict=True):
@@ -78,8 +80,10 @@ class Search(Sweeper):
                         raise  # it cannot go on as it was launched; it stays unfinished
                     failures.append(error)
                     value = None
-                # To Optuna, a trial without a value has failed; so has one whose value is no number.
-                study.tell(trial.number, float(value) if value is not None and math.isfinite(value) else None)
+                if value is not None and math.isfinite(value):
+                    study.tell(trial.number, float(value))
+                else:
+                    study.tell(trial.number, state=TrialState.FAIL)
             _write_result(folder, study)
 
         for trials in self._unfinished(study):

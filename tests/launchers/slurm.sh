@@ -4,6 +4,7 @@
 #   eval "$(tests/launchers/slurm.sh start)"                     # then sinfo, sbatch and hydra/launcher=slurm work here
 #   tests/launchers/slurm.sh stop
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # where the daemons lie
 
 folder=/tmp/genlab-slurm
 cores=$(nproc)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
+from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from genlab.metrics.measure import draw
@@ -37,10 +39,19 @@ class SampleGrid(pl.Callback):
             return
         picture = grid(draw(module.sampling_model, self.num_samples, seed=self.seed))
         save_png(picture, self.folder / f"{module.images_seen:010d}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("samples", [picture], step=module.images_seen)
-            elif isinstance(logger, TensorBoardLogger):
-                import numpy as np
+        log_picture(trainer, "samples", picture, module.images_seen)
 
-                logger.experiment.add_image("samples", np.asarray(picture), module.images_seen, dataformats="HWC")
+    def state_dict(self) -> dict[str, int]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.validations = state["validations"]
+
+
+def log_picture(trainer: pl.Trainer, name: str, picture: Image.Image, images_seen: int) -> None:
+    """To the loggers that can show one."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture], step=images_seen)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, np.asarray(picture), images_seen, dataformats="HWC")

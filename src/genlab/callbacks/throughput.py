@@ -1,4 +1,4 @@
-"""Images per second of training alone: validation, sampling and checkpoints are not counted."""
+"""Images per second of training alone, validation, sampling and checkpoints not counted; and the memory it takes."""
 
 import time
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from genlab.runs.environment import peak_memory_mb
 from genlab.training.module import TrainingModule
 
 
@@ -54,4 +55,10 @@ class Throughput(pl.Callback):
         self._close(module)
         assert isinstance(module, TrainingModule)
         if self.images_per_second is not None:
-            module.log_now({"train/images_per_second": self.images_per_second})
+            memory = peak_memory_mb(module.device)
+            module.log_now(
+                {
+                    "train/images_per_second": self.images_per_second,
+                    **({} if memory is None else {"train/peak_memory_mb": memory}),
+                }
+            )

@@ -47,6 +47,11 @@ def _commit() -> str | None:
         return None
 
 
+def code() -> dict[str, Any]:
+    """Which code this is."""
+    return {"commit": _commit(), "version": version("genlab")}
+
+
 def environment(device: str, world_size: int, precision: str) -> dict[str, Any]:
     """Versions, commit and hardware."""
     return {

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from genlab.metrics.quality import DC_NEIGHBOURS, Result, sample_quality
 from genlab.metrics.reference import Reference
 from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
 from genlab.runs.console import console
+from genlab.runs.figures import digits, figure, remark
 from genlab.runs.pictures import grid
 
 
@@ -219,21 +219,6 @@ def _beside_neighbours(samples: Tensor, data: ImageDataModule, indices: Tensor, 
     return grid(together.flatten(0, 1), columns=together.shape[1])
 
 
-LABELS = {
-    "fid": "FID",
-    "kid": "KID",
-    "inception_score": "inception score",
-    "kl_to_uniform": "KL to uniform",
-    "nll": "NLL",
-    "nll_iw": "NLL, importance-weighted",
-    "bits_per_dim": "bits/dim",
-    "bits_per_dim_iw": "bits/dim, importance-weighted",
-    "too_near_to_train": "too near to train",
-    "classifier_confidence": "classifier's confidence",
-    "high_quality": "high quality",
-}
-
-
 def print_figures(figures: Mapping[str, Result], more: Mapping[str, str]) -> None:
     """A table of results and what was warned of, then of whatever else is to be known."""
     from rich.table import Table
@@ -244,37 +229,9 @@ def print_figures(figures: Mapping[str, Result], more: Mapping[str, str]) -> Non
     table.add_column(overflow="fold", style="dim")
     for name, result in figures.items():
         spread = next((f" ± {result[key]:.2g}" for key in ("standard_error", "std") if key in result), "")
-        label = LABELS.get(short := name.rpartition("/")[2], short)
-        table.add_row(label, f"{_digits(result['value'])}{spread}", _remark(result))
+        words = [remark(result), *([f"[yellow]{result['warning']}[/]"] if "warning" in result else [])]
+        table.add_row(figure(name).label, f"{digits(result['value'])}{spread}", "; ".join(words))
     out = console()
     out.print(table)
     for name, value in more.items():  # unbroken, however long, so that a path can be copied
         out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _digits(value: float) -> str:
-    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
-
-
-def _remark(result: Result) -> str:
-    """The protocol in a few words."""
-    protocol = result["protocol"]
-    words = [result["unit"]] if "unit" in result else []
-    if "likelihood" in protocol:
-        kind = str(protocol["likelihood"]).replace("_", " ")
-        draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
-        words.append(f"{kind}{draws}, {protocol['num']:,} test images")
-    elif "num_modes" in protocol:
-        words.append(f"{protocol['num_samples']:,} samples")
-        words += [f"of {result['out_of']:,}"] if "out_of" in result else []
-        words += [f"{result['sampling_floor']:.2g} by sampling alone"] if "sampling_floor" in result else []
-    else:
-        reference = Path(str(protocol["reference"])).name  # a split, or a folder
-        words.append(
-            f"{protocol['features']} features, {protocol['num_samples']:,} samples, "
-            f"{protocol['num_real']:,} {reference} images"
-        )
-        words += [f"{result['expected']:g} expected"] if "expected" in result else []
-    if "warning" in result:
-        words.append(f"[yellow]{result['warning']}[/]")
-    return "; ".join(words)

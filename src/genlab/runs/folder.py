@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,19 @@ class RunFolder:
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
         self.write_json(STATUS, {**before, "status": status, **details})
+
+
+def is_at_work(status: Mapping[str, Any]) -> bool | None:
+    """Whether the process that a run's status names is there; ``None`` where it is another machine's to know."""
+    if status.get("status") != "running":
+        return False
+    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
+        return None
+    try:
+        os.kill(status["pid"], 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def find_runs(paths: list[str | Path]) -> Iterator[RunFolder]:

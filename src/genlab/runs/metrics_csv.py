@@ -1,7 +1,8 @@
-"""``metrics.csv``: one row for every time something was logged, the x-axis in the column ``images_seen``."""
+"""``metrics.csv``: a row whenever something was logged; ``images_seen`` and ``seconds`` are what it is drawn over."""
 
 import csv
 import io
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from genlab.files import write_atomically
 
+FIRST = ("images_seen", "seconds")
+
 
 class MetricsCSV(Logger):
     """Appends to one file; a new column rewrites it atomically. An existing file is continued, not replaced.
+
+    Seconds are those that the run was at work, pauses between its processes not counted.
 
     Args:
         path: of the file.
@@ -23,9 +28,13 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(path)
         self.columns: list[str] = []
+        before = 0.0
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                self.columns = next(csv.reader(file), [])
+                reader = csv.DictReader(file)
+                before = max((float(row["seconds"]) for row in reader if row.get("seconds")), default=0.0)
+                self.columns = [*(reader.fieldnames or [])]
+        self._started = time.monotonic() - before
 
     def cut(self, rows: int) -> None:
         """Keep the first rows only: what was logged after the checkpoint that a run is resumed from comes again."""
@@ -55,13 +64,14 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        metrics = {"seconds": round(time.monotonic() - self._started, 2), **metrics}
         new = [name for name in metrics if name not in self.columns]
         if new:
             rows: list[dict[str, Any]] = []
             if self.columns:
                 with self.path.open(newline="") as file:
                     rows = list(csv.DictReader(file))
-            self.columns = sorted([*self.columns, *new], key=lambda name: (name != "images_seen", name))
+            self.columns = sorted([*self.columns, *new], key=lambda name: (name not in FIRST, name))
             self._write([*rows, metrics])
         else:
             with self.path.open("a", newline="") as file:

@@ -3,20 +3,23 @@
 import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from genlab.files import write_atomically
 
+if TYPE_CHECKING:  # comparing runs needs their pictures, not PyTorch
+    from torch import Tensor
 
-def grid(images: Tensor, columns: int | None = None, min_side: int = 32) -> Image.Image:
+
+def grid(images: "Tensor", columns: int | None = None, min_side: int = 32) -> Image.Image:
     """Images ``(N, C, H, W)`` in [0, 1] on one sheet; small ones are enlarged by a whole factor.
 
     Channels beyond grey and colour are shown by their mean.
     """
+    import torch
     from torchvision.utils import make_grid
 
     images = images.detach().float().cpu().clamp(0, 1)
@@ -35,8 +38,8 @@ def save_png(image: Image.Image, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def save_array(images: Tensor, path: Path) -> None:
+def save_array(images: "Tensor", path: Path) -> None:
     """uint8 ``(N, C, H, W)`` as ``.npy``, for other programs and for ``genlab compare``."""
     content = io.BytesIO()
-    np.save(content, (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+    np.save(content, (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy())
     write_atomically(path, content.getvalue())

@@ -1,15 +1,15 @@
 """Whether and how a run may go on: its state, the checkpoint to go on from, and what must not have changed."""
 
 import os
-import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
 from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
-from genlab.runs.folder import STATUS, RunFolder
+from genlab.runs.config import below, flat, within
+from genlab.runs.folder import STATUS, RunFolder, is_at_work
 
 # What does not change the mathematics of the run, or only how long it lasts. Everything else must be as it was.
 MAY_CHANGE = (
@@ -36,34 +36,13 @@ NOT_COMPARED = ("run_dir", "resume", "sweep", "dataset.source.path", "dataset.so
 BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(node, Mapping) and node:
-        return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()}
-    return {prefix: node}
-
-
-def _within(flat: dict[str, Any]) -> dict[str, Any]:
-    """With paths in the run folder told from there: it may have been moved, or be named relative to another folder."""
-    folder = flat.get("run_dir")
-    return {
-        key: "run_dir" + value[len(folder) :]
-        if folder and isinstance(value, str) and value.startswith(folder)
-        else value
-        for key, value in flat.items()
-    }
-
-
-def _below(key: str, prefixes: Iterable[str]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys in which two configs differ, with both values; what may lie elsewhere is left out."""
-    before, after = _within(_flat(saved)), _within(_flat(now))
+    before, after = within(flat(saved)), within(flat(now))
     return {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not _below(key, NOT_COMPARED)
+        if before.get(key) != after.get(key) and not below(key, NOT_COMPARED)
     }
 
 
@@ -74,27 +53,20 @@ def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[st
         InputError: naming the keys that differ and must not.
     """
     changed = differences(saved, now)
-    forbidden = [f"{key} was {a!r} and is {b!r}" for key, (a, b) in changed.items() if not _below(key, MAY_CHANGE)]
+    forbidden = [f"{key} was {a!r} and is {b!r}" for key, (a, b) in changed.items() if not below(key, MAY_CHANGE)]
     if forbidden:
         raise InputError(
             f"{folder.path} cannot be resumed with another config: {'; '.join(forbidden)}. What may change: "
             f"{', '.join(MAY_CHANGE)}"
         )
-    return any(_below(key, BUDGET) for key in changed)
+    return any(below(key, BUDGET) for key in changed)
 
 
 def check_not_running(folder: RunFolder) -> None:
     """Raises InputError where another process of this machine is at it."""
     status = folder.read_json(STATUS)
-    if status.get("status") != "running" or status.get("host") != socket.gethostname():
-        return
-    pid = int(status["pid"])
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return
-    if pid != os.getpid():
-        raise InputError(f"{folder.path} is being trained by the process {pid} of this machine")
+    if is_at_work(status) and status["pid"] != os.getpid():
+        raise InputError(f"{folder.path} is being trained by the process {status['pid']} of this machine")
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:

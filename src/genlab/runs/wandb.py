@@ -1,7 +1,10 @@
 """Weights & Biases without ever asking for a key."""
 
+import csv
+import math
 import os
-from collections.abc import Iterable, Mapping
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -9,13 +12,74 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from genlab.runs.config import flat
+from genlab.runs.environment import code
+from genlab.runs.figures import figure
+from genlab.runs.folder import METRICS
+
 
 class ByImagesSeen(WandbLogger):
-    """W&B's own step is the images seen, so that it takes what a resumed run repeats for what it has already."""
+    """W&B's own step is the images seen, so that it takes what a resumed run repeats for what it has already.
+
+    The best value of every validation figure is in the summary, as ``best/val/...``.
+
+    Args:
+        experiment: W&B's run.
+        best: values that were reached before, by figure.
+        checkpoints: whether the best checkpoint becomes an artifact at the end.
+    """
+
+    def __init__(self, experiment: Any, best: Mapping[str, float] | None = None, checkpoints: bool = False) -> None:
+        super().__init__(experiment=experiment)
+        self.best, self.checkpoints = dict(best or {}), checkpoints
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.experiment.log(dict(metrics), step=step)
+        better = {name: value for name, value in metrics.items() if is_better(name, value, self.best.get(name))}
+        if better:
+            self.best |= better
+            self.experiment.summary.update({f"best/{name}": value for name, value in better.items()})
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The config as flat keys, ``model/width``, as W&B takes a dot for nesting; beside it the code's version."""
+        config = params if isinstance(params, dict) else vars(params)
+        self.experiment.config.update(flat({**config, "code": code()}, dot="/"), allow_val_change=True)
+
+    def finish(self, folder: Path) -> None:
+        """What is there at the end only.
+
+        Args:
+            folder: of the run.
+        """
+        best = folder / "checkpoints" / "best.ckpt"
+        if self.checkpoints and best.is_file():
+            import wandb
+
+            artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model")
+            artifact.add_file(str(best))
+            self.experiment.log_artifact(artifact, aliases=["best"])
+
+
+def is_better(name: str, value: float, than: float | None) -> bool:
+    """Whether a validation figure's value is the best so far."""
+    direction = figure(name).better
+    if not name.startswith("val/") or direction is None or not math.isfinite(value):
+        return False
+    return than is None or (value < than if direction == "min" else value > than)
+
+
+def _best_so_far(path: Path) -> dict[str, float]:
+    """Of a run that goes on: W&B's offline files cannot be asked."""
+    best: dict[str, float] = {}
+    if path.is_file():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for name, text in row.items():
+                    if text and name.startswith("val/") and is_better(name, float(text), best.get(name)):
+                        best[name] = float(text)
+    return best
 
 
 def _logged_in() -> bool:
@@ -27,23 +91,44 @@ def _logged_in() -> bool:
         return False
 
 
-def wandb_logger(save_dir: str, project: str, name: str | None = None, **options: Any) -> WandbLogger:
+def wandb_logger(
+    save_dir: str,
+    project: str,
+    name: str | None = None,
+    choices: Mapping[str, str | None] | None = None,
+    tags: Sequence[str] = (),
+    checkpoints: bool = False,
+    **options: Any,
+) -> WandbLogger:
     """A logger that is online where the user is logged in, offline elsewhere, and what ``WANDB_MODE`` says before both.
 
     Every curve is drawn over images seen. A run of the same ``id`` is gone on with.
 
     Args:
         save_dir: the run folder.
-        **options: of ``wandb.init``: ``id``, ``resume``, ``group``, ``job_type``, ``tags``, ``entity``, ``notes``.
+        choices: of model, dataset and experiment: they become tags, and the model's family the job type.
+        tags: more of them.
+        checkpoints: whether the best checkpoint becomes an artifact at the end.
+        **options: of ``wandb.init``: ``id``, ``resume``, ``group``, ``entity``, ``notes``.
     """
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     settings = wandb.Settings(silent=True)
-    run = wandb.init(dir=save_dir, project=project, name=name, mode=mode, settings=settings, **options)  # type: ignore[arg-type]
+    chosen = {key: value for key, value in (choices or {}).items() if value}
+    run = wandb.init(
+        dir=save_dir,
+        project=project,
+        name=name,
+        mode=mode,  # type: ignore[arg-type]
+        settings=settings,
+        job_type=chosen.get("model", "").partition("/")[0] or None,
+        tags=[*dict.fromkeys(word[:64] for word in [*chosen.values(), *tags])],
+        **options,
+    )
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")
-    return ByImagesSeen(experiment=run)
+    return ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints)
 
 
 def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,63 @@
+"""What a model's latents keep of validation images, and what lies between two of them, as it is learned."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from PIL import Image
+from torch import Tensor
+
+from genlab.callbacks.sample_grid import log_picture
+from genlab.metrics.measure import evaluating, own_randomness
+from genlab.runs.latents import has_latents, interpolations, reconstructions
+from genlab.runs.pictures import grid, save_png
+from genlab.training.module import TrainingModule
+
+
+class LatentGrid(pl.Callback):
+    """Writes ``reconstructions-<images seen>.png`` and ``interpolations-...`` where the model has them.
+
+    Args:
+        folder: of the pictures.
+        num_images: reconstructed; half as many pairs are interpolated.
+        steps: from one image to the other.
+        every_n_validations: how often.
+    """
+
+    def __init__(self, folder: str, num_images: int = 16, steps: int = 8, every_n_validations: int = 1) -> None:
+        self.folder = Path(folder)
+        self.num_images, self.steps, self.every_n_validations = num_images, steps, every_n_validations
+        self.validations = 0
+        self._batch: tuple[Tensor, Tensor] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        self.validations += 1
+        if trainer.sanity_checking or (self.validations - 1) % self.every_n_validations:
+            return
+        model = module.sampling_model
+        if not trainer.is_global_zero or not has_latents(model):
+            return
+        if self._batch is None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self._batch = next(iter(data.batches("val", device=module.device, batch_size=self.num_images)))
+        x, y = self._batch
+        y_or_none = y if model.num_classes is not None else None
+        with own_randomness(0, module.device), evaluating(model):
+            found = {
+                "reconstructions": _sheet(reconstructions(model, x, y_or_none), 8),
+                "interpolations": _sheet(interpolations(model, x, y_or_none, self.steps), self.steps),
+            }
+        for name, picture in found.items():
+            if picture is not None:
+                save_png(picture, self.folder / f"{name}-{module.images_seen:010d}.png")
+                log_picture(trainer, name, picture, module.images_seen)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.validations = state["validations"]
+
+
+def _sheet(images: Tensor | None, columns: int) -> Image.Image | None:
+    return None if images is None else grid(images, columns=columns)

@@ -1,0 +1,205 @@
+"""A comparison as text: for the terminal, Markdown, CSV, JSON and LaTeX."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from genlab.comparison.table import Cell, Column, Row, Table
+from genlab.runs.console import console
+
+NOTHING = Cell("-")
+
+
+def on_terminal(table: Table) -> None:
+    """Print it, the best of each column marked, with what the figures are below.
+
+    Where the terminal is too narrow, facts are left out first, then the later figures, and it is said.
+    """
+    from rich.markup import escape
+
+    columns, left_out = list(table.columns), list[Column]()
+    shown, width = _rich(table, columns)
+    out = console(at_least=width)
+    droppable = [c for c in columns if c.kind == "figure"][2:] + [c for c in columns if c.kind == "fact"]
+    while width > out.width and droppable:
+        left_out.insert(0, droppable.pop())
+        columns.remove(left_out[0])
+        shown, width = _rich(table, columns)
+    if table.shared:
+        out.print("all: " + ", ".join(f"{key}={value}" for key, value in table.shared.items()), highlight=False)
+    out.print(shown)
+    notes = [*table.notes, *descriptions(Table(columns, table.rows, table.shared, table.notes))]
+    if left_out:
+        notes.append(f"left out, for want of width: {', '.join(map(title, left_out))}")
+    for note in notes:
+        out.print(escape(note), highlight=False)
+
+
+def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
+    """The table, and how wide it is with no line broken."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.measure import Measurement
+    from rich.table import Table as Rich
+
+    shown = Rich()
+    for column in columns:
+        numeric = column.kind in ("figure", "fact")
+        shown.add_column(escape(title(column)), justify="right" if numeric else "left", overflow="fold")
+    for row in table.rows:
+        cells = [row.cells.get(column.key, NOTHING) for column in columns]
+        shown.add_row(*(f"[bold green]{escape(c.text)}[/]" if c.best else escape(c.text) for c in cells))
+    unbounded = Console(width=10_000)
+    return shown, Measurement.get(unbounded, unbounded.options, shown).maximum
+
+
+def title(column: Column) -> str:
+    return f"{column.title} {column.mark}".rstrip()
+
+
+def descriptions(table: Table) -> list[str]:
+    """A line for every figure: which direction is better, and how it was made."""
+    better = {"min": "lower is better", "max": "higher is better", None: ""}
+    figures = [column for column in table.columns if column.kind == "figure"]
+    lines = [f"{title(c)}: " + "; ".join(filter(None, (_of_all(table, c), better[c.better]))) for c in figures]
+    if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
+        lines.append("≤: an upper bound")
+    if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
+        lines.append("±: the standard deviation of one run over seeds")
+    return lines
+
+
+def _of_all(table: Table, column: Column) -> str:
+    """Without what is particular to one model, such as whether its likelihood is a bound."""
+    words = re.sub(r"(exact|lower bound)(, [\d,]+ draws)?, ", "", column.description or "")
+    return words.removeprefix(f"{column.title}; ")
+
+
+def markdown(table: Table) -> str:
+    def row(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    lines = [row([title(c) for c in table.columns])]
+    lines.append("|" + "|".join(" ---: " if c.kind in ("figure", "fact") else " --- " for c in table.columns) + "|")
+    for r in table.rows:
+        cells = [r.cells.get(c.key, NOTHING) for c in table.columns]
+        lines.append(row([f"**{cell.text}**" if cell.best else cell.text for cell in cells]))
+    return "\n".join([*lines, "", *(f"- {note}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+
+
+def comma_separated(table: Table) -> str:
+    """Numbers as numbers: a column for each figure, and for its deviation and number of seeds where it has some."""
+    heads: list[str] = []
+    takers: list[Callable[[Row], Any]] = []
+
+    def add(head: str, take: Callable[[Cell], Any], key: str) -> None:
+        heads.append(head)
+        takers.append(lambda row: take(row.cells[key]) if key in row.cells else "")
+
+    for column in table.columns:
+        if column.kind in ("figure", "fact"):
+            add(column.key, lambda cell: cell.value, column.key)
+        else:
+            add(column.key, lambda cell: cell.text, column.key)
+        if column.kind == "figure" and any(r.cells.get(column.key, NOTHING).num > 1 for r in table.rows):
+            add(f"{column.key} std", lambda cell: "" if cell.std is None else cell.std, column.key)
+            add(f"{column.key} n", lambda cell: cell.num, column.key)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*heads, "folders"])
+    for row in table.rows:
+        writer.writerow([*(take(row) for take in takers), " ".join(str(run.path) for run in row.runs)])
+    return text.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """Everything, protocols and the values of single runs included."""
+
+    def finite(value: float | None) -> float | str | None:
+        return str(value) if value is not None and not math.isfinite(value) else value
+
+    def cell(of: Cell) -> dict[str, Any]:
+        return {"text": of.text, "value": finite(of.value), "std": finite(of.std), "n": of.num, "best": of.best}
+
+    content = {
+        "shared": table.shared,
+        "columns": [
+            {
+                "key": c.key,
+                "title": title(c),
+                "kind": c.kind,
+                "unit": c.unit,
+                "better": c.better,
+                "protocol": c.protocol,
+            }
+            for c in table.columns
+        ],
+        "rows": [
+            {
+                "label": row.label,
+                "cells": {key: cell(of) for key, of in row.cells.items()},
+                "runs": [
+                    {
+                        "folder": str(run.path),
+                        "seed": run.seed,
+                        "status": run.status,
+                        "reason": run.reason,
+                        "command": run.command,
+                        "figures": {name: finite(result["value"]) for name, result in run.figures.items()},
+                    }
+                    for run in row.runs
+                ],
+            }
+            for row in table.rows
+        ],
+        "notes": table.notes,
+    }
+    return json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A booktabs tabular; status is left out where all runs are done."""
+    columns = [c for c in table.columns if c.kind != "status" or any(_unfinished(row) for row in table.rows)]
+    align = "".join("r" if c.kind in ("figure", "fact") else "l" for c in columns)
+    arrow = {"min": r" $\downarrow$", "max": r" $\uparrow$", None: ""}
+    lines = [f"\\begin{{tabular}}{{{align}}}", r"\toprule"]
+    heads = [_escaped(title(c)) + (arrow[c.better] if c.kind == "figure" else "") for c in columns]
+    lines += [" & ".join(heads) + r" \\", r"\midrule"]
+    for row in table.rows:
+        cells = [row.cells.get(c.key, NOTHING) for c in columns]
+        texts = [_escaped(cell.text) for cell in cells]
+        lines.append(
+            " & ".join(f"\\textbf{{{t}}}" if c.best else t for t, c in zip(texts, cells, strict=True)) + r" \\"
+        )
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {note}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+
+
+def _unfinished(row: Row) -> bool:
+    return any(run.status != "done" for run in row.runs)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "markdown": markdown,
+    "csv": comma_separated,
+    "json": as_json,
+    "latex": latex,
+}

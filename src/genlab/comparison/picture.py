@@ -1,0 +1,61 @@
+"""Samples of several runs on one sheet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from genlab.comparison.runs import Run
+from genlab.comparison.table import Row
+
+
+def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
+    """A row of real images of each dataset, then a row of samples for each setting that has some; ``None`` where none
+    has."""
+    real: dict[str, np.ndarray] = {}
+    drawn: list[tuple[str, np.ndarray]] = []
+    for row in rows:
+        run = next((run for run in row.runs if samples_of(run) is not None), None)
+        if run is None or len(drawn) == max_rows:
+            continue
+        drawn.append((row.label, samples_of(run)[:columns]))  # type: ignore[index]
+        dataset = run.choices.get("dataset", "data")
+        if dataset not in real and (images := _array(run, "real.npy")) is not None:
+            real[dataset] = images[:columns]
+    if not drawn:
+        return None
+    strips = [*((f"real {dataset}", images) for dataset, images in real.items()), *drawn]
+    side, gap = 48, 3
+    label = 20 + max(round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(n, font_size=14)) for n, _ in strips)
+    label = min(label, 480)
+    sheet = Image.new("RGB", (label + columns * (side + gap), len(strips) * (side + gap) + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (name, images) in enumerate(strips):
+        top = gap + i * (side + gap)
+        pen.text((6, top + side // 2 - 6), name, fill="black", font_size=14)
+        for j, image in enumerate(images):
+            tile = as_picture(image)
+            scale = side / max(tile.size)
+            size = (round(scale * tile.width), round(scale * tile.height))
+            left = label + j * (side + gap)
+            sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, top))
+    return sheet
+
+
+def samples_of(run: Run) -> np.ndarray | None:
+    """The run's final samples, uint8 ``(N, C, H, W)``."""
+    return _array(run, "final.npy")
+
+
+def _array(run: Run, name: str) -> np.ndarray | None:
+    try:
+        images = np.load(run.folder.samples / name)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.ndim == 4 and len(images) else None
+
+
+def as_picture(image: np.ndarray) -> Image.Image:
+    """uint8 ``(C, H, W)``; channels beyond grey and colour by their mean."""
+    pixels = image if len(image) in (1, 3) else image.mean(0, keepdims=True).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))

@@ -1,0 +1,237 @@
+"""A comparison with everything that a page shows of it: curves, pictures, commands and protocols."""
+
+import base64
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from genlab.comparison.formats import descriptions, title
+from genlab.comparison.picture import as_picture, samples_of
+from genlab.comparison.runs import Run
+from genlab.comparison.table import Table
+from genlab.runs.figures import digits, remark
+from genlab.runs.folder import METRICS
+
+NUM_POINTS = 200  # of a curve at most, and so many of all
+ALL_POINTS = 500_000
+NUM_GRIDS = 12  # of a run over training at most, and so many of all
+ALL_GRIDS = 600
+SIDE = 280  # pixels of a picture at most
+# Of the curves there are, those that are offered first.
+FIRST = ("val/bits_per_dim", "val/fid", "val/nll", "train/loss", "train/generator_loss", "train/discriminator_loss")
+
+
+def report(table: Table, heading: str | None = None) -> dict[str, Any]:
+    """The plain values that :func:`~genlab.comparison.page.write_page` makes a page of."""
+    runs = [(i, run) for i, row in enumerate(table.rows) for run in row.runs]
+    shared = ", ".join(f"{key}={value}" for key, value in table.shared.items())
+    # A page of many runs has less of each, so that it stays quick: pictures of a row's first run, and fewer of them.
+    pictured = {id(run) for _, run in runs} if len(runs) <= 100 else {id(row.runs[0]) for row in table.rows}
+    num_grids = min(NUM_GRIDS, max(2, ALL_GRIDS // max(1, len(pictured))))
+    curves = [_curves(run.path / METRICS) for _, run in runs]
+    num_points = min(NUM_POINTS, max(20, ALL_POINTS // max(1, sum(map(len, curves)))))
+    of_runs = [
+        _run(number, i, run)
+        | {"curves": {name: _thinned(curve, num_points) for name, curve in curves[number].items()}}
+        | {"grids": _grids(run, num_grids) if id(run) in pictured else []}
+        | {"final": _final(run) if id(run) in pictured else None}
+        for number, (i, run) in enumerate(runs)
+    ]
+    numbers = {id(run): number for number, (_, run) in enumerate(runs)}
+    return {
+        "title": heading or shared or "Comparison",
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "version": version("genlab"),
+        "command": " ".join(["genlab compare", *sys.argv[1:]]),
+        "columns": [
+            {
+                "key": c.key,
+                "title": title(c),
+                "kind": c.kind,
+                "unit": c.unit,
+                "better": c.better,
+                "description": c.description,
+                "protocol": c.protocol,
+            }
+            for c in table.columns
+        ],
+        "rows": [
+            {
+                "id": i,
+                "label": row.label,
+                "cells": {
+                    key: {"text": cell.text, "value": _finite(cell.value), "best": cell.best}
+                    for key, cell in row.cells.items()
+                },
+                "runs": [numbers[id(run)] for run in row.runs],
+                "status": {s: sum(run.status == s for run in row.runs) for s in {run.status for run in row.runs}},
+            }
+            for i, row in enumerate(table.rows)
+        ],
+        "runs": of_runs,
+        "real": _real([run for _, run in runs]),
+        "metrics": _ordered(dict.fromkeys(name for run in of_runs for name in run["curves"])),
+        "notes": [*table.notes, *descriptions(table)[-2:]] if table.rows else table.notes,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _run(number: int, row: int, run: Run) -> dict[str, Any]:
+    return {
+        "id": number,
+        "row": row,
+        "path": str(run.path),
+        "name": run.path.name,
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "command": run.command,
+        "facts": _facts(run),
+        "figures": {
+            name: {
+                "text": digits(result["value"]),
+                "protocol": {"": remark(result), **result["protocol"]},
+                "warning": result.get("warning"),
+            }
+            for name, result in run.figures.items()
+        },
+    }
+
+
+def _facts(run: Run) -> dict[str, str]:
+    summary, environment = run.summary, run.summary.get("environment") or {}
+    facts = {
+        "images seen": summary.get("images_seen", run.images_seen),
+        "epochs": summary.get("epochs"),
+        "parameters": summary.get("parameters"),
+        "images/s": _rounded(summary.get("images_per_second")),
+        "wall time": f"{summary['wall_seconds']:,.0f} s" if "wall_seconds" in summary else None,
+        "peak memory": f"{summary['peak_memory_mb']:,.0f} MB" if summary.get("peak_memory_mb") else None,
+        "device": environment.get("device"),
+        "devices": environment.get("devices"),
+        "precision": environment.get("precision"),
+        "commit": environment.get("commit"),
+        **{f"version of {name}": version for name, version in (environment.get("versions") or {}).items()},
+    }
+    return {k: f"{v:,}" if isinstance(v, int) else str(v) for k, v in facts.items() if v is not None}
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+Points = list[tuple[float, float | None, float]]  # images seen, seconds, value
+
+
+def _curves(path: Path) -> dict[str, Points]:
+    """Every figure logged more than once; of a file that may be written to just now."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    points: dict[str, Points] = {}
+    for row in rows:
+        images = _number(row.get("images_seen"))
+        if images is None:
+            continue
+        seconds = _number(row.get("seconds"))
+        for name, text in row.items():
+            value = _number(text) if name not in ("images_seen", "seconds", "epoch", None) else None
+            if value is not None and not name.startswith("test/"):
+                points.setdefault(name, []).append((images, seconds, value))
+    return {name: found for name, found in points.items() if len(found) > 1}
+
+
+def _thinned(points: Points, num: int) -> dict[str, list[float | None]]:
+    kept = [points[i] for i in np.linspace(0, len(points) - 1, min(len(points), num)).round().astype(int)]
+    images, seconds, values = zip(*kept, strict=True)
+    return {"images": [*images], "seconds": [*seconds], "values": [float(f"{v:.5g}") for v in values]}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return _finite(float(text)) if text else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    names = [*names]
+    first = [name for name in FIRST if name in names]
+    validation = sorted(name for name in names if name.startswith("val/") and name not in first)
+    return [*first, *validation, *sorted(set(names) - {*first, *validation})]
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def _grids(run: Run, num: int) -> list[dict[str, Any]]:
+    """The same samples growing: of many pictures some, from the first to the last."""
+    paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdigit())
+    if not paths:
+        return []
+    chosen = dict.fromkeys(np.linspace(0, len(paths) - 1, min(len(paths), num)).round().astype(int))
+    grids = []
+    for path in (paths[i] for i in chosen):
+        try:
+            with Image.open(path) as image:
+                grids.append({"images_seen": int(path.stem), "src": _embedded(image.convert("RGB"))})
+        except (OSError, UnidentifiedImageError):  # half-written by a copy, say
+            continue
+    return grids
+
+
+def _final(run: Run) -> str | None:
+    images = samples_of(run)
+    return None if images is None else _embedded(_sheet(images))
+
+
+def _real(runs: Sequence[Run]) -> list[dict[str, str]]:
+    found: dict[str, str] = {}
+    for run in runs:
+        dataset = run.choices.get("dataset", "data")
+        path = run.folder.samples / "real.npy"
+        if dataset not in found and path.is_file():
+            try:
+                found[dataset] = _embedded(_sheet(np.load(path)))
+            except (OSError, ValueError, EOFError):
+                continue
+    return [{"dataset": dataset, "src": src} for dataset, src in found.items()]
+
+
+def _sheet(images: np.ndarray) -> Image.Image:
+    """uint8 ``(N, C, H, W)`` on a square sheet, pixel by pixel; the page enlarges them."""
+    columns = math.ceil(math.sqrt(len(images)))
+    height, width = images.shape[2:]
+    sheet = Image.new(
+        "RGB", (columns * (width + 1) + 1, -(-len(images) // columns) * (height + 1) + 1), (128, 128, 128)
+    )
+    for i, image in enumerate(images):
+        sheet.paste(as_picture(image), (1 + i % columns * (width + 1), 1 + i // columns * (height + 1)))
+    return sheet
+
+
+def _embedded(image: Image.Image) -> str:
+    if max(image.size) > SIDE:
+        scale = SIDE / max(image.size)
+        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+        image = image.resize(size, Image.Resampling.BOX)
+    content = io.BytesIO()
+    image.save(content, format="WEBP", quality=75, method=2)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,180 @@
+"""Runs as they are compared: what their folders say, whatever state they are in."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genlab.errors import InputError
+from genlab.runs.config import below, flat, read_yaml, within
+from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
+
+# Where a run lies, how it is named and logged: not what it is.
+NOT_OF_THE_RUN = (
+    "run_dir",
+    "run_id",
+    "run_name",
+    "group",
+    "resume",
+    "sweep",
+    "name",
+    "tags",
+    "paths",
+    "logger",
+    "callbacks.progress",
+    "choices",
+    "dataset.num_workers",
+)
+
+
+@dataclass
+class Run:
+    """One run folder.
+
+    Attributes:
+        status: ``done``, ``running``, ``interrupted``, ``failed``, ``cut off`` (its process is gone) or ``damaged``.
+        reason: of a failure, or what is damaged.
+        choices: model, dataset and experiment.
+        overrides: what it was started with, by key.
+        config: flat, without what is not of the run itself and without what follows its seed.
+        figures: every result with its protocol; of a later evaluation where there was one.
+        summary: the rest of ``summary.json``.
+    """
+
+    folder: RunFolder
+    status: str = "unknown"
+    reason: str | None = None
+    seed: int | None = None
+    command: str | None = None
+    images_seen: int | None = None
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+
+def read_run(folder: RunFolder) -> Run:
+    """A run with everything of it that can be read."""
+    run, damaged = Run(folder), list[str]()
+
+    def read(name: str) -> dict[str, Any]:
+        try:
+            return read_yaml(folder.path / name) if name == CONFIG else folder.read_json(name)
+        except InputError as error:
+            damaged.append(str(error).replace(f"{folder.path}/", ""))
+            return {}
+
+    config, status, summary, later = (read(name) for name in (CONFIG, STATUS, SUMMARY, EVALUATION))
+    run.status, run.reason = str(status.get("status", "unknown")), status.get("reason")
+    if run.status == "running":
+        run.images_seen = _last_images_seen(folder.path / METRICS)
+        if is_at_work(status) is False:
+            run.status = "cut off"
+    run.command = status.get("command")
+    run.overrides = dict(filter(None, map(_override, status.get("overrides", []))))
+    run.seed = config.get("seed")
+    run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
+    run.config = _own(config, run.overrides)
+    run.figures = {**_results(summary), **_results(later)}
+    run.summary = {key: value for key, value in summary.items() if key != "metrics"}
+    if damaged:
+        run.status, run.reason = "damaged", "; ".join(damaged)
+    return run
+
+
+def _results(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = content.get("metrics")
+    return {
+        name: result
+        for name, result in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(result, Mapping) and isinstance(result.get("value"), int | float) and "protocol" in result
+    }
+
+
+def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    """A config without what is not of the run itself: where things lie, and seeds, which follow its own."""
+    places = tuple(str(path) for path in (config.get("paths") or {}).values() if path)
+    return {
+        key: value
+        for key, value in within(flat(config)).items()
+        if not below(key, NOT_OF_THE_RUN)
+        and (key.rpartition(".")[2] != "seed" or ("." in key and key in overrides))
+        and not (isinstance(value, str) and value.startswith(("run_dir", *places)))
+    }
+
+
+def _override(text: str) -> tuple[str, str] | None:
+    """``+a/b@c=d`` as ``("a/b", "d")``."""
+    found = re.match(r"[+~]*([^=@]+)(?:@[^=]*)?(?:=(.*))?$", text, re.DOTALL)
+    return (found[1], found[2] or "") if found else None
+
+
+def _last_images_seen(path: Path) -> int | None:
+    """Of a file that may be written to at this moment."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        word = line.partition(",")[0]
+        if word.isdigit():
+            return int(word)
+    return None
+
+
+# -- what differs ------------------------------------------------------------------------------------------------------
+
+ABSENT = object()  # no such key, which is not the value None
+
+
+def differing(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """The keys that tell runs apart, each with its value in every run.
+
+    Choices of groups and overrides come first, as they were what somebody wanted to differ; then keys whose values
+    they do not explain: a key that has one value with each model, say, came with the model.
+    """
+    runs = list(runs)
+    told: dict[str, list[Any]] = {}
+    for key in ("experiment", "model", "dataset"):
+        _keep_if_differing(told, key, [run.choices.get(key, ABSENT) for run in runs])
+    overridden = dict.fromkeys(key for run in runs for key in run.overrides)
+    for key in overridden:
+        if key in ("experiment", "model", "dataset", "seed") or below(key, NOT_OF_THE_RUN):
+            continue
+        in_config = [run.config.get(key, ABSENT) for run in runs]
+        if all(value is ABSENT for value in in_config):  # a group's choice
+            in_config = [run.overrides.get(key, ABSENT) for run in runs]
+        _keep_if_differing(told, key, in_config)
+    columns = [*map(_names, told.values())]
+    choices = [tuple(sorted(run.choices.items())) for run in runs]
+    explanations, unexplained = [_names(choices), *columns], dict[str, list[Any]]()
+    for key in sorted(dict.fromkeys(key for run in runs for key in run.config), key=lambda key: (key.count("."), key)):
+        values = [run.config.get(key, ABSENT) for run in runs]
+        names = _names(values)
+        if len(set(names)) > 1 and key not in told and not any(_follows(names, other) for other in explanations):
+            unexplained[key] = values
+            explanations.append(names)
+    return {**told, **unexplained}
+
+
+def _keep_if_differing(told: dict[str, list[Any]], key: str, values: list[Any]) -> None:
+    if len(set(_names(values))) > 1:
+        told[key] = values
+
+
+def _names(values: Iterable[Any]) -> list[str]:
+    return ["" if value is ABSENT else repr(value) for value in values]
+
+
+def _follows(values: list[str], others: list[str]) -> bool:
+    """Whether the others' value always tells the value."""
+    told: dict[str, str] = {}
+    return all(told.setdefault(other, value) == value for other, value in zip(others, values, strict=True))

@@ -1,0 +1,355 @@
+"""Runs as a table: a row for each setting, its seeds as mean and standard deviation, a column for each protocol."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from genlab.comparison.runs import ABSENT, Run, differing
+from genlab.errors import InputError
+from genlab.runs.figures import figure, remark, short
+
+Kind = Literal["config", "seeds", "figure", "fact", "status"]
+
+# Shown where nothing else is asked for.
+USUAL = ("nll", "bits_per_dim", "nll_iw", "fid", "precision", "recall", "modes", "high_quality")
+
+
+@dataclass
+class Column:
+    """One column; of a figure there are as many as it has protocols.
+
+    Attributes:
+        protocol: the fields of a figure's protocol that must agree.
+        mark: tells the protocols of one figure apart, ``[1]``.
+        description: a figure's protocol in a few words.
+    """
+
+    key: str
+    title: str
+    kind: Kind
+    better: Literal["min", "max"] | None = None
+    unit: str | None = None
+    protocol: dict[str, Any] | None = None
+    mark: str = ""
+    description: str | None = None
+
+
+@dataclass
+class Cell:
+    text: str
+    value: float | None = None
+    std: float | None = None
+    num: int = 1
+    best: bool = False
+
+
+@dataclass
+class Row:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        cells: by the column's key; a missing one is nothing known.
+    """
+
+    label: str
+    runs: list[Run]
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+
+@dataclass
+class Table:
+    """What is compared.
+
+    Attributes:
+        shared: what all runs were made with, of model, dataset and experiment.
+        notes: what a reader must know before trusting a ranking.
+    """
+
+    columns: list[Column]
+    rows: list[Row]
+    shared: dict[str, str]
+    notes: list[str]
+
+
+def compared(runs: Sequence[Run], figures: Sequence[str] | None = None, sort: str | None = None) -> Table:
+    """Group runs into rows, measure figures over seeds and mark the best of each protocol.
+
+    Args:
+        figures: to show, ``fid`` or ``test/fid``; ``["all"]`` for all; ``None`` for the usual ones.
+        sort: by this column, the best first; ``-fid`` for the worst first.
+
+    Raises:
+        InputError: for a figure or column that no run has.
+    """
+    readable = [run for run in runs if run.config]
+    told = differing(readable)
+    rows, notes = _rows(readable, told)
+    rows += [Row(run.path.name, [run]) for run in runs if not run.config]
+    columns = [Column(key, key, "config") for key in told]
+    by_config = {id(run): i for i, run in enumerate(readable)}
+    for row in rows:
+        for key, values in told.items() if row.runs[0].config else ():
+            if (value := values[by_config[id(row.runs[0])]]) is not ABSENT:
+                number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+                row.cells[key] = Cell(_plain(value), number)
+    if not told or any(not run.config for run in runs):
+        columns.insert(0, Column("run", "run", "config"))
+        for row in rows:
+            row.cells["run"] = Cell(row.label if row.runs[0].config else str(row.runs[0].path))
+    if any(len(row.runs) > 1 for row in rows):
+        columns.append(Column("seeds", "seeds", "seeds"))
+        for row in rows:
+            row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
+    for name in _chosen(runs, figures):
+        of_figure = _figure_columns(name, rows)
+        columns += of_figure
+        if len(of_figure) > 1:
+            notes.append(_unlike(name, of_figure))
+    for fact in FACTS:
+        if _fill_fact(fact, rows):
+            columns.append(fact.column)
+    columns.append(Column("status", "status", "status"))
+    for row in rows:
+        row.cells["status"] = Cell(_status(row.runs))
+    if sort:
+        _sort(rows, columns, sort)
+    shared = {
+        key: value
+        for key in ("experiment", "model", "dataset")
+        if key not in told and readable and (value := readable[0].choices.get(key))
+    }
+    return Table(columns, rows, shared, notes)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def _rows(runs: Sequence[Run], told: dict[str, list[Any]]) -> tuple[list[Row], list[str]]:
+    groups: dict[str, list[Run]] = {}
+    labels: dict[str, str] = {}
+    for i, run in enumerate(runs):
+        key = repr((sorted(run.choices.items()), sorted(run.config.items())))
+        groups.setdefault(key, []).append(run)
+        words = [f"{name}={_plain(values[i])}" for name, values in told.items() if values[i] is not ABSENT]
+        labels.setdefault(key, " ".join(words) or str(run.choices.get("model", run.path.name)))
+    rows, twice = [], 0
+    for key, group in groups.items():
+        kept = _one_each_seed(group)
+        twice += len(group) - len(kept)
+        rows.append(Row(labels[key], kept))
+    runs_are = "1 run is" if twice == 1 else f"{twice} runs are"
+    notes = [f"{runs_are} left out: of one setting and seed, the last finished one counts"] if twice else []
+    return rows, notes
+
+
+def _one_each_seed(runs: Sequence[Run]) -> list[Run]:
+    """Of runs with one setting and seed, the last finished one: a seed twice is not a second measurement."""
+    kept: dict[Any, Run] = {}
+    for run in runs:
+        before = kept.get(run.seed)
+        if before is None or run.status == "done" or before.status != "done":
+            kept[run.seed] = run
+    return sorted(kept.values(), key=lambda run: (run.seed is None, run.seed or 0))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_plain, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    seeds = [run.seed for run in runs]
+    if len(seeds) > 2 and None not in seeds and seeds == list(range(seeds[0], seeds[0] + len(seeds))):  # type: ignore[operator, arg-type]
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join("?" if seed is None else str(seed) for seed in seeds)
+
+
+def _status(runs: Sequence[Run]) -> str:
+    words: dict[str, list[Run]] = {}
+    for run in runs:
+        words.setdefault(run.status, []).append(run)
+    parts = []
+    for word, group in words.items():
+        text = word if len(runs) == 1 else f"{len(group)} {word}"
+        details = dict.fromkeys(
+            run.reason or (f"{run.images_seen:,} images" if run.images_seen is not None else "") for run in group
+        )
+        told = "; ".join(filter(None, details))
+        parts.append(f"{text}: {told}" if told else text)
+    return ", ".join(parts)
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None) -> list[str]:
+    known = list(dict.fromkeys(name for run in runs for name in run.figures))
+    if wanted == ["all"]:
+        return known
+    if wanted is None:
+        usual = [name for of in USUAL for name in known if short(name) == of]
+        in_nats = any(run.figures[name]["protocol"].get("levels") == 2 for run in runs for name in run.figures)
+        return [name for name in usual if in_nats or short(name) != "nll"]  # bits/dim says it, but for binary images
+    chosen = []
+    for one in wanted:
+        found = [name for name in known if one in (name, short(name))]
+        if not found:
+            raise InputError(f"no run has the figure {one}{_near(one, known)}")
+        chosen += found
+    return chosen
+
+
+def _figure_columns(name: str, rows: Sequence[Row]) -> list[Column]:
+    """A column for each protocol that the figure was measured under, the most frequent first; fills the rows' cells."""
+    about = figure(name)
+    by_protocol: dict[tuple[str, ...], list[tuple[Row, Run]]] = {}
+    for row in rows:
+        for run in row.runs:
+            if name in run.figures:
+                protocol = run.figures[name]["protocol"]
+                by_protocol.setdefault(tuple(str(protocol.get(k)) for k in about.protocol), []).append((row, run))
+    columns: list[Column] = []
+    for found in sorted(by_protocol.values(), key=len, reverse=True):
+        result = found[0][1].figures[name]
+        several = len(by_protocol) > 1
+        column = Column(
+            key=f"{name}[{len(columns) + 1}]" if several else name,
+            title=about.label,
+            kind="figure",
+            better=about.better,
+            unit=result.get("unit"),
+            protocol={key: result["protocol"][key] for key in about.protocol if key in result["protocol"]},
+            mark=f"[{len(columns) + 1}]" if several else "",
+            description=remark(result),
+        )
+        for row in rows:
+            own = [run for of, run in found if of is row]
+            if own:
+                row.cells[column.key] = _mean([run.figures[name] for run in own])
+        _mark_best(column, rows)
+        columns.append(column)
+    return columns
+
+
+def _mean(results: Sequence[dict[str, Any]]) -> Cell:
+    """Over seeds: the mean, and the standard deviation of one run."""
+    values = [float(result["value"]) for result in results]
+    mean = statistics.fmean(values)
+    bound = "≤ " if any(r["protocol"].get("likelihood") == "lower_bound" for r in results) else ""
+    if len(values) == 1:
+        return Cell(bound + number(mean), mean)
+    std = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+    decimals = _decimals(mean)
+    spread = f"{std:.0e}" if std != 0 and round(std, decimals) == 0 else f"{std:,.{decimals}f}"
+    return Cell(f"{bound}{mean:,.{decimals}f} ± {spread}", mean, std, len(values))
+
+
+def number(value: float) -> str:
+    """Four digits or decimals; whole numbers as they are."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 3
+    return max(0, min(4, 3 - math.floor(math.log10(abs(value)))))
+
+
+def _mark_best(column: Column, rows: Sequence[Row]) -> None:
+    there = [row.cells[column.key] for row in rows if column.key in row.cells]
+    values = [cell.value for cell in there if cell.value is not None and math.isfinite(cell.value)]
+    if column.better is None or len(values) < 2:
+        return
+    best = min(values) if column.better == "min" else max(values)
+    for cell in there:
+        cell.best = cell.value == best
+
+
+def _unlike(name: str, columns: Sequence[Column]) -> str:
+    fields = [
+        key for key in figure(name).protocol if len({str((column.protocol or {}).get(key)) for column in columns}) > 1
+    ]
+    kinds = [
+        f"{column.mark} " + ", ".join(f"{key}={(column.protocol or {}).get(key)}" for key in fields)
+        for column in columns
+    ]
+    return f"{columns[0].title} was measured under unlike protocols, which are not ranked together: " + "; ".join(kinds)
+
+
+# -- facts -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something of a run that is no figure; of seeds, the mean."""
+
+    column: Column
+    value: Callable[[Run], Any]
+    form: str
+
+
+FACTS = (
+    Fact(Column("parameters", "parameters", "fact"), lambda run: run.summary.get("parameters"), ",.0f"),
+    Fact(
+        Column("images_seen", "images seen", "fact"),
+        lambda run: run.summary.get("images_seen", run.images_seen),
+        ",.0f",
+    ),
+    Fact(
+        Column("images_per_second", "images/s", "fact", better="max"),
+        lambda run: run.summary.get("images_per_second"),
+        ",.0f",
+    ),
+    Fact(
+        Column("wall_seconds", "wall time", "fact", better="min", unit="s"),
+        lambda run: run.summary.get("wall_seconds"),
+        ",.0f",
+    ),
+)
+
+
+def _fill_fact(fact: Fact, rows: Sequence[Row]) -> bool:
+    for row in rows:
+        values = [value for run in row.runs if isinstance(value := fact.value(run), int | float)]
+        if values:
+            mean = statistics.fmean(values)
+            unit = f" {fact.column.unit}" if fact.column.unit else ""
+            row.cells[fact.column.key] = Cell(f"{mean:{fact.form}}{unit}", mean)
+    return any(fact.column.key in row.cells for row in rows)
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+
+def _sort(rows: list[Row], columns: Sequence[Column], by: str) -> None:
+    """The best first, the unknown last; two protocols of one figure by the first, then the other."""
+    wanted, backwards = by.removeprefix("-"), by.startswith("-")
+    keys = [c for c in columns if wanted in (c.key, c.title, short(c.key.partition("[")[0]), c.key.partition("[")[0])]
+    if not keys:
+        raise InputError(f"sort={by}: there is no such column{_near(wanted, [c.key for c in columns])}")
+    for column in reversed(keys):
+        descending = (column.better == "max") != backwards
+
+        def order(row: Row, column: Column = column, descending: bool = descending) -> tuple[bool, Any]:
+            cell = row.cells.get(column.key)
+            if cell is None or (cell.value is not None and not math.isfinite(cell.value)):
+                return not descending, 0.0
+            return descending, cell.value if cell.value is not None else 0.0
+
+        if all(row.cells[column.key].value is None for row in rows if column.key in row.cells):
+            rows.sort(
+                key=lambda row, key=column.key: row.cells[key].text if key in row.cells else "", reverse=descending
+            )  # type: ignore[misc]
+        else:
+            rows.sort(key=order, reverse=descending)
+
+
+def _near(wanted: str, known: Sequence[str]) -> str:
+    near = get_close_matches(wanted, [*known, *map(short, known)], n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there is {', '.join(known) or 'none'}"

@@ -1,0 +1,85 @@
+"""``genlab dashboard FOLDER``: a W&B workspace for the runs of a sweep."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
+
+
+def main() -> None:
+    sys.argv = ["dry_run=true" if word == "--dry-run" else word for word in sys.argv]
+    flags_as("name", "entity")
+    paths_as("runs")
+    _main()
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="dashboard")
+@one_line_errors
+def _main(cfg: DictConfig) -> None:
+    dashboard(cfg)
+
+
+def dashboard(cfg: DictConfig) -> None:
+    """Build the workspace, and save it unless it is only to be looked at.
+
+    Raises:
+        InputError: where there are no runs that were logged to W&B, or nobody is logged in.
+    """
+    import os
+    from pathlib import Path
+
+    from genlab.comparison.runs import read_run
+    from genlab.comparison.workspace import outline, plan, workspace
+    from genlab.composition import plain
+    from genlab.errors import InputError
+    from genlab.runs.config import read_yaml
+    from genlab.runs.folder import CONFIG, find_runs
+
+    config = plain(cfg, name=str | None, entity=str | None, dry_run=bool)
+    runs = [run for folder in find_runs(config["runs"]) if (run := read_run(folder)).config]
+    if not runs:
+        raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
+    configs = [read_yaml(run.path / CONFIG) for run in runs]
+    name = config["name"] or configs[0].get("group") or Path(config["runs"][0]).resolve().name
+    planned = plan(runs, configs, name)
+    entity = config["entity"] or os.environ.get("WANDB_ENTITY") or configs[0]["logger"]["wandb"].get("entity")
+    print(outline(planned, entity))
+    offline = [run.path for run in runs if any(run.path.glob("wandb/offline-run-*"))]
+    if offline:
+        parents = {path.parent for path in offline}
+        places = [f"{parent}/*" for parent in sorted(parents)] if len(parents) < len(offline) else sorted(offline)
+        print(f"\n{len(offline)} of the runs were logged offline; to send them:")
+        print("\n".join(f"  wandb sync {place}/wandb/offline-run-*" for place in places))
+    if config["dry_run"]:
+        return
+    print(f"\nsaved: {_save(workspace(planned, entity or _default_entity()))}")
+
+
+def _default_entity() -> str:
+    """Raises InputError where nobody is logged in."""
+    import wandb
+
+    from genlab.errors import InputError
+
+    try:
+        entity = wandb.Api(timeout=20).default_entity
+    except Exception as error:  # wandb has no class of its own for each of: no key, a wrong key, no network
+        raise InputError(f"W&B cannot be reached ({str(error).splitlines()[0]}); wandb login, or --dry-run") from error
+    if not entity:
+        raise InputError("W&B knows no default entity: give one, entity=NAME")
+    return str(entity)
+
+
+def _save(built: object) -> str:
+    from genlab.errors import InputError
+
+    try:
+        return str(built.save().url)  # type: ignore[attr-defined]
+    except Exception as error:
+        raise InputError(f"W&B did not take the workspace ({str(error).splitlines()[0]})") from error
+
+
+if __name__ == "__main__":
+    main()
