@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from genlab.distributions.noise import Generators, integers
+from genlab.distributions.noise import Generators, integers, normal
 from genlab.errors import InputError
 
 Kind = Literal["image", "binary", "points", "tokens"]
@@ -119,9 +119,30 @@ class AdversarialModel(GenerativeModel):
     logits ``(B,)``, high for real.
     """
 
+    sampler: ClassVar[str] = "G(z)"
     latent_dim: int
     generator: nn.Module
     discriminator: nn.Module
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images of latents ``(B, latent_dim)``."""
+        return self.generator(z, y)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """``temperature`` is the standard deviation of ``z``."""
+        y = self.classes(num_samples, y, generator)
+        z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
+        return self.decode(z, y).float()
+
+
+def given(y: Tensor | None) -> Tensor:
+    """The classes of a class-conditional network; raises InputError where there are none."""
+    if y is None:
+        raise InputError("this model is class-conditional: give the classes y")
+    return y
 
 
 @runtime_checkable

@@ -53,7 +53,7 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
     else:
         return None
     between = slerp(z[:rows], z[rows : 2 * rows], steps).flatten(0, 1)
-    return model.decode(between, y) if isinstance(model, LatentModel) else model.generator(between, y)
+    return model.decode(between, y)
 
 
 def has_latents(model: GenerativeModel) -> bool:

@@ -1,14 +1,12 @@
 """DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (arXiv:1511.06434)."""
 
 import itertools
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from genlab.distributions.noise import Generators, normal
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel
+from genlab.models.base import AdversarialModel, given
 
 
 class DCGAN(AdversarialModel):
@@ -18,8 +16,6 @@ class DCGAN(AdversarialModel):
         latent_dim: dimensions of z ~ N(0, I).
         channels: of the layer next to the image; doubled at every halving.
     """
-
-    sampler: ClassVar[str] = "G(z)"
 
     def __init__(
         self, shape: tuple[int, int, int], num_classes: int | None = None, latent_dim: int = 100, channels: int = 64
@@ -35,18 +31,6 @@ class DCGAN(AdversarialModel):
         self.generator = Generator(shape[0], sizes[::-1], widths[::-1], latent_dim, num_classes)
         self.discriminator = Discriminator(shape[0], sizes, widths, num_classes)
         self.apply(_initialise)
-
-    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images of latents ``(B, latent_dim)``."""
-        return self.generator(z, y)
-
-    @torch.no_grad()
-    def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
-    ) -> Tensor:
-        y = self.classes(num_samples, y, generator)
-        z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
-        return self.generator(z, y).float()
 
 
 class Generator(nn.Module):
@@ -83,7 +67,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
-            z = torch.cat([z, self.embedding(_given(y))], dim=1)
+            z = torch.cat([z, self.embedding(given(y))], dim=1)
         h = self.project(z)
         for up, (height, width) in zip(self.up, self.sizes[1:], strict=True):
             h = up(h)[:, :, :height, :width]  # an odd side was rounded up when it was halved
@@ -116,14 +100,8 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = 2 * x - 1
         if self.embedding is not None:
-            h = torch.cat([h, self.embedding(_given(y)).view(len(x), 1, *x.shape[2:])], dim=1)
+            h = torch.cat([h, self.embedding(given(y)).view(len(x), 1, *x.shape[2:])], dim=1)
         return self.to_logit(self.features(h)).squeeze(1)
-
-
-def _given(y: Tensor | None) -> Tensor:
-    if y is None:
-        raise InputError("this DCGAN is class-conditional: give the classes y")
-    return y
 
 
 def _initialise(module: nn.Module) -> None:
