@@ -24,6 +24,7 @@ from genlab.errors import InputError
 from genlab.runs.config import read_yaml
 from genlab.runs.folder import RunFolder, find_runs
 
+COMMAND = "genlab compare here"
 SAMPLES = {"dataset": "digits", "features": "digits", "num_samples": 1000, "num_real": 1347, "reference": "train"}
 LIKELIHOOD = {"dataset": "digits", "likelihood": "exact", "split": "test", "num": 300, "levels": 17}
 
@@ -267,7 +268,7 @@ def test_runs_that_are_not_done_are_shown_as_what_they_are(tmp_path: Path) -> No
     assert [row.runs[0].path.name for row in table.rows if "test/fid" in row.cells] == ["0-done"]
     for form in (markdown, comma_separated, as_json, latex):
         assert "7-broken" in form(table)
-    assert len(report(table)["runs"]) == 9
+    assert len(report(table, COMMAND)["runs"]) == 9
 
 
 def test_a_group_of_seeds_says_which_of_them_failed(tmp_path: Path) -> None:
@@ -382,7 +383,7 @@ def test_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
     lines = ["images_seen,seconds,epoch,train/loss,val/fid,test/fid"]
     lines += [f"{i},{i / 10},0,{1000 - i},," for i in range(1000)] + ["1000,100,1,,5.0,", "1001,,1,,4.0,7.0", "10"]
     (run / "metrics.csv").write_text("\n".join(lines))
-    content = report(table_of(tmp_path))
+    content = report(table_of(tmp_path), COMMAND)
     curves = content["runs"][0]["curves"]
     assert curves.keys() == {"train/loss", "val/fid"}
     assert content["metrics"][0] == "val/fid"
@@ -408,14 +409,14 @@ def test_pictures_of_training_and_of_the_end(tmp_path: Path) -> None:
     (run / "samples" / "0000009999.png").write_bytes(b"half")
     np.save(run / "samples" / "final.npy", rng.integers(0, 256, (9, 3, 8, 8), dtype=np.uint8))
     np.save(run / "samples" / "real.npy", rng.integers(0, 256, (9, 2, 8, 8), dtype=np.uint8))
-    (shown,) = report(table_of(tmp_path))["runs"]
+    (shown,) = report(table_of(tmp_path), COMMAND)["runs"]
     seen = [grid["images_seen"] for grid in shown["grids"]]
     assert seen == sorted(seen)
     assert seen[0] == 0
     assert 9999 not in seen
     assert 8 <= len(seen) <= 12
     assert shown["final"].startswith("data:image/webp;base64,")
-    assert [real["dataset"] for real in report(table_of(tmp_path))["real"]] == ["digits"]
+    assert [real["dataset"] for real in report(table_of(tmp_path), COMMAND)["real"]] == ["digits"]
 
 
 # -- a W&B workspace ---------------------------------------------------------------------------------------------------

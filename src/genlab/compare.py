@@ -1,5 +1,6 @@
 """``genlab compare FOLDER...``: runs side by side, from their folders alone."""
 
+import shlex
 import sys
 
 import hydra
@@ -10,7 +11,12 @@ from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
 TYPES = {"figures": list[str] | None, "sort": str | None, "columns": int, "html": str | None, "format": str}
 
 
+_command = "genlab compare"  # as it was given, for the page
+
+
 def main() -> None:
+    global _command
+    _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
     flags_as("format", "html", "sort")
     paths_as("runs")
     _main()
@@ -62,7 +68,7 @@ def compare(cfg: DictConfig) -> None:
 
         everything = compared(runs, config["figures"] or ["all"], config["sort"])
         page = Path(config["html"])
-        write_page(report(everything, config["title"]), page)
+        write_page(report(everything, _command, config["title"]), page)
         print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)
 
 

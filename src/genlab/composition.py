@@ -47,11 +47,19 @@ def unique_name() -> str:
     return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
 
 
+def default_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the device multiplies in bfloat16, and does not merely convert; else ``32-true``."""
+    from genlab.devices import computes_in_bfloat16
+
+    return "bf16-mixed" if computes_in_bfloat16(accelerator) else "32-true"
+
+
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 # Cached, so that all jobs of a sweep read one name.
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
 OmegaConf.register_new_resolver("genlab.gpu", gpus.claim, replace=True)
+OmegaConf.register_new_resolver("genlab.precision", default_precision, replace=True)
 OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)
 
 

@@ -188,8 +188,14 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
     cfg = composed("train", [*status["overrides"], *changes])
     HydraConfig.instance().cfg = around
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
-    for key in ("paths.data_dir", "paths.output_dir", "dataset.source.path", "dataset.source.root"):
-        # Given relative to where the run was started from.
+    for key in (
+        "paths.data_dir",
+        "paths.output_dir",
+        "dataset.source.path",
+        "dataset.source.root",
+        "trainer.precision",
+    ):
+        # Given relative to where the run was started from, or chosen by the device that it was started on.
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
             OmegaConf.update(cfg, key, value)
     cfg.run_dir = str(folder.path)

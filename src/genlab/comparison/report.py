@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -30,7 +29,7 @@ SIDE = 280  # pixels of a picture at most
 FIRST = ("val/bits_per_dim", "val/fid", "val/nll", "train/loss", "train/generator_loss", "train/discriminator_loss")
 
 
-def report(table: Table, heading: str | None = None) -> dict[str, Any]:
+def report(table: Table, command: str, heading: str | None = None) -> dict[str, Any]:
     """The plain values that :func:`~genlab.comparison.page.write_page` makes a page of."""
     runs = [(i, run) for i, row in enumerate(table.rows) for run in row.runs]
     shared = ", ".join(f"{key}={value}" for key, value in table.shared.items())
@@ -51,7 +50,7 @@ def report(table: Table, heading: str | None = None) -> dict[str, Any]:
         "title": heading or shared or "Comparison",
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "version": version("genlab"),
-        "command": " ".join(["genlab compare", *sys.argv[1:]]),
+        "command": command,
         "columns": [
             {
                 "key": c.key,

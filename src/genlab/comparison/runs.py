@@ -91,7 +91,7 @@ def read_run(folder: RunFolder) -> Run:
 def _results(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found = content.get("metrics")
     return {
-        name: result
+        name: dict(result)
         for name, result in (found.items() if isinstance(found, Mapping) else ())
         if isinstance(result, Mapping) and isinstance(result.get("value"), int | float) and "protocol" in result
     }

@@ -334,20 +334,21 @@ def _sort(rows: list[Row], columns: Sequence[Column], by: str) -> None:
     if not keys:
         raise InputError(f"sort={by}: there is no such column{_near(wanted, [c.key for c in columns])}")
     for column in reversed(keys):
-        descending = (column.better == "max") != backwards
+        _sort_by(rows, column.key, descending=(column.better == "max") != backwards)
 
-        def order(row: Row, column: Column = column, descending: bool = descending) -> tuple[bool, Any]:
-            cell = row.cells.get(column.key)
-            if cell is None or (cell.value is not None and not math.isfinite(cell.value)):
-                return not descending, 0.0
-            return descending, cell.value if cell.value is not None else 0.0
 
-        if all(row.cells[column.key].value is None for row in rows if column.key in row.cells):
-            rows.sort(
-                key=lambda row, key=column.key: row.cells[key].text if key in row.cells else "", reverse=descending
-            )  # type: ignore[misc]
-        else:
-            rows.sort(key=order, reverse=descending)
+def _sort_by(rows: list[Row], key: str, descending: bool) -> None:
+    is_text = all(row.cells[key].value is None for row in rows if key in row.cells)
+
+    def order(row: Row) -> tuple[bool, Any]:
+        cell = row.cells.get(key)
+        if is_text and cell is not None:
+            return descending, cell.text
+        if cell is None or cell.value is None or not math.isfinite(cell.value):
+            return not descending, "" if is_text else 0.0
+        return descending, cell.value
+
+    rows.sort(key=order, reverse=descending)
 
 
 def _near(wanted: str, known: Sequence[str]) -> str:

@@ -132,7 +132,7 @@ def workspace(plan: Plan, entity: str) -> Any:
         raise InputError("a dashboard needs wandb-workspaces: pip install 'genlab[dashboard]'") from error
 
     chosen = ws.Metric("Group") == plan.group if plan.group else ws.Metric("ID").isin(plan.ids)
-    curves = [
+    curves: list[Any] = [
         panels.LinePlot(
             title=name,
             x="images_seen",
@@ -143,7 +143,7 @@ def workspace(plan: Plan, entity: str) -> Any:
         )
         for name in plan.curves
     ]
-    pictures = [
+    pictures: list[Any] = [
         panels.MediaBrowser(title=name, media_keys=[name], mode="gallery", gallery_axis="step")
         for name in plan.pictures
     ]
@@ -153,14 +153,14 @@ def workspace(plan: Plan, entity: str) -> Any:
     ]
     if plan.best:
         axes = [panels.Config(key) for key in plan.swept] + [panels.SummaryMetric(plan.best[0])]
-        matters = [
+        matters: list[Any] = [
             panels.ParallelCoordinatesPlot(
                 columns=[panels.ParallelCoordinatesPlotColumn(metric=axis) for axis in axes]
             ),
             panels.ParameterImportancePlot(with_respect_to=plan.best[0]),
         ]
         sections.append(ws.Section(name="What matters", panels=matters, is_open=True))
-        bars = [
+        bars: list[Any] = [
             panels.BarPlot(title=name, metrics=[name], groupby_aggfunc="mean", groupby_rangefunc="stddev")
             for name in plan.best
         ]

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,19 @@ def is_at_work(status: Mapping[str, Any]) -> bool | None:
     return True
 
 
-def find_runs(paths: list[str | Path]) -> Iterator[RunFolder]:
-    """Every run folder at or below some paths, in the order of their names."""
+def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:
+    """Every run folder at or below some paths, in the order of their names, job 10 after job 9."""
     for path in paths:
         found = Path(path)
         if (found / CONFIG).is_file():
             yield RunFolder(found)
         elif found.is_dir():
-            yield from (RunFolder(config.parent) for config in sorted(found.rglob(CONFIG)))
+            yield from (RunFolder(config.parent) for config in sorted(found.rglob(CONFIG), key=_in_order))
+
+
+def _in_order(path: Path) -> list[list[tuple[bool, int, str]]]:
+    """Numbers within names as numbers."""
+    return [
+        [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"(\d+)", part)]
+        for part in path.parts
+    ]

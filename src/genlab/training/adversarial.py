@@ -50,8 +50,8 @@ class AdversarialTraining(TrainingModule):
         self._last_generator_loss: Tensor | None = None
 
     def configure_optimizers(self) -> Any:
-        generator = self.generator_optimizer(self.model.generator.parameters())
-        discriminator = self.discriminator_optimizer(self.model.discriminator.parameters())
+        generator = self.make_optimizer(self.generator_optimizer, self.model.generator.parameters())
+        discriminator = self.make_optimizer(self.discriminator_optimizer, self.model.discriminator.parameters())
         schedules = [
             self.make_schedule(generator, 1 / self.discriminator_steps),
             self.make_schedule(discriminator),
@@ -119,6 +119,8 @@ class AdversarialTraining(TrainingModule):
 
     def _step(self, optimizer: Any, name: str, figures: dict[str, Tensor]) -> None:
         average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
+        if self.gradient_clip is not None and (scaler := self._scaler()) is not None:
+            scaler.unscale_(optimizer.optimizer)  # Lightning leaves that to manual optimization
         norm = self.clip(optimizer.optimizer)
         if norm is not None:
             figures[f"{name}_gradient_norm"] = norm

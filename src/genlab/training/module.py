@@ -1,12 +1,13 @@
 """What every training procedure does alike: count images, average weights, log, validate without touching the RNG."""
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -40,6 +41,7 @@ class TrainingModule(pl.LightningModule):
         ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones.
         images: end training after so many images, beside Lightning's own limits.
         channels_last: keep convolutions' weights, and so their features, channels-last; quicker for many of them.
+        fused: let an optimizer update all weights in one kernel, where it has one and gradients are not scaled.
 
     Attributes:
         progress: names of the attributes that a checkpoint keeps.
@@ -58,6 +60,7 @@ class TrainingModule(pl.LightningModule):
         ema_decay: float | None = None,
         images: int | None = None,
         channels_last: bool = False,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -68,6 +71,7 @@ class TrainingModule(pl.LightningModule):
         self.ema = ExponentialMovingAverage(self.model, ema_decay) if ema_decay is not None else None
         self.schedule, self.schedule_interval = schedule, schedule_interval
         self.gradient_clip, self.accumulate, self.images = gradient_clip, accumulate, images
+        self.fused = fused
         self.images_seen = 0
         self.batches_seen = 0
         self.latest: dict[str, Tensor] = {}  # the last step's figures, on the device, for whoever wants to look
@@ -105,6 +109,19 @@ class TrainingModule(pl.LightningModule):
 
     def _batch_size(self) -> int:
         return int(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+
+    def make_optimizer(self, factory: OptimizerFactory, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Fused where that is wanted and possible; a fused kernel would unscale float16's gradients after clipping."""
+        made = getattr(factory, "func", factory)
+        has_kernel = "fused" in inspect.signature(made).parameters
+        given = "fused" in getattr(factory, "keywords", {})
+        if self.fused and has_kernel and not given and self._scaler() is None:
+            return factory(parameters, fused=True)
+        return factory(parameters)
+
+    def _scaler(self) -> Any:
+        """Of float16's gradients, ``None`` in every other precision."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) if self._trainer is not None else None
 
     def make_schedule(self, optimizer: Optimizer, steps_per_batch: float = 1.0) -> LRScheduler | None:
         if self.schedule is None:

@@ -32,7 +32,7 @@ class ObjectiveTraining(TrainingModule):
         self.trainer.accumulate_grad_batches = self.accumulate
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        optimizer = self.make_optimizer(self.optimizer, [p for p in self.model.parameters() if p.requires_grad])
         scheduler = self.make_schedule(optimizer)
         if scheduler is None:
             return optimizer

@@ -1,0 +1,72 @@
+"""``genlab benchmark``: how fast a model trains and samples on this machine, against a minimal loop."""
+
+import hydra
+from omegaconf import DictConfig
+
+from genlab.composition import conf_dir, one_line_errors
+from genlab.train import TYPES
+
+BENCHMARK = {
+    "benchmark__rounds": int,
+    "benchmark__steps": int | None,
+    "benchmark__seconds": float,
+    "benchmark__num_samples": int,
+    "benchmark__output": str | None,
+}
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="benchmark")
+@one_line_errors
+def _main(cfg: DictConfig) -> None:
+    benchmark(cfg)
+
+
+def main() -> None:
+    _main()
+
+
+def benchmark(cfg: DictConfig) -> None:
+    """Measure, print the table and, where asked for, write the numbers.
+
+    Raises:
+        InputError: for a wrong config, or more than one device.
+    """
+    import json
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from genlab.composition import plain
+    from genlab.errors import InputError
+    from genlab.files import write_atomically
+    from genlab.runs.evaluation import with_progress
+    from genlab.runs.folder import RunFolder
+    from genlab.runs.process import keep_freed_memory, quiet_libraries
+    from genlab.speed.machine import machine
+    from genlab.speed.pair import measure_pair
+    from genlab.speed.tables import as_numbers, print_pair
+
+    quiet_libraries()
+    keep_freed_memory()
+    os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is no run
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
+        config = plain(cfg, **TYPES, **BENCHMARK)
+        about = config.pop("benchmark")
+        if about["rounds"] < 1 or about["num_samples"] < 0:
+            raise InputError(
+                f"benchmark.rounds={about['rounds']}, num_samples={about['num_samples']}: at least 1 and 0"
+            )
+        output = about.pop("output")
+        turns = 3 * about["rounds"] + (min(about["rounds"], 3) if about["num_samples"] else 0)
+        with with_progress("benchmark", turns) as advance:
+            pair = measure_pair(config, **about, advance=advance)
+    print_pair(pair)
+    if output:
+        numbers = {"machine": machine(), "pairs": [as_numbers(pair)]}
+        write_atomically(Path(output), json.dumps(numbers, indent=2) + "\n")
+        print(f"\nwritten: {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The two contenders: the least that trains a network, and ``genlab train``'s own step."""
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from genlab.composition import build
+from genlab.data.images import ImageDataModule
+from genlab.models.base import AdversarialModel, ObjectiveModel
+from genlab.speed.rounds import synchronize
+from genlab.training.adversarial import AdversarialTraining
+from genlab.training.compilation import compile_model
+from genlab.training.module import TrainingModule
+from genlab.training.objective import ObjectiveTraining
+
+
+class PlainLoop(ABC):
+    """What a paper's minimal script does: eager float32, no logging, no averaging, no schedule.
+
+    Its data lie on the device as uint8, too: reading them is not what is compared.
+
+    Args:
+        data: set up.
+        device: that it trains on.
+    """
+
+    optimizers: dict[str, Optimizer]
+
+    def __init__(self, data: ImageDataModule, device: torch.device) -> None:
+        examples = data.splits["train"]
+        if examples.images is None:
+            num = min(len(examples), 50 * data.batch_size)  # as many of a folder's files as a measurement needs
+            self.images = examples.take(torch.arange(num)).to(device)
+            self.labels = examples.labels[:num].to(device)
+        else:
+            self.images, self.labels = examples.images.to(device), examples.labels.to(device)
+        self.levels, self.binary, self.batch_size = data.source_levels, data.kind == "binary", data.batch_size
+        self.device = device
+        self._order = torch.randperm(len(self.images), device=device)
+        self._at = 0
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        if self._at + self.batch_size > len(self._order):
+            self._order, self._at = torch.randperm(len(self.images), device=self.device), 0
+        index = self._order[self._at : self._at + self.batch_size]
+        self._at += self.batch_size
+        x = self.images[index].float() / (self.levels - 1)
+        return (torch.rand_like(x) < x).float() if self.binary else x, self.labels[index]
+
+    @abstractmethod
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """One batch."""
+
+    def seconds_per_step(self, steps: int) -> float:
+        synchronize(self.device)
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.step(*self.batch())
+        synchronize(self.device)
+        return (time.perf_counter() - started) / steps
+
+
+class PlainObjective(PlainLoop):
+    """One loss, one optimizer."""
+
+    def __init__(self, model: ObjectiveModel, training: ObjectiveTraining, data: ImageDataModule, device: torch.device):
+        super().__init__(data, device)
+        self.model = model.to(device).train()
+        self.conditional = model.num_classes is not None
+        self.optimizers = {"optimizer": training.optimizer(self.model.parameters())}
+        self.clip = training.gradient_clip
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        loss = self.forward(x, y)
+        self.backward(loss)
+        self.update()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.model.loss(x, y if self.conditional else None)["loss"]
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def update(self) -> None:
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+class PlainGame(PlainLoop):
+    """A discriminator's step, then a generator's."""
+
+    def __init__(
+        self, model: AdversarialModel, training: AdversarialTraining, data: ImageDataModule, device: torch.device
+    ) -> None:
+        super().__init__(data, device)
+        self.model, self.loss, self.steps = model.to(device).train(), training.loss, training.discriminator_steps
+        self.conditional = model.num_classes is not None
+        self.optimizers = {
+            "generator": training.generator_optimizer(model.generator.parameters()),
+            "discriminator": training.discriminator_optimizer(model.discriminator.parameters()),
+        }
+        self._batches = 0
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        G, D = self.model.generator, self.model.discriminator
+        given = y if self.conditional else None
+        z = torch.randn(len(x), self.model.latent_dim, device=self.device)
+        with torch.no_grad():
+            fake = G(z, given)
+        self._update("discriminator", self.loss.discriminator(D(x, given), D(fake, given)))
+        self._batches += 1
+        if self._batches % self.steps == 0:
+            D.requires_grad_(False)
+            z = torch.randn(len(x), self.model.latent_dim, device=self.device)
+            self._update("generator", self.loss.generator(D(G(z, given), given)))
+            D.requires_grad_(True)
+
+    def _update(self, player: str, loss: Tensor) -> None:
+        loss.backward()
+        self.optimizers[player].step()
+        self.optimizers[player].zero_grad()
+
+
+def plain_loop(training: TrainingModule, data: ImageDataModule, device: torch.device) -> PlainLoop:
+    """Of the same network, batch and optimizers; the network itself, not a copy."""
+    if isinstance(training, AdversarialTraining):
+        return PlainGame(training.model, training, data, device)
+    assert isinstance(training, ObjectiveTraining)
+    return PlainObjective(training.model, training, data, device)
+
+
+class _Clock(pl.Callback):
+    """From the start of one batch to the end of another, as Lightning runs them."""
+
+    def __init__(self, warmup: int, steps: int) -> None:
+        self.first, self.last = warmup, warmup + steps - 1
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.first:
+            synchronize(module.device)
+            self.seconds = -time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == self.last:
+            synchronize(module.device)
+            self.seconds += time.perf_counter()
+
+
+class GenlabLoop:
+    """The step of ``genlab train``: its trainer, callbacks and loggers; validation and checkpoints are not counted.
+
+    Args:
+        config: of the trainer, resolved.
+        training, data: built.
+        callbacks, loggers: built; loops may share loggers, which count on images seen that only grow.
+    """
+
+    images_seen = 0
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        training: TrainingModule,
+        data: ImageDataModule,
+        callbacks: list[pl.Callback],
+        loggers: list[Any],
+    ) -> None:
+        self.options = {key: value for key, value in config.items() if key != "compile"}
+        self.training, self.data, self.callbacks, self.loggers = training, data, callbacks, loggers
+        if config.get("compile"):
+            compile_model(training.model)
+
+    def seconds_per_step(self, steps: int, warmup: int = 1) -> float:
+        """The clock starts after ``warmup`` batches and counts what lies between two of them, too."""
+        clock = _Clock(warmup, steps)
+        batches = warmup + steps
+        if batches > len(self.data.splits["train"]) // self.data.batch_size:
+            raise ValueError(f"{batches} batches are more than an epoch has")
+        trainer = build(
+            {
+                **self.options,
+                "max_epochs": 1,
+                "max_steps": -1,
+                "max_time": None,
+                "limit_train_batches": batches,
+                "limit_val_batches": 0,
+                "callbacks": [clock, *self.callbacks],
+                "logger": self.loggers,
+            },
+            "trainer",
+        )
+        self.training.images_seen = GenlabLoop.images_seen
+        trainer.fit(self.training, datamodule=self.data)
+        GenlabLoop.images_seen = self.training.images_seen + 1
+        return clock.seconds / steps

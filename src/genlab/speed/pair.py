@@ -1,0 +1,186 @@
+"""How fast one model trains and samples on one dataset, against the plain loop."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers import WandbLogger
+
+from genlab.composition import build
+from genlab.errors import InputError
+from genlab.metrics.measure import draw
+from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
+from genlab.speed.rounds import Timing, interleaved, synchronize
+from genlab.worker import assemble
+
+SAME, OWN = "genlab, same precision", "genlab"
+
+
+@dataclass
+class Pair:
+    """What was measured; times in seconds a step.
+
+    Attributes:
+        device: that was measured.
+        precision: of genlab's own defaults.
+        steps: of each contender: ``plain``, ``genlab, same precision`` and ``genlab``.
+        shares: of a plain step's time, and of ``framework``, which is what genlab adds to it at the same precision.
+        sampling: seconds for ``num_samples``.
+    """
+
+    model: str
+    dataset: str
+    device: str
+    precision: str
+    channels_last: bool
+    compiled: bool
+    parameters: int
+    batch_size: int
+    steps: dict[str, Timing]
+    shares: dict[str, float] = field(default_factory=dict)
+    num_samples: int = 0
+    sampling: Timing | None = None
+
+    def overhead(self) -> float:
+        """genlab's step over the plain one's, at the same precision, uncompiled."""
+        return self.steps[SAME].times(self.steps["plain"])
+
+    def speedup(self) -> float:
+        """The plain step over genlab's with its own defaults."""
+        return self.steps["plain"].times(self.steps[OWN])
+
+    def images_per_second(self, contender: str) -> float:
+        return self.batch_size / self.steps[contender].median
+
+
+def measure_pair(
+    config: dict[str, Any],
+    *,
+    rounds: int = 5,
+    steps: int | None = None,
+    seconds: float = 2.0,
+    num_samples: int = 64,
+    advance: Callable[[int], None] | None = None,
+) -> Pair:
+    """Time the contenders in turns, then look where a step's time goes, then sample.
+
+    Args:
+        config: of ``genlab train``, resolved; its ``run_dir`` is there, and nothing in it is kept.
+        rounds: of every contender.
+        steps: of a contender in a round; ``None`` for as many as fill ``seconds``.
+        num_samples: drawn in a round; 0 leaves sampling out.
+        advance: told of every contender's turn.
+
+    Raises:
+        InputError: for a wrong config, or a training set too small to time a step on.
+    """
+    same = copy.deepcopy(config)
+    same["trainer"] |= {"precision": "32-true", "compile": False}
+    same["training"] |= {"channels_last": False}
+    built = {SAME: assemble(same), OWN: assemble(config)}
+    device = _device(config)
+    plain = plain_loop(assemble(same).training, built[SAME].data, device)
+    epoch = len(plain.images) // plain.batch_size
+    plain.step(*plain.batch())  # the first one allocates
+    once = plain.seconds_per_step(1)
+    num = min(epoch - 2, steps or max(2, round(seconds / once)))
+    if num < 1:
+        raise InputError(f"{len(plain.images)} training images are too few to time batches of {plain.batch_size}")
+    with _logged(config) as (callbacks, loggers):
+        like = GenlabLoop(same["trainer"], built[SAME].training, built[SAME].data, callbacks(), loggers)
+        own = GenlabLoop(config["trainer"], built[OWN].training, built[OWN].data, callbacks(), loggers)
+        own.seconds_per_step(1)  # compiles, if it is to
+        timings = interleaved(
+            {
+                "plain": lambda: plain.seconds_per_step(num),
+                SAME: lambda: like.seconds_per_step(num),
+                OWN: lambda: own.seconds_per_step(num),
+            },
+            rounds,
+            advance,
+        )
+    pair = Pair(
+        model=config["choices"]["model"],
+        dataset=config["choices"]["dataset"],
+        device=str(device),
+        precision=str(config["trainer"]["precision"]),
+        channels_last=bool(config["training"]["channels_last"]),
+        compiled=bool(config["trainer"]["compile"]),
+        parameters=sum(p.numel() for p in built[OWN].model.parameters()),
+        batch_size=plain.batch_size,
+        steps=timings,
+    )
+    pair.shares = _shares(plain, num, pair)
+    if num_samples:
+        model = built[OWN].training.sampling_model.to(device)
+
+        def sample() -> None:
+            draw(model, num_samples, seed=0)
+            synchronize(device)
+
+        sample()
+        pair.num_samples, pair.sampling = num_samples, interleaved({"": sample}, min(rounds, 3), advance)[""]
+    return pair
+
+
+def _device(config: dict[str, Any]) -> torch.device:
+    accelerator = config["trainer"]["accelerator"]
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+@contextmanager
+def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], list[Any]]]:
+    """What makes the config's callbacks, and its loggers."""
+
+    def callbacks() -> list[Any]:
+        # The best checkpoint is validation's, which is not measured.
+        nodes = {name: node for name, node in config["callbacks"].items() if node and name not in ("progress", "best")}
+        return [build(node, f"callbacks.{name}") for name, node in nodes.items()]
+
+    loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
+    try:
+        yield callbacks, loggers
+    finally:
+        if any(isinstance(logger, WandbLogger) for logger in loggers):
+            import wandb
+
+            wandb.finish()
+
+
+def _shares(plain: PlainLoop, steps: int, pair: Pair) -> dict[str, float]:
+    """Seconds of a step by what they are spent on."""
+    framework = pair.steps[SAME].median - pair.steps["plain"].median
+    if not isinstance(plain, PlainObjective):
+        seconds = _stages(plain, steps, [("data", plain.batch)])
+        rest = pair.steps["plain"].median - seconds["data"]
+        return {**seconds, "both players": rest, "framework": framework}
+    state: dict[str, Any] = {}
+
+    def data() -> None:
+        state["batch"] = plain.batch()
+
+    def forward() -> None:
+        state["loss"] = plain.forward(*state["batch"])
+
+    def backward() -> None:
+        plain.backward(state["loss"])
+
+    stages = [("data", data), ("forward", forward), ("backward", backward), ("optimizer", plain.update)]
+    return {**_stages(plain, steps, stages), "framework": framework}
+
+
+def _stages(plain: PlainLoop, steps: int, stages: list[tuple[str, Callable[[], Any]]]) -> dict[str, float]:
+    seconds = dict.fromkeys((name for name, _ in stages), 0.0)
+    for _ in range(steps):
+        for name, stage in stages:
+            synchronize(plain.device)
+            started = time.perf_counter()
+            stage()
+            synchronize(plain.device)
+            seconds[name] += (time.perf_counter() - started) / steps
+    return seconds

@@ -1,0 +1,77 @@
+"""Timings as a table for people and as plain numbers."""
+
+from typing import Any
+
+from rich.table import Table
+
+from genlab.runs.console import console
+from genlab.speed.pair import Pair
+from genlab.speed.rounds import Timing
+
+
+def print_pair(pair: Pair) -> None:
+    """One pair: contenders, where a step's time goes, and sampling."""
+    table = Table(
+        title=f"{pair.model} on {pair.dataset}, {pair.parameters:,} parameters, batch {pair.batch_size}, {pair.device}"
+    )
+    for title, justify in (
+        ("", "left"),
+        ("ms a step", "right"),
+        ("range", "right"),
+        ("images/s", "right"),
+        ("x plain", "right"),
+    ):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for name, timing in pair.steps.items():
+        low, high = timing.spread
+        table.add_row(
+            _described(name, pair),
+            f"{1000 * timing.median:.2f}",
+            f"{1000 * low:.2f} - {1000 * high:.2f}",
+            f"{pair.images_per_second(name):,.0f}",
+            f"{pair.steps['plain'].times(timing):.2f}",
+        )
+    out = console()
+    out.print(table)
+    spent = ", ".join(f"{name} {1000 * seconds:.2f} ms" for name, seconds in pair.shares.items())
+    out.print(f"a float32 step: {spent}", highlight=False)
+    out.print(
+        f"genlab's step takes {pair.overhead():.3f} times the plain loop's at the same precision, and trains "
+        f"{pair.speedup():.2f} times as many images/s with its own defaults for this device",
+        highlight=False,
+    )
+    if pair.sampling is not None:
+        rate = pair.num_samples / pair.sampling.median
+        out.print(
+            f"sampling: {pair.num_samples} in {pair.sampling.median:.2f} s, {rate:,.1f} a second", highlight=False
+        )
+
+
+def _described(name: str, pair: Pair) -> str:
+    if name == "plain":
+        return "plain loop, float32"
+    if name != "genlab":
+        return "genlab, float32"
+    words = [pair.precision] + ["channels_last"] * pair.channels_last + ["compiled"] * pair.compiled
+    return f"genlab, {', '.join(words)}"
+
+
+def as_numbers(pair: Pair) -> dict[str, Any]:
+    def numbers(timing: Timing) -> dict[str, Any]:
+        return {"median": timing.median, "rounds": list(timing.seconds)}
+
+    return {
+        "model": pair.model,
+        "dataset": pair.dataset,
+        "device": pair.device,
+        "parameters": pair.parameters,
+        "batch_size": pair.batch_size,
+        "precision": pair.precision,
+        "channels_last": pair.channels_last,
+        "compiled": pair.compiled,
+        "seconds_per_step": {name: numbers(timing) for name, timing in pair.steps.items()},
+        "overhead": pair.overhead(),
+        "speedup": pair.speedup(),
+        "shares": pair.shares,
+        "sampling": pair.sampling and {"num_samples": pair.num_samples, "seconds": numbers(pair.sampling)},
+    }
