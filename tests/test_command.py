@@ -33,7 +33,7 @@ def test_help_imports_no_torch() -> None:
     )
     result = python("-c", script)
     assert result.returncode == 0, result.stderr
-    for command in ("train", "evaluate", "sample", "compare"):
+    for command in ("train", "evaluate", "sample", "compare", "benchmark", "dashboard"):
         assert command in result.stdout
 
 
@@ -64,7 +64,7 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
         return result.stdout.split()
 
     assert complete("genlab tr") == ["train"]
-    assert complete("genlab ") == ["train", "evaluate", "sample", "compare"]
+    assert complete("genlab ") == ["train", "evaluate", "sample", "compare", "benchmark", "dashboard"]
     assert "dataset=binarized_mnist" in complete("genlab train dataset=")
     assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")
 
@@ -163,7 +163,7 @@ def test_loggers(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(swept.outputs.rglob("offline-run-*/*.wandb"))
     assert len(files) == 2
     assert len({file.name for file in files}) == 2
-    assert len(list(swept.outputs.rglob("media/images/*.png"))) == 4  # two runs, two validations
+    assert len(list(swept.outputs.rglob("media/images/samples*.png"))) == 4  # two runs, two validations
     result = genlab("train", "logger=tensorboard", "model.hidden=[8]", "debug=limit")
     assert result.code == 0, result.err
     assert list(result.outputs.rglob("tensorboard/events*"))

@@ -4,10 +4,8 @@ import csv
 import json
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -24,6 +22,9 @@ from genlab.errors import InputError
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.folder import RunFolder
 from genlab.runs.resuming import newest_checkpoint
+
+if sys.platform == "win32":
+    pytest.skip("processes are forked", allow_module_level=True)
 
 # One of each family, small: 12 batches an epoch, three epochs, a checkpoint also within each of them, averaged weights,
 # a schedule, and what is particular to a procedure: gradients added up, D's steps before one of G.
@@ -206,13 +207,17 @@ def test_killed_anywhere_and_resumed_it_is_the_same_run(
     # At any moment: perhaps before there is a run, perhaps when it is done already.
     cut = outputs(monkeypatch, tmp_path / "random")
     command = arguments
+    code = -1
     for _ in range(3):
-        assert in_child(command, kill_after(random.uniform(0.1, 0.7) * seconds)) in (0, -signal.SIGALRM)
+        code = in_child(command, kill_after(random.uniform(0.1, 0.7) * seconds))
+        assert code in (0, -signal.SIGALRM)
+        if code == 0:
+            break
         if list(cut.rglob("status.json")):
             command = ["train", f"resume={only_run(cut)}"]
         else:
             shutil.rmtree(cut, ignore_errors=True)
-    assert in_child(command) == 0
+    assert code == 0 or in_child(command) == 0
     assert_identical(only_run(whole), only_run(cut))
 
 
@@ -368,41 +373,6 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
     # Another program's file has no checksum, and is read as it is.
     torch.save({"state_dict": {}}, path)
     assert read_checkpoint(path) == {"state_dict": {}}
-
-
-if sys.platform == "win32":
-    pytest.skip("processes are forked", allow_module_level=True)
-
-
-def test_a_resumed_run_is_the_same_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    folder = outputs(monkeypatch, tmp_path)
-    options = [option for option in COMMON if option != "logger=csv"]
-    stop = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 20, signal.SIGTERM)
-    assert in_child(["train", "model=vae/vae", *options, "model.hidden=[16]"], stop) == 143
-    run = only_run(folder)
-    assert in_child(["train", f"resume={run}"]) == 0
-    files = sorted(run.rglob("*.wandb"))
-    assert len(files) == 2
-    (name,) = {path.stem for path in files}  # run-<id>, of both
-    seen: list[int] = []
-    for path in files:
-        program = str(Path(sys.executable).with_name("wandb"))
-        read = subprocess.run([program, "leet", "inspect", "--json", str(path)], capture_output=True, text=True)
-        records = [json.loads(line) for line in read.stdout.splitlines() if line.startswith("{")]
-        rows = [record for record in records if record.get("type") == "history"]
-        assert rows
-        text = [json.dumps(row) for row in rows]
-        seen += [step for line in text for step in _steps(line)]
-    assert seen == sorted(seen)  # one curve, no gap and nothing twice
-    assert len(seen) == len(set(seen))
-    assert seen[-1] == 3 * 12 * 32
-    assert (run / "config.yaml").read_text().count(f"id: {name.removeprefix('run-')}\n") == 2  # the run's, the logger's
-
-
-def _steps(line: str) -> list[int]:
-    """Where the training loss was logged."""
-    return [int(n) for n in re.findall(r'"images_seen": ?"?(\d+)', line)] if "train/loss" in line else []
 
 
 def test_a_run_folder_that_was_moved_is_resumed_from_where_it_is(

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,16 @@ def test_a_measurement_leaves_its_config_alone(tmp_path: Path) -> None:
     before = json.dumps(config)
     measure_pair(config, rounds=1, steps=1, num_samples=0)
     assert json.dumps(config) == before
+
+
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    """In their short form, every part but the sweeps, which other tests launch."""
+    script = Path(__file__).parents[1] / "benchmarks" / "run.py"
+    command = [sys.executable, str(script), "--short", "--output", str(tmp_path), "pairs", "growth", "start", "figures"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results.keys() == {"machine", "pairs", "growth", "start", "figures"}
+    assert results["growth"].keys() == {"batch", "width", "side"}
+    assert results["start"]["first step by imports"] > 0
+    assert (tmp_path / "results.png").stat().st_size > 1000

@@ -1,12 +1,14 @@
 """The two training procedures: steps, accumulation, clipping, averaging, schedules and what is counted."""
 
 import copy
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from genlab.data.digits import Digits
@@ -108,6 +110,33 @@ def test_clipping_bounds_the_step() -> None:
     fit(module, 256)
     moved = (weights(module.model) - before).norm()
     assert 0 < moved <= 0.1 * 1e-3 * 1.001
+
+
+class Scaled(MixedPrecision):
+    """float16's scaling of gradients, by a power of two, without float16's rounding."""
+
+    def __init__(self) -> None:
+        super().__init__("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))
+
+    def autocast_context_manager(self) -> Any:  # type: ignore[override]
+        return nullcontext()
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_scaled_gradients_are_clipped_at_their_own_norm(adversarial: bool, clip: float | None) -> None:
+    """As on a GPU under trainer.precision=16-mixed."""
+    adam, ends = partial(torch.optim.Adam, lr=1e-2), []
+    for plugins in ([Scaled()], []):
+        torch.manual_seed(1)
+        module: TrainingModule = (
+            AdversarialTraining(PointGAN(), NonSaturating(), SGD, adam, gradient_clip=clip)
+            if adversarial
+            else ObjectiveTraining(vae(Mean), adam, gradient_clip=clip)
+        )
+        fit(module, 64, plugins=plugins)
+        ends.append(weights(module.model))
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [None, 0.01])

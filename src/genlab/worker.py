@@ -32,7 +32,7 @@ from genlab.runs.metrics_csv import MetricsCSV
 from genlab.runs.pictures import grid, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
-from genlab.runs.wandb import ByImagesSeen, record_protocols
+from genlab.runs.wandb import ByImagesSeen, close_run, record_protocols
 from genlab.training.compilation import compile_model
 from genlab.training.module import TrainingModule
 from genlab.training.parallel import strategy_for
@@ -263,13 +263,9 @@ def _report(figures: dict[str, Result], summary: dict[str, Any], folder: RunFold
 
 
 def _close(loggers: list[Any]) -> None:
-    from pytorch_lightning.loggers import WandbLogger
-
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
+    if any(isinstance(logger, ByImagesSeen) for logger in loggers):
         # Or the next run of this process would go on in this W&B run.
-        wandb.finish(exit_code=1 if sys.exc_info()[0] else 0)
+        close_run(exit_code=1 if sys.exc_info()[0] else 0)
 
 
 def main() -> None:

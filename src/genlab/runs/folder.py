@@ -123,11 +123,12 @@ def is_at_work(status: Mapping[str, Any]) -> bool | None:
 def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:
     """Every run folder at or below some paths, in the order of their names, job 10 after job 9."""
     for path in paths:
-        found = Path(path)
-        if (found / CONFIG).is_file():
-            yield RunFolder(found)
-        elif found.is_dir():
-            yield from (RunFolder(config.parent) for config in sorted(found.rglob(CONFIG), key=_in_order))
+        inside = []
+        for folder, folders, files in os.walk(path):
+            if CONFIG in files:
+                inside.append(Path(folder))
+                folders.clear()  # within a run there is none, but W&B has a config.yaml of its own there
+        yield from (RunFolder(folder) for folder in sorted(inside, key=_in_order))
 
 
 def _in_order(path: Path) -> list[list[tuple[bool, int, str]]]:

@@ -1,10 +1,11 @@
-"""Weights & Biases without ever asking for a key."""
+"""Weights & Biases without ever asking for a key, or waiting for a network that is not there."""
 
 import csv
 import math
 import os
+import sys
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from genlab.runs.config import flat
 from genlab.runs.environment import code
 from genlab.runs.figures import figure
 from genlab.runs.folder import METRICS
+from genlab.runs.wandb_rows import lacking, written_rows
+
+# In seconds; W&B's own are 90, for ever and 15. WANDB_INIT_TIMEOUT and the like come before them.
+PATIENCE: dict[str, Any] = {
+    "init_timeout": 20,  # until a run that cannot be begun online is offline
+    "finish_timeout": 120,  # for what is still to be sent at the end; wandb sync sends the rest
+    "x_transaction_log_flush_interval": 1,  # what a kill takes from W&B's file
+}
 
 
 class ByImagesSeen(WandbLogger):
@@ -27,14 +36,29 @@ class ByImagesSeen(WandbLogger):
         experiment: W&B's run.
         best: values that were reached before, by figure.
         checkpoints: whether the best checkpoint becomes an artifact at the end.
+        last: W&B has rows of the run up to this step.
+        names: what there is in the last of them, to which more may come.
     """
 
-    def __init__(self, experiment: Any, best: Mapping[str, float] | None = None, checkpoints: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Any,
+        best: Mapping[str, float] | None = None,
+        checkpoints: bool = False,
+        last: int = -1,
+        names: Collection[str] = (),
+    ) -> None:
         super().__init__(experiment=experiment)
-        self.best, self.checkpoints = dict(best or {}), checkpoints
+        self.best, self.checkpoints, self.last, self.names = dict(best or {}), checkpoints, last, names
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if step is not None and step <= self.last:
+            metrics = {name: value for name, value in metrics.items() if step == self.last and name not in self.names}
+            if not metrics:
+                return
+            # That row is closed; the next one is drawn over the same images seen.
+            metrics, step = {**metrics, "images_seen": step}, step + 1
         self.experiment.log(dict(metrics), step=step)
         better = {name: value for name, value in metrics.items() if is_better(name, value, self.best.get(name))}
         if better:
@@ -114,21 +138,61 @@ def wandb_logger(
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-    settings = wandb.Settings(silent=True)
+    fields = wandb.Settings.model_fields  # of an older W&B there are fewer
+    patience = {key: value for key, value in PATIENCE.items() if key in fields and _variable(key) not in os.environ}
+    settings = wandb.Settings(silent=True, **patience)
+    if "finish_timeout_raises" in fields:
+        settings.finish_timeout_raises = True
+    earlier = written_rows(Path(save_dir))
     chosen = {key: value for key, value in (choices or {}).items() if value}
-    run = wandb.init(
-        dir=save_dir,
-        project=project,
-        name=name,
-        mode=mode,  # type: ignore[arg-type]
-        settings=settings,
-        job_type=chosen.get("model", "").partition("/")[0] or None,
-        tags=[*dict.fromkeys(word[:64] for word in [*chosen.values(), *tags])],
-        **options,
-    )
+    options |= {
+        "dir": save_dir,
+        "project": project,
+        "name": name,
+        "settings": settings,
+        "job_type": chosen.get("model", "").partition("/")[0] or None,
+        "tags": [*dict.fromkeys(word[:64] for word in [*chosen.values(), *tags])],
+    }
+    try:
+        run = wandb.init(mode=mode, **options)  # type: ignore[arg-type]
+    except wandb.Error as error:
+        if mode != "online":
+            raise
+        reason = " ".join(str(error).split())
+        print(
+            f"genlab: W&B cannot be reached, so the run is offline: wandb sync sends it later ({reason})",
+            file=sys.stderr,
+        )
+        wandb.teardown()  # its service goes on trying, and keeps the id
+        run = wandb.init(mode="offline", **options)
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")
-    return ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints)
+    # The server knows what it has; where it cannot be asked, the files are what will be sent to it.
+    last = run.step - 1 if run.resumed and not run.offline else max(earlier, default=-1)
+    logger = ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()))
+    for seen, row in lacking(Path(save_dir), last):
+        figures = {name: value for name, value in row.items() if isinstance(value, float)}
+        logger.log_metrics(figures, step=seen)
+        for name, picture in row.items():
+            if name not in figures:
+                logger.log_image(name, [picture], step=seen)
+    return logger
+
+
+def _variable(setting: str) -> str:
+    """The environment variable of one of W&B's settings."""
+    return f"WANDB_{setting.removeprefix('x')}".upper()
+
+
+def close_run(exit_code: int) -> None:
+    """End the W&B run of this process; what could not be sent in time is named."""
+    import wandb
+
+    folder = Path(wandb.run.dir).parent if wandb.run else None
+    try:
+        wandb.finish(exit_code=exit_code)
+    except TimeoutError:
+        print(f"genlab: W&B was not sent everything; this sends it later: wandb sync {folder}", file=sys.stderr)
 
 
 def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
@@ -48,6 +49,7 @@ class AdversarialTraining(TrainingModule):
         # Batches whose D gradients are added up, kept until G has had its turn on as many.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._last_generator_loss: Tensor | None = None
+        self._gradient_norm: Tensor | None = None
 
     def configure_optimizers(self) -> Any:
         generator = self.make_optimizer(self.generator_optimizer, self.model.generator.parameters())
@@ -119,13 +121,13 @@ class AdversarialTraining(TrainingModule):
 
     def _step(self, optimizer: Any, name: str, figures: dict[str, Tensor]) -> None:
         average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
-        if self.gradient_clip is not None and (scaler := self._scaler()) is not None:
-            scaler.unscale_(optimizer.optimizer)  # Lightning leaves that to manual optimization
-        norm = self.clip(optimizer.optimizer)
-        if norm is not None:
-            figures[f"{name}_gradient_norm"] = norm
         optimizer.step()
+        if self._gradient_norm is not None:
+            figures[f"{name}_gradient_norm"] = self._gradient_norm
         optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._gradient_norm = self.clip(optimizer)  # here float16's gradients are in their own scale
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

@@ -1,0 +1,240 @@
+"""Everything that genlab measures about its own speed, to results.json and results.png: make bench.
+
+    python benchmarks/run.py [--short] [PART...]
+
+The parts: pairs (one model of each family against the plain loop, on MNIST-sized data), growth (with batch, width and
+image side), start (from the command to the first step), jobs (a sweep on several cores against one after the other) and
+figures (FID and the other figures of samples). Run it on a quiet machine; --short only shows that it runs.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image
+
+from genlab.composition import as_groups, composed, plain
+from genlab.files import write_atomically
+from genlab.metrics.features import as_extractor, extract
+from genlab.metrics.quality import sample_quality
+from genlab.metrics.reference import Reference
+from genlab.runs.folder import RunFolder
+from genlab.runs.process import keep_freed_memory, quiet_libraries
+from genlab.speed.machine import machine
+from genlab.speed.pair import Pair, measure_pair
+from genlab.speed.rounds import Timing, interleaved
+from genlab.speed.tables import as_numbers, print_pair
+from genlab.train import TYPES
+
+HERE = Path(__file__).parent
+
+# Of each family one, as it is configured by default, on data of MNIST's shape; and one of small, quick steps.
+PAIRS = {
+    "PixelCNN": ("model=autoregressive/pixel_cnn", "dataset=binarized_mnist", "dataset.batch_size=64"),
+    "RealNVP": ("model=flow/real_nvp", "dataset=mnist", "dataset.batch_size=64"),
+    "DCGAN": ("model=gan/dcgan", "dataset=mnist", "dataset.batch_size=64"),
+    "ImageGPT": ("model=transformer/image_gpt", "dataset=mnist", "dataset.batch_size=8"),
+    "VAE": ("model=vae/vae", "dataset=binarized_mnist", "dataset.batch_size=128"),
+    "VAE, small": ("model=vae/vae", "dataset=digits", "dataset.batch_size=64"),
+}
+
+
+def configured(overrides: tuple[str, ...], folder: str) -> dict[str, Any]:
+    cfg = composed("train", as_groups(overrides))
+    cfg.run_dir = str(RunFolder.claim(Path(folder, "run")).path)
+    cfg.run_id = "benchmark"
+    return plain(cfg, **TYPES)
+
+
+def measured(overrides: tuple[str, ...], short: bool, **options: Any) -> Pair:
+    if short:
+        options |= {"rounds": 1, "steps": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        pair = measure_pair(configured(overrides, folder), **options)
+    print_pair(pair)
+    print(flush=True)
+    return pair
+
+
+def pairs(short: bool) -> dict[str, Any]:
+    chosen = dict(list(PAIRS.items())[-1:]) if short else PAIRS
+    found = {name: measured(overrides, short, num_samples=64) for name, overrides in chosen.items()}
+    return {name: as_numbers(pair) for name, pair in found.items()}
+
+
+def growth(short: bool) -> dict[str, Any]:
+    """Seconds of the PixelCNN's step, with its own defaults; sides are those of images of noise."""
+    found: dict[str, Any] = {}
+
+    def add(what: str, value: int, *overrides: str) -> None:
+        pair = measured(("model=autoregressive/pixel_cnn", *overrides), short, rounds=3, num_samples=0)
+        found.setdefault(what, {})[value] = pair.steps["genlab"].median
+
+    data = ("dataset=digits",) if short else ("dataset=binarized_mnist",)
+    for size in (16,) if short else (16, 64, 256):
+        add("batch", size, *data, f"dataset.batch_size={size}")
+    for width in (8,) if short else (16, 32, 64):
+        add("width", width, *data, "dataset.batch_size=64", f"model.channels={width}")
+    for side in (8,) if short else (16, 32, 64):
+        with tempfile.TemporaryDirectory() as folder:
+            noise = np.random.default_rng(0).integers(0, 256, (200, side, side), dtype=np.uint8)
+            for i, image in enumerate(noise):
+                Image.fromarray(image).save(Path(folder, f"{i}.png"))
+            source = ("dataset=image_folder", f"dataset.source.path={folder}", f"dataset.shape=[1,{side},{side}]")
+            add("side", side, *source, "dataset.batch_size=16")
+    return found
+
+
+FIRST_STEP = """
+import time, pytorch_lightning as pl
+class FirstStep(pl.Callback):
+    def on_train_batch_end(self, trainer, module, *_):
+        open(__file__ + ".time", "w").write(repr(time.time()))
+        raise KeyboardInterrupt
+"""
+
+
+def start(short: bool) -> dict[str, Any]:
+    """genlab --help, and the command's start to the end of its first step, against the bare imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder, "first_step.py")
+        module.write_text(FIRST_STEP)
+        environment = {
+            **os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}", "GENLAB_OUTPUTS": folder
+        }  # fmt: skip
+
+        def run(*command: str) -> None:
+            subprocess.run([sys.executable, *command], env=environment, capture_output=True, cwd=folder)
+
+        def first_step() -> float:
+            started = time.time()
+            run("-m", "genlab", "train", "dataset=digits", "+callbacks.first._target_=first_step.FirstStep")
+            return float(Path(f"{module}.time").read_text()) - started
+
+        contenders: dict[str, Callable[[], float | None]] = {
+            "help": lambda: run("-m", "genlab", "--help"),
+            "imports": lambda: run("-c", "import torch, pytorch_lightning"),
+            "first step": first_step,
+        }
+        for contender in contenders.values():
+            contender()  # the system's file cache is warm for all
+        timings = interleaved(contenders, 1 if short else 7)
+    ratio = timings["first step"].times(timings["imports"])
+    print(f"genlab --help {timings['help'].median:.2f} s; first step {timings['first step'].median:.2f} s, "
+          f"{ratio:.2f} times the imports' {timings['imports'].median:.2f} s\n", flush=True)  # fmt: skip
+    return {**{name: numbers(timing) for name, timing in timings.items()}, "first step by imports": ratio}
+
+
+def jobs(short: bool) -> dict[str, Any]:
+    """Eight small jobs, one after the other and by hydra/launcher=cores."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def sweep(*launcher: str) -> None:
+            command = [
+                sys.executable, "-m", "genlab", "train", "-m", "model=vae/vae", "dataset=digits", "logger=csv",
+                f"trainer.max_epochs={1 if short else 20}", "seed=range(2)" if short else "seed=range(8)", *launcher,
+            ]  # fmt: skip
+            subprocess.run(command, env={**os.environ, "GENLAB_OUTPUTS": folder}, capture_output=True, check=True)
+
+        timings = interleaved({"sequential": sweep, "cores": lambda: sweep("hydra/launcher=cores")}, 1 if short else 3)
+    ratio = timings["cores"].times(timings["sequential"])
+    print(f"a sweep on {os.cpu_count()} cores takes {ratio:.2f} times as long as one after the other\n", flush=True)
+    return {**{name: numbers(timing) for name, timing in timings.items()}, "cores by sequential": ratio}
+
+
+def figures(short: bool) -> dict[str, Any]:
+    """Features of 10,000 images, then FID, KID, inception score, precision, recall, density and coverage."""
+    from genlab.metrics.digit_classifier import DigitClassifier
+
+    num = 200 if short else 10_000
+    features = as_extractor(DigitClassifier.pretrained("mnist"))
+    images = torch.rand(num, 1, 28, 28)
+    cpu = torch.device("cpu")
+    started = time.perf_counter()
+    fake = extract(features, images.split(500), cpu)
+    extracted = time.perf_counter() - started
+    real = Reference(fake, {"features": "mnist", "num_real": num, "reference": "noise"})
+    started = time.perf_counter()
+    sample_quality(extract(features, torch.rand(num, 1, 28, 28).split(500), cpu), real, cpu)
+    seconds = {"features": extracted, "features and figures": time.perf_counter() - started, "num_samples": num}
+    print(f"{num:,} samples: features {extracted:.1f} s, with the figures {seconds['features and figures']:.1f} s\n")
+    return seconds
+
+
+def numbers(timing: Timing) -> dict[str, Any]:
+    return {"median": timing.median, "rounds": list(timing.seconds)}
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    """Where a step's time goes, and how many times the plain loop's images/s genlab trains."""
+    pairs = results["pairs"]
+    names = list(pairs)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.5 * len(names) + 1.6), layout="constrained")
+    rates = [[pairs[n]["speedup"] for n in names], [1 / pairs[n]["overhead"] for n in names]]
+    for offset, values, label, colour in (
+        (-0.2, rates[0], "own defaults", "#0062b8"),
+        (0.2, rates[1], "float32", "#9bbfe0"),
+    ):
+        left.barh([i + offset for i in range(len(names))], values, 0.38, label=label, color=colour)
+    left.axvline(1, color="black", linewidth=1)
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.set_xlabel("images/s, times the plain float32 loop's")
+    left.legend(frameon=False)
+    stages = list(dict.fromkeys(stage for n in names for stage in pairs[n]["shares"]))
+    starts = [0.0] * len(names)
+    for stage, colour in zip(stages, plt.get_cmap("tab10").colors, strict=False):
+        whole = [sum(max(0, v) for v in pairs[n]["shares"].values()) for n in names]
+        widths = [100 * max(0, pairs[n]["shares"].get(stage, 0)) / w for n, w in zip(names, whole, strict=True)]
+        right.barh(range(len(names)), widths, 0.7, left=starts, label=stage, color=colour)
+        starts = [a + b for a, b in zip(starts, widths, strict=True)]
+    right.set_yticks(range(len(names)), ["" for _ in names])
+    right.invert_yaxis()
+    right.set_xlabel("% of a float32 step")
+    right.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    figure.savefig(path, dpi=130)
+
+
+PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "pairs": pairs,
+    "growth": growth,
+    "start": start,
+    "jobs": jobs,
+    "figures": figures,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--short", action="store_true", help="only to see that it runs")
+    parser.add_argument("--output", type=Path, default=HERE, help="the folder of results.json and results.png")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there is {', '.join(PARTS)}")
+    quiet_libraries()
+    keep_freed_memory()
+    os.environ.setdefault("WANDB_MODE", "offline")
+    path = arguments.output / "results.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    results["machine"] = machine()
+    for name in arguments.parts or PARTS:
+        results[name] = PARTS[name](arguments.short)
+        write_atomically(path, json.dumps(results, indent=2) + "\n")
+    if "pairs" in results:
+        picture(results, arguments.output / "results.png")
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()
