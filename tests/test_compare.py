@@ -356,10 +356,10 @@ def test_a_narrow_terminal_shows_less_and_says_so(
 
 def test_a_page_is_written_beside_any_format(genlab: Genlab, sweep: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    result = genlab("compare", sweep, "--format", "json", "--html", page, "title=A title")
+    result = genlab("compare", sweep, "--format", "json", "--html", page, "--title", "A title, and more")
     assert result.code == 0, result.err
     json.loads(result.out)
-    assert "A title" in page.read_text()
+    assert "<title>A title, and more" in page.read_text()
 
 
 def test_many_runs_are_compared(genlab: Genlab, sweep: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ _command = "genlab compare"  # as it was given, for the page
 def main() -> None:
     global _command
     _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
-    flags_as("format", "html", "sort")
+    flags_as("format", "html", "sort", "title")
     paths_as("runs")
     _main()
 
