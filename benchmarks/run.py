@@ -3,8 +3,9 @@
     python benchmarks/run.py [--short] [PART...]
 
 The parts: pairs (one model of each family against the plain loop, on MNIST-sized data), growth (with batch, width and
-image side), start (from the command to the first step), jobs (a sweep on several cores against one after the other) and
-figures (FID and the other figures of samples). Run it on a quiet machine; --short only shows that it runs.
+image side), sampling (cached against naive), start (from the command to the first step), jobs (a sweep on several cores
+against one after the other) and figures (FID and the other figures of samples). Run it on a quiet machine; --short only
+shows that it runs.
 """
 
 import argparse
@@ -22,10 +23,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from genlab.composition import as_groups, composed, plain
+from genlab.composition import as_groups, build, composed, plain
 from genlab.files import write_atomically
 from genlab.metrics.features import as_extractor, extract
+from genlab.metrics.measure import draw
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
 from genlab.runs.folder import RunFolder
@@ -95,6 +98,37 @@ def growth(short: bool) -> dict[str, Any]:
     return found
 
 
+def sampling(short: bool) -> dict[str, Any]:
+    """Seconds for 64 samples: from caches, and by a whole forward pass for every pixel, of which 10 are timed."""
+    found: dict[str, Any] = {}
+    data = ("dataset=digits",) if short else ("dataset=binarized_mnist",)
+    for name in ("autoregressive/pixel_cnn", "transformer/image_gpt"):
+        with tempfile.TemporaryDirectory() as folder:
+            model = build(configured((f"model={name}", *data), folder)["model"], "model").eval()
+        num, pixels = (4, 1) if short else (64, 10)
+        params_of = getattr(model, "likelihood_params", model)
+        x = torch.full((num, *model.shape), 0.5)
+
+        def naive(params_of: Any = params_of, x: Tensor = x, pixels: int = pixels) -> float:
+            started = time.perf_counter()
+            with torch.no_grad():
+                for _ in range(pixels):
+                    params_of(x)
+            return (time.perf_counter() - started) / pixels * x[0].numel()
+
+        def cached(model: Any = model, num: int = num) -> None:
+            draw(model, num, seed=0)
+
+        timings = interleaved({"cached": cached, "naive": naive}, 1 if short else 3)
+        times = timings["naive"].times(timings["cached"])
+        found[name] = {**{k: numbers(timing) for k, timing in timings.items()}, "num_samples": num, "times": times}
+        print(
+            f"{name}: {num} samples in {timings['cached'].median:.2f} s, {times:.0f} times as fast as naively\n",
+            flush=True,
+        )
+    return found
+
+
 FIRST_STEP = """
 import time, pytorch_lightning as pl
 class FirstStep(pl.Callback):
@@ -142,7 +176,8 @@ def jobs(short: bool) -> dict[str, Any]:
         def sweep(*launcher: str) -> None:
             command = [
                 sys.executable, "-m", "genlab", "train", "-m", "model=vae/vae", "dataset=digits", "logger=csv",
-                f"trainer.max_epochs={1 if short else 20}", "seed=range(2)" if short else "seed=range(8)", *launcher,
+                "metrics.num_samples=1000", f"trainer.max_epochs={1 if short else 20}",
+                "seed=range(2)" if short else "seed=range(8)", *launcher,
             ]  # fmt: skip
             subprocess.run(command, env={**os.environ, "GENLAB_OUTPUTS": folder}, capture_output=True, check=True)
 
@@ -208,6 +243,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
 PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "pairs": pairs,
     "growth": growth,
+    "sampling": sampling,
     "start": start,
     "jobs": jobs,
     "figures": figures,
