@@ -40,7 +40,7 @@ def spoiled(x: Tensor) -> dict[str, Tensor]:
 def main(runs: list[str]) -> None:
     data = ImageDataModule(MNIST(os.environ.get("GENLAB_DATA", "data")), "mnist", (1, 28, 28), val_size=5000)
     train = SplitImages(data, "train")
-    test = data.images("test")
+    test = data.first("test")
     classifier = {"_target_": "genlab.metrics.digit_classifier.DigitClassifier.pretrained", "weights": "mnist"}
     modes = {"_target_": "genlab.metrics.modes.ClassModes", "weights": "mnist"}
     node = {"_target_": "genlab.runs.evaluation.Evaluation", "features": classifier, "modes": modes}

@@ -41,7 +41,7 @@ def test_splits_are_disjoint_whole_and_the_same_every_time() -> None:
 
 
 def test_images_are_grey_levels_in_0_1() -> None:
-    x = digits().images("test")
+    x = digits().first("test")
     assert x.shape == (300, 1, 8, 8)
     assert x.min() == 0
     assert x.max() == 1
@@ -125,10 +125,10 @@ def test_binarization_is_dynamic_in_training_and_one_draw_in_evaluation() -> Non
     assert abs(first.mean() - 64 / 255) < 0.02
     assert (first != second).float().mean() > 0.3
     for split in ("val", "test"):
-        assert torch.equal(data.images(split), data.images(split))
-        assert torch.equal(data.images(split), binary(seed=6).images(split))
-        assert not torch.equal(data.images(split), binary(eval_seed=1).images(split))
-    assert not torch.equal(data.images("val"), data.images("test"))
+        assert torch.equal(data.first(split), data.first(split))
+        assert torch.equal(data.first(split), binary(seed=6).first(split))
+        assert not torch.equal(data.first(split), binary(eval_seed=1).first(split))
+    assert not torch.equal(data.first("val"), data.first("test"))
 
 
 def test_a_batch_does_not_change_with_its_size() -> None:
@@ -150,7 +150,7 @@ def test_flips_mirror_half_of_the_training_images() -> None:
     flipped = x[:, 0, 0, 0] == 1
     assert torch.equal(x[flipped], x[~flipped][:1].flip(-1).expand_as(x[flipped]))
     assert 420 < flipped.sum() < 580
-    assert (data.images("test")[:, 0, 0, 0] == 0).all()
+    assert (data.first("test")[:, 0, 0, 0] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,28 @@ def _locate(target: str, where: str) -> Callable[..., Any]:
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        return typing.get_type_hints(target)
     except Exception:  # a library's annotations that cannot be evaluated tell us nothing
         return {}
+
+
+def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """What a function or a class takes, and of which types; of ``**options`` those of the classes it inherits from."""
+    found: dict[str, inspect.Parameter] = {}
+    annotations: dict[str, Any] = {}
+    sources = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else []
+    of_genlab = getattr(target, "__module__", "").startswith("genlab.")
+    for source in sources if of_genlab and sources else [target]:
+        given = dict(inspect.signature(source).parameters)
+        given.pop("self", None)
+        options = [name for name, p in given.items() if p.kind is p.VAR_KEYWORD]
+        named = {name: p for name, p in given.items() if name not in options}
+        found = {**named, **found}
+        annotations = {**_annotations(source.__init__ if inspect.isclass(source) else source), **annotations}
+        if not options:
+            return found, annotations
+    open_ended = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)
+    return {**found, "options": open_ended}, annotations
 
 
 def _coerce(value: Any, annotation: Any, where: str) -> Any:
@@ -210,9 +229,8 @@ def checked(node: Any, where: str) -> Any:
     if "_target_" not in node:
         return {key: checked(value, f"{where}.{key}") for key, value in node.items()}
     target = _locate(node["_target_"], where)
-    parameters = inspect.signature(target).parameters
+    parameters, annotations = _arguments(target)
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    annotations = _annotations(target)
     arguments: dict[str, Any] = {}
     for key, value in node.items():
         at = f"{where}.{key}"

@@ -81,9 +81,10 @@ def _run(path: str, config: dict[str, Any]) -> None:
         model = run.model
         which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
         figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model), which)
+        features = evaluation.features.name if evaluation.features else "no features"
         label = (
-            f"{run.checkpoint}, {run.used_weights}, {evaluation.features.name}, {evaluation.reference}, "
-            f"{evaluation.num_samples} samples, seed {evaluation.seed}"
+            f"{run.checkpoint}, {run.used_weights}, {features}, "
+            f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
         before = run.folder.read_json(EVALUATION)
         evaluations = {**before.get("evaluations", {}), label: figures}

@@ -23,7 +23,7 @@ def sample(cfg: DictConfig) -> None:
     from genlab.metrics.measure import draw
     from genlab.runs.evaluation import with_progress
     from genlab.runs.loading import Weights, load
-    from genlab.runs.pictures import grid, save_array, save_png
+    from genlab.runs.pictures import picture, save_array, save_png
 
     config = plain(
         cfg,
@@ -54,7 +54,7 @@ def sample(cfg: DictConfig) -> None:
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_png(grid(samples), target)
+    save_png(picture(samples, None if len(model.shape) == 3 else run.data.first("test", n)), target)
     save_array(samples, target.with_suffix(".npy"))
     print(f"{target}\n{target.with_suffix('.npy')}")
 

@@ -18,7 +18,7 @@ import yaml
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.throughput import Throughput
 from genlab.composition import build, checked
-from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result
 from genlab.models.base import GenerativeModel
@@ -29,7 +29,7 @@ from genlab.runs.evaluation import Evaluation, print_figures
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.loading import load
 from genlab.runs.metrics_csv import MetricsCSV
-from genlab.runs.pictures import grid, save_array, save_png
+from genlab.runs.pictures import picture, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.wandb import ByImagesSeen, close_run, record_protocols
@@ -42,7 +42,7 @@ from genlab.training.parallel import strategy_for
 class Parts:
     """What a run is made of, built."""
 
-    data: ImageDataModule
+    data: DataModule
     model: GenerativeModel
     training: TrainingModule
     evaluation: Evaluation
@@ -223,9 +223,11 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     samples = evaluation.draw(model)
     shown = evaluation.num_shown
-    save_png(grid(samples[:shown]), folder.samples / "final.png")
+    if len(model.shape) == 1:
+        shown *= 16  # a point is a small picture
+    save_png(picture(samples[:shown], data.first("test", shown)), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
-    save_array(data.images("test", shown), folder.samples / "real.npy")
+    save_array(data.first("test", shown), folder.samples / "real.npy")
     figures, neighbours = evaluation.measure(model, data, samples, which)
     if neighbours is not None:
         save_png(neighbours, folder.samples / "neighbours.png")

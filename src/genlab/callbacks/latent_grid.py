@@ -35,7 +35,7 @@ class LatentGrid(pl.Callback):
         if trainer.sanity_checking or (self.validations - 1) % self.every_n_validations:
             return
         model = module.sampling_model
-        if not trainer.is_global_zero or not has_latents(model):
+        if not trainer.is_global_zero or len(model.shape) != 3 or not has_latents(model):
             return
         if self._batch is None:
             data = trainer.datamodule  # type: ignore[attr-defined]

@@ -77,7 +77,7 @@ class TrainingProgress(pl.Callback):
         figures |= {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name in ("val/bits_per_dim", "val/nll", "val/fid")
+            if name in ("val/bits_per_dim", "val/nll", "val/fid", "val/modes", "val/high_quality")
         }
         eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

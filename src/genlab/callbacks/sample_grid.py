@@ -7,17 +7,21 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from genlab.metrics.measure import draw
-from genlab.runs.pictures import grid, save_png
+from genlab.metrics.measure import draw, evaluating
+from genlab.models.base import AdversarialModel
+from genlab.runs.pictures import film, grid, save_png, scatter
 from genlab.training.module import TrainingModule
 
 
 class SampleGrid(pl.Callback):
-    """Writes ``<folder>/<images seen>.png`` at the start and after validations, from fixed seeds.
+    """Writes ``<folder>/<images seen>.png`` after validations, from fixed seeds, and all of them as ``film.gif``.
+
+    Points of the plane are drawn over those of the data, and in a game over the discriminator's surface: red where it
+    says real.
 
     Args:
         folder: of the pictures.
-        num_samples: on a grid.
+        num_samples: on a picture; of points, 16 times as many.
         every_n_validations: how often.
         seed: of the noise, so that a picture shows the same samples as the one before.
     """
@@ -37,9 +41,30 @@ class SampleGrid(pl.Callback):
         assert isinstance(module, TrainingModule)
         if not trainer.is_global_zero:
             return
-        picture = grid(draw(module.sampling_model, self.num_samples, seed=self.seed))
-        save_png(picture, self.folder / f"{module.images_seen:010d}.png")
-        log_picture(trainer, "samples", picture, module.images_seen)
+        drawn = self._picture(trainer, module)
+        save_png(drawn, self.folder / f"{module.images_seen:010d}.png")
+        log_picture(trainer, "samples", drawn, module.images_seen)
+
+    def _picture(self, trainer: pl.Trainer, module: TrainingModule) -> Image.Image:
+        model = module.sampling_model
+        if len(model.shape) == 3:
+            return grid(draw(model, self.num_samples, seed=self.seed))
+        samples = draw(model, 16 * self.num_samples, seed=self.seed)
+        real = trainer.datamodule.first("val", 16 * self.num_samples)  # type: ignore[attr-defined]
+        if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
+            return scatter(samples, real)
+        player = module.model  # as it is trained, for an averaged discriminator plays no game
+        with evaluating(player):
+            return scatter(
+                samples,
+                real,
+                lambda at: player.discriminator(at.to(player.device).repeat_interleave(player.pack, 0), None),
+            )
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        frames = sorted(path for path in self.folder.glob("*.png") if path.stem.isdigit())
+        if trainer.is_global_zero and len(frames) > 1:
+            film(frames, self.folder / "film.gif")
 
     def state_dict(self) -> dict[str, int]:
         return {"validations": self.validations}

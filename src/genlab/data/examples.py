@@ -1,4 +1,4 @@
-"""What a source of images gives: the splits it has, in memory as uint8 or read from files as they are asked for."""
+"""What a source of data gives: the splits it has, in memory or read from files as they are asked for."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,10 +21,11 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """Images and their classes.
+    """Images, or points, and their classes.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)`` grey levels in memory, or ``None`` where ``read`` reads them one by one.
+        images: in memory, uint8 ``(N, C, H, W)`` grey levels or float points ``(N, D)``; ``None`` where ``read`` reads
+            them one by one.
         labels: int64 ``(N,)``; zeros where the data has no classes.
         read: for data too large for memory.
     """
@@ -50,7 +51,7 @@ class Examples:
         return hashlib.sha256(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
 
     def take(self, index: Tensor) -> Tensor:
-        """uint8 ``(B, C, H, W)`` of some examples."""
+        """Some examples, as they are stored."""
         if self.images is not None:
             return self.images[index.to(self.images.device)]
         assert self.read is not None
@@ -71,7 +72,7 @@ class _Subset:
         return self.read.fingerprint(int(self.index[i]) for i in indices)
 
 
-class ImageSource(Protocol):
+class Source(Protocol):
     """A data set: at least a ``"train"`` split; what it has no split of its own for is held out from it."""
 
     def load(self) -> dict[Split, Examples]: ...

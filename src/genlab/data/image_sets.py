@@ -12,6 +12,7 @@ from torch import Tensor
 from genlab.data.examples import Split
 from genlab.data.image_folder import SUFFIXES, files_fingerprint, read_image
 from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.errors import InputError
 
 
@@ -45,7 +46,7 @@ class ImageSet(Protocol):
 class SplitImages:
     """A split of a data set as models see it, float in [0, 1]: unaugmented, and binarized by one fixed draw."""
 
-    def __init__(self, data: ImageDataModule, split: Split) -> None:
+    def __init__(self, data: DataModule, split: Split) -> None:
         data.setup()
         self.data, self.split = data, split
         self.name: str = split
@@ -62,7 +63,8 @@ class SplitImages:
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.data.splits[self.split].fingerprint().encode())
         drawn = self.data.eval_seed if self.data.kind == "binary" else None
-        digest.update(repr((self.data.source_levels, self.data.kind, drawn)).encode())
+        levels = self.data.source_levels if isinstance(self.data, ImageDataModule) else None
+        digest.update(repr((levels, self.data.kind, drawn)).encode())
         return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.distributions.noise import generators
 from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
 
@@ -68,7 +68,7 @@ def draw(
 
 def likelihood(
     model: LikelihoodModel,
-    data: ImageDataModule,
+    data: DataModule,
     *,
     num: int | None = None,
     seed: int,
@@ -95,7 +95,7 @@ def likelihood(
 
 def importance_weighted(
     model: ImportanceWeighted,
-    data: ImageDataModule,
+    data: DataModule,
     *,
     draws: int,
     num: int | None = None,
@@ -126,7 +126,7 @@ def importance_weighted(
 
 
 def _test_images(
-    data: ImageDataModule, num: int | None, device: torch.device, batch_size: int | None = None
+    data: DataModule, num: int | None, device: torch.device, batch_size: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the test split's first ``num`` images."""
     left = len(data.splits["test"]) if num is None else num

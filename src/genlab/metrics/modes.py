@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from genlab.data import points
 from genlab.errors import InputError
 from genlab.metrics.digit_classifier import DigitClassifier
 from genlab.metrics.features import extract, to_uint8
@@ -95,13 +96,11 @@ class GaussianModes(Modes):
 
     @classmethod
     def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01) -> "GaussianModes":
-        angle = 2 * math.pi * torch.arange(num) / num
-        return cls(radius * torch.stack([angle.cos(), angle.sin()], 1), std)
+        return cls(points.ring(num, radius), std)
 
     @classmethod
     def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> "GaussianModes":
-        line = spacing * (torch.arange(side) - (side - 1) / 2)
-        return cls(torch.cartesian_prod(line, line), std)
+        return cls(points.grid(side, spacing), std)
 
     def __call__(self, samples: Tensor) -> dict[str, float]:
         if samples.ndim != 2 or samples.shape[1] != self.centres.shape[1]:

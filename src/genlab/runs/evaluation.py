@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from genlab.data.examples import Split
 from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.features import Features, as_extractor, extract
+from genlab.metrics.features import FeatureExtractor, Features, as_extractor, extract
 from genlab.metrics.measure import draw, importance_weighted, likelihood
 from genlab.metrics.memorization import Memorization, nearest
 from genlab.metrics.modes import Modes
@@ -69,7 +70,7 @@ class Evaluation:
 
     Args:
         features: an extractor, or any module that gives ``(B, d)`` features, or (features, logits), of float images in
-            [0, 1].
+            [0, 1]; ``None`` leaves out what compares features.
         modes: counts them, where the data has some.
         reference: the split that samples are compared with.
         num_samples: drawn for every measure of samples.
@@ -84,7 +85,7 @@ class Evaluation:
 
     def __init__(
         self,
-        features: nn.Module,
+        features: nn.Module | None = None,
         modes: Modes | None = None,
         reference: Split = "train",
         num_samples: int = 10000,
@@ -102,7 +103,8 @@ class Evaluation:
             )
         if importance_samples is not None and importance_samples < 1:
             raise InputError(f"metrics.importance_samples={importance_samples}: at least 1, or null")
-        self.features, self.modes, self.reference = as_extractor(features), modes, reference
+        self.features = None if features is None else as_extractor(features)
+        self.modes, self.reference = modes, reference
         self.num_samples, self.num_test, self.importance_samples = num_samples, num_test, importance_samples
         self.memorization, self.num_shown, self.seed, self.cache_dir = memorization, num_shown, seed, cache_dir
 
@@ -113,7 +115,7 @@ class Evaluation:
             return draw(model, total, seed=self.seed, advance=advance)
 
     def measure(
-        self, model: GenerativeModel, data: ImageDataModule, samples: Tensor, protocol: Mapping[str, Any]
+        self, model: GenerativeModel, data: DataModule, samples: Tensor, protocol: Mapping[str, Any]
     ) -> tuple[dict[str, Result], Image.Image | None]:
         """A model's figures, and a picture of samples beside the training images they are nearest to.
 
@@ -125,16 +127,20 @@ class Evaluation:
         samples = samples[: self.num_samples]
         results = self._likelihood(model, data)
         sampler = {"sampler": model.sampler, "temperature": 1.0, "seed": self.seed}
-        with with_progress("features of samples", len(samples)) as advance:
-            fake = extract(self.features, samples.split(500), device, advance)
-        real = self._reference(SplitImages(data, self.reference), device)
-        quality = sample_quality(fake, real, device)
+        quality: dict[str, Result] = {}
+        neighbours = None
+        if self.features is not None:
+            with with_progress("features of samples", len(samples)) as advance:
+                fake = extract(self.features, samples.split(500), device, advance)
+            real = self._reference(SplitImages(data, self.reference), self.features, device)
+            quality |= sample_quality(fake, real, device)
         if self.modes is not None:
             quality |= _of_modes(self.modes, samples, data.protocol)
-        neighbours = None
-        if self.memorization:
-            train = real if self.reference == "train" else self._reference(SplitImages(data, "train"), device)
-            held_out = self._reference(SplitImages(data, "test"), device)
+        if self.features is not None and self.memorization:
+            train = real
+            if self.reference != "train":
+                train = self._reference(SplitImages(data, "train"), self.features, device)
+            held_out = self._reference(SplitImages(data, "test"), self.features, device)
             quality["too_near_to_train"], indices = _of_memorization(fake, train, held_out, device)
             neighbours = _beside_neighbours(samples, data, indices)
         for name, result in quality.items():
@@ -146,20 +152,22 @@ class Evaluation:
 
     def compare(self, real: ImageSet, fake: ImageSet, device: torch.device) -> dict[str, Result]:
         """The figures of a set of images against another; no model is needed."""
+        if self.features is None:
+            raise InputError("metrics.features=null: two folders are compared by features of their images")
         with with_progress(f"features of {fake.name}", len(fake)) as advance:
             features = extract(self.features, fake, device, advance)
-        results = sample_quality(features, self._reference(real, device), device)
+        results = sample_quality(features, self._reference(real, self.features, device), device)
         if self.modes is not None:
             results |= _of_modes(self.modes, torch.cat(list(fake)), {})
         for result in results.values():
             result["protocol"] |= {"samples": fake.name, **self.features.preprocessing(fake.shape)}
         return results
 
-    def _reference(self, images: ImageSet, device: torch.device) -> Reference:
+    def _reference(self, images: ImageSet, features: FeatureExtractor, device: torch.device) -> Reference:
         with with_progress(f"features of {images.name}", len(images)) as advance:
-            return Reference.of(images, self.features, self.cache_dir, device, advance)
+            return Reference.of(images, features, self.cache_dir, device, advance)
 
-    def _likelihood(self, model: GenerativeModel, data: ImageDataModule) -> dict[str, Result]:
+    def _likelihood(self, model: GenerativeModel, data: DataModule) -> dict[str, Result]:
         results: dict[str, Result] = {}
         if not isinstance(model, LikelihoodModel):
             return results
@@ -211,9 +219,10 @@ def _of_memorization(
     return result, indices.cpu()
 
 
-def _beside_neighbours(samples: Tensor, data: ImageDataModule, indices: Tensor, rows: int = 10) -> Image.Image:
+def _beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: int = 10) -> Image.Image:
     """A row of a sample and, after it, the training images nearest to it."""
     shown = samples[:rows].float().cpu()
+    assert isinstance(data, ImageDataModule)
     nearest_images = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
     together = torch.cat([shown.unsqueeze(1), nearest_images.view(len(shown), -1, *shown.shape[1:])], 1)
     return grid(together.flatten(0, 1), columns=together.shape[1])

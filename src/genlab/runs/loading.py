@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from genlab.composition import build
-from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
 from genlab.runs.checkpoints import read_checkpoint
@@ -82,10 +82,10 @@ class Run:
         return model.to(self.device).eval()
 
     @cached_property
-    def data(self) -> ImageDataModule:
+    def data(self) -> DataModule:
         """The data it was trained on."""
         data = build(self.config["dataset"], "dataset")
-        assert isinstance(data, ImageDataModule)
+        assert isinstance(data, DataModule)
         data.setup()
         return data
 

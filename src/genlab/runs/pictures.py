@@ -1,7 +1,8 @@
-"""Batches of images as files to look at."""
+"""Samples as files to look at: images on a sheet, points over the points of the data."""
 
 import io
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,85 @@ def grid(images: "Tensor", columns: int | None = None, min_side: int = 32) -> Im
     return Image.fromarray((sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
+def picture(
+    samples: "Tensor", real: "Tensor | None" = None, surface: "Callable[[Tensor], Tensor] | None" = None
+) -> Image.Image:
+    """Images ``(N, C, H, W)`` as :func:`grid`, points ``(N, D)`` as :func:`scatter` of their first two coordinates."""
+    return grid(samples) if samples.ndim == 4 else scatter(samples, real, surface)
+
+
+def scatter(
+    samples: "Tensor", real: "Tensor | None" = None, surface: "Callable[[Tensor], Tensor] | None" = None
+) -> Image.Image:
+    """Points ``(N, D)`` in blue over the data's in grey, on axes that the data sets.
+
+    Args:
+        real: ``(M, D)``.
+        surface: of ``(B, 2)`` points, a height ``(B,)`` that colours the plane, red where it is high.
+    """
+    import matplotlib
+    import torch
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    samples = samples.detach().float().cpu()[:, :2]
+    frame = samples if real is None else real.detach().float().cpu()[:, :2]
+    low, high = frame.min(0).values, frame.max(0).values
+    centre, half = (low + high) / 2, 0.6 * float((high - low).max().clamp_min(1e-3))
+    figure = Figure(figsize=(4.8, 4.8), dpi=100)
+    axes = figure.add_axes((0.08, 0.06, 0.89, 0.91))
+    left, bottom = (float(c) - half for c in centre)
+    if surface is not None and frame.shape[1] == 2:
+        side = 100
+        x = torch.linspace(left, left + 2 * half, side)
+        y = torch.linspace(bottom, bottom + 2 * half, side)
+        heights = surface(torch.cartesian_prod(x, y)).detach().float().cpu().view(side, side).T
+        limit = float(heights.abs().quantile(0.98).clamp_min(1e-6))
+        axes.imshow(
+            heights,
+            extent=(left, left + 2 * half, bottom, bottom + 2 * half),
+            origin="lower",
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            alpha=0.5,
+            interpolation="bilinear",
+        )
+    if real is not None:
+        axes.plot(*frame.T, ".", color="#777777", markersize=1.5, rasterized=True)
+    axes.plot(*samples.T, ".", color="#0062b8", markersize=2.5, alpha=0.6, rasterized=True)
+    axes.set_xlim(left, left + 2 * half)
+    axes.set_ylim(bottom, bottom + 2 * half)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def film(frames: "Sequence[Path]", path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
+    """Pictures one after the other as an animated GIF; of more than ``max_frames``, evenly chosen ones."""
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
+    images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in chosen]
+    content = io.BytesIO()
+    last = max(1, len(images) - 1)
+    durations = [max(40, int(1000 * seconds / last))] * last + [1500]
+    images[0].save(
+        content, format="GIF", save_all=True, append_images=images[1:], duration=durations[: len(images)], loop=0
+    )
+    write_atomically(path, content.getvalue())
+
+
 def save_png(image: Image.Image, path: Path) -> None:
     content = io.BytesIO()
     image.save(content, format="PNG")
     write_atomically(path, content.getvalue())
 
 
-def save_array(images: "Tensor", path: Path) -> None:
-    """uint8 ``(N, C, H, W)`` as ``.npy``, for other programs and for ``genlab compare``."""
+def save_array(samples: "Tensor", path: Path) -> None:
+    """Images as uint8 ``(N, C, H, W)``, points as float ``(N, D)``, in ``.npy``: for other programs and for
+    ``genlab compare``."""
+    samples = samples.detach().float().cpu()
     content = io.BytesIO()
-    np.save(content, (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy())
+    np.save(content, ((samples.clamp(0, 1) * 255).round().byte() if samples.ndim == 4 else samples).numpy())
     write_atomically(path, content.getvalue())

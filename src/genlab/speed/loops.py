@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from genlab.composition import build
 from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
 from genlab.models.base import AdversarialModel, ObjectiveModel
 from genlab.speed.rounds import synchronize
 from genlab.training.adversarial import AdversarialTraining
@@ -31,7 +32,7 @@ class PlainLoop(ABC):
 
     optimizers: dict[str, Optimizer]
 
-    def __init__(self, data: ImageDataModule, device: torch.device) -> None:
+    def __init__(self, data: DataModule, device: torch.device) -> None:
         examples = data.splits["train"]
         if examples.images is None:
             num = min(len(examples), 50 * data.batch_size)  # as many of a folder's files as a measurement needs
@@ -39,7 +40,8 @@ class PlainLoop(ABC):
             self.labels = examples.labels[:num].to(device)
         else:
             self.images, self.labels = examples.images.to(device), examples.labels.to(device)
-        self.levels, self.binary, self.batch_size = data.source_levels, data.kind == "binary", data.batch_size
+        self.to_float = 1 / (data.source_levels - 1) if isinstance(data, ImageDataModule) else 1.0
+        self.binary, self.batch_size = data.kind == "binary", data.batch_size
         self.device = device
         self._order = torch.randperm(len(self.images), device=device)
         self._at = 0
@@ -49,7 +51,7 @@ class PlainLoop(ABC):
             self._order, self._at = torch.randperm(len(self.images), device=self.device), 0
         index = self._order[self._at : self._at + self.batch_size]
         self._at += self.batch_size
-        x = self.images[index].float() / (self.levels - 1)
+        x = self.images[index].float() * self.to_float
         return (torch.rand_like(x) < x).float() if self.binary else x, self.labels[index]
 
     @abstractmethod
@@ -68,7 +70,7 @@ class PlainLoop(ABC):
 class PlainObjective(PlainLoop):
     """One loss, one optimizer."""
 
-    def __init__(self, model: ObjectiveModel, training: ObjectiveTraining, data: ImageDataModule, device: torch.device):
+    def __init__(self, model: ObjectiveModel, training: ObjectiveTraining, data: DataModule, device: torch.device):
         super().__init__(data, device)
         self.model = model.to(device).train()
         self.conditional = model.num_classes is not None
@@ -98,7 +100,7 @@ class PlainGame(PlainLoop):
     """A discriminator's step, then a generator's."""
 
     def __init__(
-        self, model: AdversarialModel, training: AdversarialTraining, data: ImageDataModule, device: torch.device
+        self, model: AdversarialModel, training: AdversarialTraining, data: DataModule, device: torch.device
     ) -> None:
         super().__init__(data, device)
         self.model, self.loss, self.steps = model.to(device).train(), training.loss, training.discriminator_steps
@@ -129,7 +131,7 @@ class PlainGame(PlainLoop):
         self.optimizers[player].zero_grad()
 
 
-def plain_loop(training: TrainingModule, data: ImageDataModule, device: torch.device) -> PlainLoop:
+def plain_loop(training: TrainingModule, data: DataModule, device: torch.device) -> PlainLoop:
     """Of the same network, batch and optimizers; the network itself, not a copy."""
     if isinstance(training, AdversarialTraining):
         return PlainGame(training.model, training, data, device)
@@ -172,7 +174,7 @@ class GenlabLoop:
         self,
         config: dict[str, Any],
         training: TrainingModule,
-        data: ImageDataModule,
+        data: DataModule,
         callbacks: list[pl.Callback],
         loggers: list[Any],
     ) -> None:

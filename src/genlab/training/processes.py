@@ -28,3 +28,22 @@ def share_buffers(module: nn.Module) -> None:
     if dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
+
+
+def all_gathered(rows: Tensor, device: torch.device) -> Tensor:
+    """Every process's rows ``(n, ...)``, whose number may differ by process, one process after the other; on the CPU.
+
+    Args:
+        device: that the processes exchange tensors on.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    num = torch.tensor([len(rows)], device=device)
+    sizes = [torch.zeros_like(num) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, num)
+    most = int(torch.cat(sizes).max())
+    padded = torch.zeros(most, *rows.shape[1:], device=device)
+    padded[: len(rows)] = rows.to(device)
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded)
+    return torch.cat([g[: int(size)] for g, size in zip(gathered, sizes, strict=True)]).cpu()

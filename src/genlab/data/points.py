@@ -1,0 +1,98 @@
+"""The DataModule of points, and densities of the plane whose modes are known."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genlab.data.examples import Examples, Source, Split
+from genlab.data.module import DataModule
+from genlab.distributions.noise import mix
+from genlab.errors import InputError
+
+
+class PointDataModule(DataModule):
+    """Points as float ``(B, D)``, as they are.
+
+    Args:
+        source: where they come from.
+        name: of the data set.
+        shape: ``(D,)``.
+        **options: of :class:`~genlab.data.module.DataModule`.
+    """
+
+    def __init__(self, source: Source, name: str, shape: tuple[int], **options: Any) -> None:
+        super().__init__(source, name, shape, **{"kind": "points", "levels": None, **options})
+
+    def check(self, split: Split, examples: Examples) -> None:
+        points = examples.take(torch.arange(len(examples)))
+        if points.shape[1:] != torch.Size(self.shape):
+            raise InputError(
+                f"dataset {self.name}: shape={list(self.shape)} is stated, the {split} points are "
+                f"{list(points.shape[1:])}; set dataset.shape to that"
+            )
+        if not points.isfinite().all():
+            raise InputError(f"dataset {self.name}: some {split} points are not numbers")
+
+    def transform(self, split: Split, augment: bool = True) -> "AsTheyAre":
+        return AsTheyAre()
+
+
+class AsTheyAre:
+    def __call__(self, points: Tensor, index: Tensor, epoch: int) -> Tensor:
+        return points
+
+
+class GaussianMixture:
+    """Points of equally likely Gaussians; a point's class is the Gaussian that it was drawn from.
+
+    Args:
+        centres: ``(K, D)``.
+        std: of every Gaussian, in each coordinate.
+        num_train, num_val, num_test: points, each split a draw of its own.
+        seed: of the points; the same for every run, so that runs compare.
+    """
+
+    def __init__(
+        self,
+        centres: Tensor,
+        std: float,
+        num_train: int = 100_000,
+        num_val: int = 10_000,
+        num_test: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        if std <= 0 or min(num_train, num_val, num_test) < 1:
+            raise InputError(f"std={std}, num_train={num_train}, num_val={num_val}, num_test={num_test}: above 0")
+        self.centres, self.std, self.seed = centres, std, seed
+        self.sizes: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+
+    @classmethod
+    def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01, **options: Any) -> "GaussianMixture":
+        return cls(ring(num, radius), std, **options)
+
+    @classmethod
+    def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05, **options: Any) -> "GaussianMixture":
+        return cls(grid(side, spacing), std, **options)
+
+    def load(self) -> dict[Split, Examples]:
+        return {split: self._draw(num, mix(self.seed, i)) for i, (split, num) in enumerate(self.sizes.items())}
+
+    def _draw(self, num: int, seed: int) -> Examples:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(len(self.centres), (num,), generator=generator)
+        noise = torch.randn(num, self.centres.shape[1], generator=generator)
+        return Examples(self.centres[labels] + self.std * noise, labels)
+
+
+def ring(num: int, radius: float) -> Tensor:
+    """Evenly on a circle, ``(num, 2)``, the first on the right."""
+    angle = 2 * math.pi * torch.arange(num) / num
+    return radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def grid(side: int, spacing: float) -> Tensor:
+    """A square grid around 0, ``(side², 2)``."""
+    line = spacing * (torch.arange(side) - (side - 1) / 2)
+    return torch.cartesian_prod(line, line)
