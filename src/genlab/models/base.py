@@ -115,8 +115,11 @@ class ImportanceWeighted(Protocol):
 class AdversarialModel(GenerativeModel):
     """A generator in a game with a discriminator; the game is played by ``AdversarialTraining``.
 
-    ``generator(z, y)`` maps latents ``(B, latent_dim)`` to images in [0, 1], ``discriminator(x, y)`` maps images to
-    logits ``(B,)``, high for real.
+    ``generator(z, y)`` maps latents ``(B, latent_dim)`` to examples (images in [0, 1]), ``discriminator(x, y)`` maps
+    examples to logits ``(B / pack,)``, high for real.
+
+    Attributes:
+        pack: examples that the discriminator sees as one: PacGAN (arXiv:1712.04086).
     """
 
     sampler: ClassVar[str] = "G(z)"
@@ -124,9 +127,16 @@ class AdversarialModel(GenerativeModel):
     generator: nn.Module
     discriminator: nn.Module
 
+    def __init__(self, shape: tuple[int, ...], num_classes: int | None = None, pack: int = 1) -> None:
+        super().__init__(shape, num_classes)
+        if pack < 1:
+            raise InputError(f"pack={pack}: the discriminator sees at least one example at a time")
+        self.pack = pack
+
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images of latents ``(B, latent_dim)``."""
-        return self.generator(z, y)
+        """Examples of latents ``(B, latent_dim)``, images cut to [0, 1]."""
+        x = self.generator(z, y)
+        return x.clamp(0, 1) if len(self.shape) == 3 else x
 
     @torch.no_grad()
     def sample(

@@ -1,5 +1,6 @@
 """Training a generator and a discriminator in turns, with Lightning's manual optimization."""
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,22 +10,29 @@ from torch.optim import Optimizer
 
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
+from genlab.models.gan.augmentation import AdaptiveAugmentation, Augmentation
 from genlab.models.gan.losses import AdversarialLoss
+from genlab.models.gan.regularizers import Critic, GeneratorRegularizer, Regularizer
 from genlab.training.module import OptimizerFactory, TrainingModule
 from genlab.training.processes import average_gradients
 
 
 class AdversarialTraining(TrainingModule):
-    """D steps on every batch, G after every ``discriminator_steps`` of them.
+    """D steps on every batch, G ``generator_steps`` times after every ``discriminator_steps`` of them.
 
-    Logs both losses and D's accuracy on real and on generated images.
+    Logs both losses, D's logits on real and on generated examples and how often it is right, the penalties, and at the
+    steps that are logged the norms of both gradients.
 
     Args:
         model: the players.
         loss: of the game.
         generator_optimizer: ``parameters -> optimizer``.
         discriminator_optimizer: ``parameters -> optimizer``.
-        discriminator_steps: of D for one of G.
+        regularizers: penalties on D, by the names that they are logged with.
+        generator_regularizers: penalties on G, likewise.
+        augment: what D sees instead of the examples.
+        discriminator_steps: of D for a turn of G.
+        generator_steps: of G in its turn.
         **options: of :class:`~genlab.training.module.TrainingModule`.
     """
 
@@ -37,14 +45,26 @@ class AdversarialTraining(TrainingModule):
         loss: AdversarialLoss,
         generator_optimizer: OptimizerFactory,
         discriminator_optimizer: OptimizerFactory,
+        regularizers: Mapping[str, Regularizer] | None = None,
+        generator_regularizers: Mapping[str, GeneratorRegularizer] | None = None,
+        augment: Augmentation | None = None,
         discriminator_steps: int = 1,
+        generator_steps: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        if discriminator_steps < 1:
-            raise InputError(f"discriminator_steps={discriminator_steps}: at least one")
+        if min(discriminator_steps, generator_steps) < 1:
+            raise InputError(
+                f"discriminator_steps={discriminator_steps}, generator_steps={generator_steps}: at least one of each"
+            )
         self.automatic_optimization = False
-        self.loss, self.discriminator_steps = loss, discriminator_steps
+        self.loss, self.augment = loss, augment
+        self._penalties = {k: r for k, r in (regularizers or {}).items() if r is not None}
+        self._generator_penalties = {k: r for k, r in (generator_regularizers or {}).items() if r is not None}
+        # As modules, for their state to be in checkpoints and on the device: a mean path length, say.
+        self.regularizers = nn.ModuleDict(self._penalties)
+        self.generator_regularizers = nn.ModuleDict(self._generator_penalties)
+        self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         # Batches whose D gradients are added up, kept until G has had its turn on as many.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
@@ -55,7 +75,7 @@ class AdversarialTraining(TrainingModule):
         generator = self.make_optimizer(self.generator_optimizer, self.model.generator.parameters())
         discriminator = self.make_optimizer(self.discriminator_optimizer, self.model.discriminator.parameters())
         schedules = [
-            self.make_schedule(generator, 1 / self.discriminator_steps),
+            self.make_schedule(generator, self.generator_steps / self.discriminator_steps),
             self.make_schedule(discriminator),
         ]
         return [generator, discriminator], [s for s in schedules if s is not None]
@@ -64,11 +84,12 @@ class AdversarialTraining(TrainingModule):
         return not self._pending
 
     def optimizer_steps_per_batch(self) -> float:
-        return 1 + 1 / self.discriminator_steps
+        return 1 + self.generator_steps / self.discriminator_steps
 
-    def _fake(self, num: int, y: Tensor | None) -> Tensor:
-        z = torch.randn(num, self.model.latent_dim, device=self.device)
-        return self.model.generator(z, y)
+    @property
+    def _steps_taken(self) -> int:
+        """Of D, before this batch's."""
+        return self.batches_seen // self.accumulate
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, labels = batch
@@ -82,52 +103,103 @@ class AdversarialTraining(TrainingModule):
             figures["generator_loss"] = self._last_generator_loss
         self.record(x, figures)
 
+    # -- the discriminator ---------------------------------------------------------------------------------------------
+
+    def _fake(self, num: int, y: Tensor | None) -> Tensor:
+        z = torch.randn(num, self.model.latent_dim, device=self.device)
+        return self.model.generator(z, y)
+
+    def _critic(self, y: Tensor | None) -> Critic:
+        """D as it plays: on augmented examples, with their classes. Losses are computed in float32."""
+        return lambda x: self.model.discriminator(x if self.augment is None else self.augment(x), y).float()
+
     def _discriminator_backward(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self._fake(len(x), y)
-        real_logits, fake_logits = self.model.discriminator(x, y), self.model.discriminator(fake, y)
-        loss = self.loss.discriminator(real_logits, fake_logits)
-        self.manual_backward(loss / self.accumulate)
-        return {
-            "discriminator_loss": loss,
-            "accuracy_real": (real_logits > 0).float().mean(),
-            "accuracy_fake": (fake_logits < 0).float().mean(),
+        due = {
+            name: regularizer
+            for name, regularizer in self._penalties.items()
+            if self._steps_taken % regularizer.every == 0
         }
+        if due:
+            x, fake = x.detach().requires_grad_(), fake.requires_grad_()
+        critic = self._critic(y)
+        on_real, on_fake = critic(x), critic(fake)
+        loss = self.loss.discriminator(on_real, on_fake)
+        figures = {"discriminator_loss": loss, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
+        if self.loss.calibrated:
+            figures["accuracy_real"] = (on_real > 0).float().mean()
+            figures["accuracy_fake"] = (on_fake < 0).float().mean()
+        else:  # the sign of a logit says nothing, its order does
+            figures["accuracy_pairs"] = (on_real > on_fake).float().mean()
+        for name, regularizer in due.items():
+            penalty = regularizer.penalty(critic, x, fake, on_real, on_fake)
+            loss = loss + regularizer.every * penalty
+            figures[name] = penalty
+        self.manual_backward(loss / self.accumulate)
+        if self.augment is not None:
+            self.augment.update(on_real.detach())
+            if isinstance(self.augment, AdaptiveAugmentation):
+                figures["augment_p"] = self.augment.p.clone()
+        return figures
+
+    # -- the generator, and the steps of both --------------------------------------------------------------------------
+
+    def _generator_backward(self, turn: int) -> Tensor:
+        """Over the pending batches; gives the loss."""
+        total = torch.zeros((), device=self.device)
+        for x, y in self._pending:
+            critic = self._critic(y)
+            on_real = None
+            if self.loss.relative:
+                with torch.no_grad():
+                    on_real = critic(x.detach())
+            loss = self.loss.generator(critic(self._fake(len(x), y)), on_real)
+            total += loss.detach() / self.accumulate
+            for regularizer in self._generator_penalties.values():
+                if turn % regularizer.every == 0:
+                    z = torch.randn(len(x), self.model.latent_dim, device=self.device)
+                    loss = loss + regularizer.every * regularizer.penalty(self.model.generator, z, y)
+            self.manual_backward(loss / self.accumulate)
+        return total
 
     def _steps(self) -> dict[str, Tensor]:
         generator, discriminator = self.optimizers()  # type: ignore[attr-defined]
         schedulers = self.lr_schedulers() or []
         figures: dict[str, Tensor] = {}
         self._step(discriminator, "discriminator", figures)
-        turn = (self.batches_seen // self.accumulate + 1) % self.discriminator_steps == 0
-        if turn:
+        for regularizer in self._penalties.values():
+            regularizer.after_step(self.model.discriminator)
+        turns, left = divmod(self._steps_taken + 1, self.discriminator_steps)
+        steps = self.generator_steps if left == 0 else 0
+        for i in range(steps):
             with _frozen(self.model.discriminator):
-                total = torch.zeros((), device=self.device)
-                for x, y in self._pending:
-                    logits = self.model.discriminator(self._fake(len(x), y), y)
-                    loss = self.loss.generator(logits) / self.accumulate
-                    self.manual_backward(loss)
-                    total = total + loss.detach()
+                self._last_generator_loss = self._generator_backward((turns - 1) * self.generator_steps + i)
             self._step(generator, "generator", figures)
-            self._last_generator_loss = total
             if self.ema is not None:
                 self.ema.update(self.model)
         if schedulers and self.schedule_interval == "step":
             generator_schedule, discriminator_schedule = schedulers  # type: ignore[misc]
             discriminator_schedule.step()
-            if turn:
+            for _ in range(steps):
                 generator_schedule.step()
         return figures
 
     def _step(self, optimizer: Any, name: str, figures: dict[str, Tensor]) -> None:
         average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
         optimizer.step()
+        # Autocast keeps the weights it has cast until the batch is done; the other player meets them again before that.
+        torch.clear_autocast_cache()
         if self._gradient_norm is not None:
             figures[f"{name}_gradient_norm"] = self._gradient_norm
         optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        self._gradient_norm = self.clip(optimizer)  # here float16's gradients are in their own scale
+        # Here float16's gradients are in their own scale.
+        self._gradient_norm = self.clip(optimizer)
+        if self._gradient_norm is None and (self.batches_seen + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -136,12 +208,15 @@ class AdversarialTraining(TrainingModule):
                 scheduler.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """D on images it was not trained on: far below ``train/accuracy_real``, it has memorised its data."""
+        """D on examples it was not trained on: far below ``train/accuracy_real``, it has memorised its data."""
         x, labels = batch
-        y = labels if self.model.num_classes is not None else None
-        accuracy = (self.model.discriminator(x, y) > 0).float().mean()
+        num = len(x) - len(x) % self.model.pack
+        if not self.loss.calibrated or num == 0:
+            return
+        y = labels[:num] if self.model.num_classes is not None else None
+        accuracy = (self.model.discriminator(x[:num], y) > 0).float().mean()
         self.log(
-            "val/accuracy_real", accuracy, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=len(x)
+            "val/accuracy_real", accuracy, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=num
         )
 
 

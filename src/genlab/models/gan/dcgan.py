@@ -1,11 +1,16 @@
 """DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (arXiv:1511.06434)."""
 
 import itertools
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.layers.minibatch_std import MinibatchStd
+from genlab.layers.packing import packed
+from genlab.layers.resampling import resolutions
+from genlab.layers.spectral import spectrally_normalized
 from genlab.models.base import AdversarialModel, given
 
 
@@ -15,22 +20,40 @@ class DCGAN(AdversarialModel):
     Args:
         latent_dim: dimensions of z ~ N(0, I).
         channels: of the layer next to the image; doubled at every halving.
+        discriminator_channels: D's, where they are not G's.
+        normalization: of D: batch normalization as in the paper, of the weights' spectral norm, or none, as a penalty
+            on the gradient of each single image wants it.
+        minibatch_std: examples that D compares, see :class:`~genlab.layers.minibatch_std.MinibatchStd`; ``None`` for
+            none.
+        pack: images that D sees as one.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], num_classes: int | None = None, latent_dim: int = 100, channels: int = 64
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        latent_dim: int = 100,
+        channels: int = 64,
+        discriminator_channels: int | None = None,
+        normalization: Literal["batch", "spectral", "none"] = "batch",
+        minibatch_std: int | None = None,
+        pack: int = 1,
     ) -> None:
-        super().__init__(shape, num_classes)
-        if latent_dim < 1 or channels < 1:
+        super().__init__(shape, num_classes, pack)
+        discriminator_channels = discriminator_channels or channels
+        if min(latent_dim, channels, discriminator_channels) < 1:
             raise InputError(f"a DCGAN needs latents and channels: latent_dim={latent_dim}, channels={channels}")
         self.latent_dim = latent_dim
-        sizes = [self.shape[1:]]
-        while min(sizes[-1]) >= 8:
-            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        sizes = resolutions(self.shape[1:])
         widths = [channels * 2**i for i in range(len(sizes))]
-        self.generator = Generator(shape[0], sizes[::-1], widths[::-1], latent_dim, num_classes)
-        self.discriminator = Discriminator(shape[0], sizes, widths, num_classes)
+        self.generator = Generator(shape[0], sizes, widths[::-1], latent_dim, num_classes)
+        widths = [discriminator_channels * 2**i for i in range(len(sizes))]
+        self.discriminator = Discriminator(
+            shape, widths, num_classes, batch_norm=normalization == "batch", minibatch_std=minibatch_std, pack=pack
+        )
         self.apply(_initialise)
+        if normalization == "spectral":
+            spectrally_normalized(self.discriminator)
 
 
 class Generator(nn.Module):
@@ -75,33 +98,40 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images in [0, 1] to logits ``(B,)``; a class is one more input channel."""
+    """Images in [0, 1] to logits ``(B / pack,)``; a class is one more input channel."""
 
     def __init__(
-        self, image_channels: int, sizes: list[tuple[int, ...]], widths: list[int], num_classes: int | None
+        self,
+        shape: tuple[int, int, int],
+        widths: list[int],
+        num_classes: int | None,
+        *,
+        batch_norm: bool,
+        minibatch_std: int | None,
+        pack: int,
     ) -> None:
         super().__init__()
-        height, width = sizes[0]
+        image_channels, height, width = shape
+        self.pack = pack
         self.embedding = nn.Embedding(num_classes, height * width) if num_classes is not None else None
-        inputs = image_channels + (num_classes is not None)
+        inputs = pack * (image_channels + (num_classes is not None))
         layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in itertools.pairwise(widths):
-            layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            height, width = height // 2, width // 2
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        if minibatch_std is not None:
+            layers.append(MinibatchStd(minibatch_std))
         self.features = nn.Sequential(*layers, nn.Flatten())
-        with torch.no_grad():
-            num_features = self.features.eval()(torch.zeros(1, inputs, height, width)).shape[1]
-        self.features.train()
-        self.to_logit = nn.Linear(num_features, 1)
+        self.to_logit = nn.Linear((widths[-1] + (minibatch_std is not None)) * height * width, 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = 2 * x - 1
         if self.embedding is not None:
             h = torch.cat([h, self.embedding(given(y)).view(len(x), 1, *x.shape[2:])], dim=1)
-        return self.to_logit(self.features(h)).squeeze(1)
+        return self.to_logit(self.features(packed(h, self.pack))).squeeze(1)
 
 
 def _initialise(module: nn.Module) -> None:

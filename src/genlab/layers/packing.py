@@ -1,0 +1,16 @@
+"""PacGAN: The power of two samples in generative adversarial networks (arXiv:1712.04086)."""
+
+from torch import Tensor
+
+from genlab.errors import InputError
+
+
+def packed(x: Tensor, pack: int) -> Tensor:
+    """Every ``pack`` examples as one with as many times the channels: ``(B, C, ...)`` to ``(B / pack, pack C, ...)``.
+
+    Raises:
+        InputError: the batch does not divide.
+    """
+    if len(x) % pack:
+        raise InputError(f"a batch of {len(x)} does not divide into packs of {pack}: change dataset.batch_size")
+    return x.reshape(len(x) // pack, pack * x.shape[1], *x.shape[2:])

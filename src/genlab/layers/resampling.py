@@ -1,0 +1,48 @@
+"""Halving and doubling the sides of images, whatever they are."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def resolutions(size: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """From the smallest to the image's ``(H, W)``: sides are halved, and rounded up, once and while at least 8."""
+    sizes = [size]
+    while min(sizes[0]) >= (8 if len(sizes) > 1 else 2):
+        sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
+    return sizes
+
+
+def widths(channels: int, sizes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Channels of each resolution: ``channels`` for sides up to 32, half as many at each doubling beyond."""
+    return [max(1, channels * 32 // max(32, _power_of_two(min(size)))) for size in sizes]
+
+
+def _power_of_two(side: int) -> int:
+    return 1 << (side - 1).bit_length()
+
+
+def doubled(h: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinearly to twice the sides, cut to ``size``: the filter [1, 3, 3, 1] of StyleGAN2 and R3GAN."""
+    h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+    return h[:, :, : size[0], : size[1]]
+
+
+class Smooth(nn.Module):
+    """``(B, C, H, W)`` through the filter [1, 3, 3, 1] in both directions; the defaults give half the sides, rounded
+    down."""
+
+    kernel: Tensor
+
+    def __init__(self, stride: int = 2, padding: int = 1) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, h: Tensor) -> Tensor:
+        C = h.shape[1]
+        kernel = self.kernel.to(h.dtype).expand(C, 1, 4, 4)
+        return F.conv2d(h, kernel, stride=self.stride, padding=self.padding, groups=C)

@@ -1,0 +1,104 @@
+"""BigGAN: Large Scale GAN Training for High Fidelity Natural Image Synthesis (arXiv:1809.11096)."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genlab.errors import InputError
+from genlab.layers.conditional_norm import ConditionalBatchNorm2d
+from genlab.layers.resampling import resolutions, widths
+from genlab.layers.self_attention2d import SelfAttention2d
+from genlab.layers.spectral import spectrally_normalized
+from genlab.models.base import AdversarialModel, given
+from genlab.networks.residual import GeneratorBlock, ResidualDiscriminator, initialise_orthogonal
+
+
+class BigGAN(AdversarialModel):
+    """Every block of G is conditioned on a chunk of z and on one class embedding that all share; spectral normalization
+    in both networks, orthogonal initial weights. ``temperature`` below 1 narrows z, which is the paper's truncation
+    in its soft form.
+
+    Args:
+        latent_dim: dimensions of z ~ N(0, I), split evenly over the first layer and the blocks.
+        channels: of G's features with sides up to 32, half as many for each doubling beyond.
+        discriminator_channels: of D's, likewise.
+        class_dim: of the shared embedding.
+        attention: self-attention at features with a side of at most this, in G and D; ``None`` for none.
+        pack: images that D sees as one.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        latent_dim: int = 80,
+        channels: int = 256,
+        discriminator_channels: int = 256,
+        class_dim: int = 128,
+        attention: int | None = None,
+        pack: int = 1,
+    ) -> None:
+        super().__init__(shape, num_classes, pack)
+        if min(latent_dim, channels, discriminator_channels, class_dim) < 1:
+            raise InputError(
+                f"latent_dim={latent_dim}, channels={channels}, discriminator_channels={discriminator_channels}, "
+                f"class_dim={class_dim}: at least 1 of each"
+            )
+        self.latent_dim = latent_dim
+        self.generator = Generator(shape, latent_dim, channels, num_classes, class_dim, attention)
+        self.discriminator = ResidualDiscriminator(shape, discriminator_channels, num_classes, pack, attention)
+        self.apply(initialise_orthogonal)
+        spectrally_normalized(self.generator)
+        spectrally_normalized(self.discriminator)
+
+
+class Generator(nn.Module):
+    """z ``(B, latent_dim)`` to images in [0, 1]."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        latent_dim: int,
+        channels: int,
+        num_classes: int | None,
+        class_dim: int,
+        attention: int | None,
+    ) -> None:
+        super().__init__()
+        sizes = resolutions(shape[1:])
+        each = widths(channels, sizes)
+        if latent_dim < len(sizes):
+            raise InputError(f"latent_dim={latent_dim} does not split over {len(sizes)} layers: make it larger")
+        self.embedding = nn.Embedding(num_classes, class_dim) if num_classes is not None else None
+        self.chunks = [len(chunk) for chunk in torch.arange(latent_dim).tensor_split(len(sizes))]
+        of_class = class_dim if num_classes is not None else 0
+        self.first = nn.Sequential(
+            nn.Linear(self.chunks[0], each[0] * sizes[0][0] * sizes[0][1]), nn.Unflatten(1, (each[0], *sizes[0]))
+        )
+        blocks = []
+        for (inputs, outputs), size, chunk in zip(itertools.pairwise(each), sizes[1:], self.chunks[1:], strict=True):
+            norms = [
+                ConditionalBatchNorm2d(features, nn.Linear(chunk + of_class, 2 * features, bias=False))
+                for features in (inputs, outputs)
+            ]
+            blocks.append(GeneratorBlock(inputs, outputs, (norms[0], norms[1]), size))
+        self.blocks = nn.ModuleList(blocks)
+        fitting = [i for i, size in enumerate(sizes) if attention is not None and min(size) <= attention]
+        self.attention_at = fitting[-1] if fitting else None
+        self.attention = SelfAttention2d(each[fitting[-1]]) if fitting else None
+        self.last_norm = nn.BatchNorm2d(each[-1])
+        self.to_image = nn.Conv2d(each[-1], shape[0], 3, padding=1)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        first, *chunks = z.split(self.chunks, 1)
+        h = self.first(first)
+        of_class = None if self.embedding is None else self.embedding(given(y))
+        for i, block in enumerate([None, *self.blocks]):
+            if block is not None:
+                chunk = chunks[i - 1]
+                h = block(h, chunk if of_class is None else torch.cat([chunk, of_class], 1))
+            if i == self.attention_at and self.attention is not None:
+                h = self.attention(h)
+        return (self.to_image(F.relu(self.last_norm(h))).tanh() + 1) / 2

@@ -1,0 +1,228 @@
+"""What is added to D's loss, or done to its weights, so that the game converges; any number of them together."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+
+Critic = Callable[[Tensor], Tensor]  # examples (B, ...) to D's logits, with their classes and augmentation
+
+
+class Regularizer(nn.Module, ABC):
+    """A penalty on D, of every ``every``-th step of it, and then ``every`` times as strong.
+
+    Laziness is StyleGAN2's (arXiv:1912.04958, appendix B): a penalty varies slowly, and one of second derivatives
+    costs more than the rest of a step.
+
+    Args:
+        every: steps of D.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        if every < 1:
+            raise InputError(f"every={every}: of every so many steps of D, 1 or more")
+        self.every = every
+
+    @abstractmethod
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """A scalar.
+
+        Args:
+            critic: D, for other examples than these.
+            real, fake: ``(B, ...)``, leaves that require gradients.
+            on_real, on_fake: D's logits of them.
+        """
+
+    def after_step(self, discriminator: nn.Module) -> None:
+        """Called when D's weights have moved."""
+
+
+def squared_norm(logits: Tensor, x: Tensor) -> Tensor:
+    """``|d logit / dx|²`` of each logit, ``(len(logits),)``, differentiable; packed examples count as one."""
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return gradient.float().reshape(len(logits), -1).square().sum(1)
+
+
+class R1(Regularizer):
+    """``gamma / 2 E |grad D|²`` on real data: Which Training Methods for GANs do actually Converge? (arXiv:1801.04406).
+
+    Args:
+        gamma: weight; the larger the images, the larger.
+    """
+
+    def __init__(self, gamma: float = 1.0, every: int = 1) -> None:
+        super().__init__(every)
+        self.gamma = gamma
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        return self.gamma / 2 * squared_norm(on_real, real).mean()
+
+
+class R2(Regularizer):
+    """As :class:`R1`, on generated data (arXiv:1801.04406); R3GAN (arXiv:2501.05441) needs both."""
+
+    def __init__(self, gamma: float = 1.0, every: int = 1) -> None:
+        super().__init__(every)
+        self.gamma = gamma
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        return self.gamma / 2 * squared_norm(on_fake, fake).mean()
+
+
+class GradientPenalty(Regularizer):
+    """``weight E (|grad D| - 1)²`` between real and generated data: Improved Training of Wasserstein GANs
+    (arXiv:1704.00028).
+
+    Args:
+        weight: lambda.
+        one_sided: penalise norms above 1 only (its section 4; On the regularization of Wasserstein GANs,
+            arXiv:1709.08894).
+    """
+
+    def __init__(self, weight: float = 10.0, one_sided: bool = False, every: int = 1) -> None:
+        super().__init__(every)
+        self.weight, self.one_sided = weight, one_sided
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        packed = len(real) // len(on_real)  # examples that D sees as one move together
+        t = torch.rand(len(on_real), device=real.device, dtype=real.dtype).repeat_interleave(packed)
+        t = t.view(-1, *[1] * (real.ndim - 1))
+        between = torch.lerp(real.detach(), fake.detach(), t).requires_grad_()
+        excess = norm(critic(between), between) - 1
+        return self.weight * (excess.clamp_min(0) if self.one_sided else excess).square().mean()
+
+
+class DRAGAN(Regularizer):
+    """``weight E (|grad D| - 1)²`` around real data: On Convergence and Stability of GANs (arXiv:1705.07215).
+
+    Args:
+        weight: lambda.
+        scale: of the noise, uniform in ``[0, scale]`` times the standard deviation of the batch, as in the authors'
+            code.
+    """
+
+    def __init__(self, weight: float = 10.0, scale: float = 0.5, every: int = 1) -> None:
+        super().__init__(every)
+        self.weight, self.scale = weight, scale
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        around = real.detach() + self.scale * real.detach().std() * torch.rand_like(real)
+        around.requires_grad_()
+        return self.weight * (norm(critic(around), around) - 1).square().mean()
+
+
+def norm(logits: Tensor, x: Tensor) -> Tensor:
+    """``|d logit / dx|`` of each logit, with a gradient at 0."""
+    return (squared_norm(logits, x) + 1e-12).sqrt()
+
+
+class Consistency(Regularizer):
+    """D must say the same of an image and of the image flipped and moved a little: Consistency Regularization for GANs
+    (arXiv:1910.12027); with ``generated`` of generated images too (balanced: arXiv:2002.04724).
+
+    Args:
+        weight: lambda.
+        shift: pixels, at most.
+        generated: the weight of generated images.
+    """
+
+    def __init__(self, weight: float = 10.0, shift: int = 4, generated: float = 0.0, every: int = 1) -> None:
+        super().__init__(every)
+        self.weight, self.shift, self.generated = weight, shift, generated
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        if real.ndim != 4:
+            raise InputError("regularizer=consistency flips and moves images; this data has none")
+        total = self.weight * (critic(self._moved(real.detach())) - on_real).square().mean()
+        if self.generated:
+            total = total + self.generated * (critic(self._moved(fake.detach())) - on_fake).square().mean()
+        return total
+
+    def _moved(self, x: Tensor) -> Tensor:
+        B, _, H, W = x.shape
+        shift = min(self.shift, H // 8, W // 8)
+        rows, columns = (torch.randint(-shift, shift + 1, (B, 1), device=x.device) for _ in range(2))
+        flip = torch.rand(B, 1, device=x.device) < 0.5
+        i = (torch.arange(H, device=x.device) + rows).clamp(0, H - 1)  # (B, H), the edge repeats
+        j = torch.arange(W, device=x.device).expand(B, W)
+        j = (torch.where(flip, W - 1 - j, j) + columns).clamp(0, W - 1)
+        batch = torch.arange(B, device=x.device)[:, None, None]
+        return x.permute(0, 2, 3, 1)[batch, i[:, :, None], j[:, None, :]].permute(0, 3, 1, 2)
+
+
+class WeightClipping(Regularizer):
+    """Keeps D's weights in ``[-bound, bound]``: Wasserstein GAN (arXiv:1701.07875)."""
+
+    def __init__(self, bound: float = 0.01) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        return on_real.new_zeros(())
+
+    @torch.no_grad()
+    def after_step(self, discriminator: nn.Module) -> None:
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-self.bound, self.bound)
+
+
+class GeneratorRegularizer(nn.Module, ABC):
+    """A penalty on G, of every ``every``-th step of it, and then ``every`` times as strong.
+
+    Args:
+        every: steps of G.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        if every < 1:
+            raise InputError(f"every={every}: of every so many steps of G, 1 or more")
+        self.every = every
+
+    @abstractmethod
+    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
+        """A scalar, of latents ``(B, latent_dim)`` and their classes."""
+
+
+class PathLength(GeneratorRegularizer):
+    """A step of fixed size in w changes the image by a fixed amount, whatever w and the direction: StyleGAN2
+    (arXiv:1912.04958), section 3.2.
+
+    Its running mean of lengths is a buffer of the training, so that a resumed run goes on with it.
+
+    Args:
+        weight: of ``E (|J^T noise| - mean)²``.
+        decay: of the running mean, per penalty.
+        shrink: divides the batch, for the memory of second derivatives.
+    """
+
+    mean: Tensor
+
+    def __init__(self, weight: float = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4) -> None:
+        super().__init__(every)
+        if shrink < 1:
+            raise InputError(f"shrink={shrink}: the batch is divided by 1 or more")
+        self.weight, self.decay, self.shrink = weight, decay, shrink
+        self.register_buffer("mean", torch.zeros(()))
+
+    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
+        if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
+            raise InputError("regularizer=path_length is of styles w, which model=gan/stylegan2 has")
+        num = -(-len(z) // self.shrink)
+        w = generator.mapping(z[:num], None if y is None else y[:num])  # type: ignore[operator]
+        images = generator.synthesis(w)  # type: ignore[operator]
+        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+        lengths = gradient.float().square().sum(1).sqrt()
+        mean = lengths.detach().mean()
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self.mean.lerp_(mean, 1 - self.decay)
+        return self.weight * (lengths - self.mean.clone()).square().mean()

@@ -1,0 +1,269 @@
+"""StyleGAN2: Analyzing and Improving the Image Quality of StyleGAN (arXiv:1912.04958), in plain PyTorch."""
+
+import itertools
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, normal
+from genlab.errors import InputError
+from genlab.layers.equalized import EqualizedConv2d, EqualizedLinear
+from genlab.layers.minibatch_std import MinibatchStd
+from genlab.layers.packing import packed
+from genlab.layers.resampling import Smooth, doubled, resolutions
+from genlab.models.base import AdversarialModel, given
+
+
+class StyleGAN2(AdversarialModel):
+    """A mapping network makes styles w of z, and w modulates the convolutions of a generator that sums up images of all
+    resolutions. ``temperature`` is the truncation psi: w moves towards its mean.
+
+    Args:
+        latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
+        style_dim: of w.
+        mapping_layers: of the network from z to w.
+        channels: of features with sides up to ``channel_base / channels``.
+        channel_base: channels times side beyond that.
+        style_mixing: probability, in training, that finer layers follow the w of another z.
+        architecture: of D, ``resnet`` or the ``plain`` one that the authors take for CIFAR-10 (arXiv:2006.06676).
+        minibatch_std: images that D compares, ``None`` for none.
+        pack: images that D sees as one.
+    """
+
+    sampler = "truncation of w"
+    generator: "Generator"
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        latent_dim: int = 512,
+        style_dim: int = 512,
+        mapping_layers: int = 8,
+        channels: int = 512,
+        channel_base: int = 16384,
+        style_mixing: float = 0.9,
+        architecture: Literal["resnet", "plain"] = "resnet",
+        minibatch_std: int | None = 4,
+        pack: int = 1,
+    ) -> None:
+        super().__init__(shape, num_classes, pack)
+        if min(latent_dim, style_dim, mapping_layers, channels, channel_base) < 1:
+            raise InputError(
+                f"latent_dim={latent_dim}, style_dim={style_dim}, mapping_layers={mapping_layers}, "
+                f"channels={channels}, channel_base={channel_base}: at least 1 of each"
+            )
+        self.latent_dim = latent_dim
+        sizes = resolutions(shape[1:])
+        each = [max(1, min(channels, channel_base // max(size))) for size in sizes]
+        mapping = Mapping(latent_dim, style_dim, mapping_layers, num_classes)
+        self.generator = Generator(mapping, Synthesis(shape[0], sizes, each, style_dim), style_mixing)
+        self.discriminator = Discriminator(shape, each[::-1], num_classes, style_dim, architecture, minibatch_std, pack)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """``temperature`` is psi: ``w <- E[w] + psi (w - E[w])``."""
+        y = self.classes(num_samples, y, generator)
+        w = self.generator.mapping(normal((num_samples, self.latent_dim), generator, self.device), y)
+        w = self.generator.mapping.mean_w.lerp(w, temperature)
+        return self.generator.synthesis(w).clamp(0, 1).float()
+
+
+class Generator(nn.Module):
+    """z ``(B, latent_dim)`` to images, [0, 1] being black to white, without bounds."""
+
+    def __init__(self, mapping: "Mapping", synthesis: "Synthesis", style_mixing: float) -> None:
+        super().__init__()
+        self.mapping, self.synthesis, self.style_mixing = mapping, synthesis, style_mixing
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        w = self.mapping(z, y)
+        if not self.training or self.style_mixing == 0:
+            return self.synthesis(w)
+        layers = self.synthesis.num_layers
+        other = self.mapping(torch.randn_like(z), y)
+        cut = torch.randint(1, layers + 1, (len(z), 1), device=z.device)
+        cut = torch.where(torch.rand(len(z), 1, device=z.device) < self.style_mixing, cut, layers)
+        mixed = torch.arange(layers, device=z.device) >= cut  # (B, layers)
+        return self.synthesis(torch.where(mixed.unsqueeze(2), other.unsqueeze(1), w.unsqueeze(1)))
+
+
+class Mapping(nn.Module):
+    """z ``(B, latent_dim)``, and the class, to w ``(B, style_dim)``.
+
+    Attributes:
+        mean_w: the moving average of w, which truncation needs.
+    """
+
+    mean_w: Tensor
+    mean_decay = 0.998
+
+    def __init__(self, latent_dim: int, style_dim: int, num_layers: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_classes, latent_dim) if num_classes is not None else None
+        inputs = latent_dim * (1 if num_classes is None else 2)
+        self.layers = nn.ModuleList(
+            EqualizedLinear(before, after, lr_multiplier=0.01)
+            for before, after in itertools.pairwise([inputs, *[style_dim] * num_layers])
+        )
+        self.register_buffer("mean_w", torch.zeros(style_dim))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        h = _normalized(z)
+        if self.embedding is not None:
+            h = torch.cat([h, _normalized(self.embedding(given(y)))], 1)
+        for layer in self.layers:
+            h = _activated(layer(h))
+        w = h.float()
+        if self.training:
+            with torch.no_grad():
+                self.mean_w.lerp_(w.mean(0), 1 - self.mean_decay)
+        return w
+
+
+class Synthesis(nn.Module):
+    """w ``(B, style_dim)``, or one of each layer ``(B, num_layers, style_dim)``, to images."""
+
+    def __init__(self, image_channels: int, sizes: list[tuple[int, ...]], widths: list[int], style_dim: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.constant = nn.Parameter(torch.randn(1, widths[0], *sizes[0]))
+        convolutions = [StyledConv2d(widths[0], widths[0], sizes[0], style_dim)]
+        for (before, after), size in zip(itertools.pairwise(widths), sizes[1:], strict=True):
+            convolutions.append(StyledConv2d(before, after, size, style_dim, up=True))
+            convolutions.append(StyledConv2d(after, after, size, style_dim))
+        self.convolutions = nn.ModuleList(convolutions)
+        self.to_image = nn.ModuleList(ToImage(width, image_channels, style_dim) for width in widths)
+        self.num_layers = len(convolutions) + 1
+
+    def forward(self, w: Tensor) -> Tensor:
+        ws = w.unbind(1) if w.ndim == 3 else [w] * self.num_layers
+        h = self.constant.expand(len(w), -1, -1, -1)
+        h = self.convolutions[0](h, ws[0])
+        image = self.to_image[0](h, ws[1])
+        for i, size in enumerate(self.sizes[1:]):
+            h = self.convolutions[2 * i + 1](h, ws[2 * i + 1])
+            h = self.convolutions[2 * i + 2](h, ws[2 * i + 2])
+            image = doubled(image, size) + self.to_image[i + 1](h, ws[2 * i + 3])
+        return (image.float() + 1) / 2
+
+
+class StyledConv2d(nn.Module):
+    """A modulated and demodulated 3x3 convolution, noise, and a leaky ReLU: the paper's section 2.2.
+
+    The style scales the features before the convolution and the demodulation after it, which is the paper's scaled
+    weights without weights of each image.
+
+    Args:
+        size: of the result; ``up`` doubles the sides first.
+    """
+
+    noise: Tensor
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, ...], style_dim: int, up: bool = False) -> None:
+        super().__init__()
+        self.size, self.up = size, up
+        self.to_style = EqualizedLinear(style_dim, inputs, bias=1.0)
+        self.conv = EqualizedConv2d(inputs, outputs, 3, bias=False)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        # One fixed draw outside of training, so that a sample is a function of z.
+        self.register_buffer("noise", torch.randn(1, 1, *size))
+
+    def forward(self, h: Tensor, w: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            style = self.to_style(w)  # (B, inputs)
+            squares = (self.conv.weight * self.conv.scale).square().sum((2, 3))  # (outputs, inputs)
+            demodulation = (style.square() @ squares.T + 1e-8).rsqrt()  # (B, outputs)
+        h = h * style.to(h.dtype)[:, :, None, None]
+        h = self.conv(doubled(h, self.size) if self.up else h)
+        h = h * demodulation.to(h.dtype)[:, :, None, None]
+        noise = torch.randn(len(h), 1, *self.size, device=h.device) if self.training else self.noise
+        h = h + (self.noise_strength * noise).to(h.dtype)
+        return _activated(h + self.bias.to(h.dtype)[:, None, None])
+
+
+class ToImage(nn.Module):
+    """Features to an image, by a modulated 1x1 convolution."""
+
+    def __init__(self, inputs: int, image_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.to_style = EqualizedLinear(style_dim, inputs, bias=1.0)
+        self.conv = EqualizedConv2d(inputs, image_channels, 1)
+
+    def forward(self, h: Tensor, w: Tensor) -> Tensor:
+        return self.conv(h * self.to_style(w).to(h.dtype)[:, :, None, None])
+
+
+class Discriminator(nn.Module):
+    """Images to logits ``(B / pack,)``; of a class by projection."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        widths: list[int],
+        num_classes: int | None,
+        class_dim: int,
+        architecture: str,
+        minibatch_std: int | None,
+        pack: int,
+    ) -> None:
+        super().__init__()
+        self.pack = pack
+        image_channels, height, width = shape
+        self.from_image = EqualizedConv2d(pack * image_channels, widths[0], 1)
+        blocks = []
+        for before, after in itertools.pairwise(widths):
+            blocks.append(DiscriminatorBlock(before, after, residual=architecture == "resnet"))
+            height, width = height // 2, width // 2
+        self.blocks = nn.Sequential(*blocks)
+        last = widths[-1]
+        self.compare = MinibatchStd(minibatch_std) if minibatch_std is not None else nn.Identity()
+        self.conv = EqualizedConv2d(last + (minibatch_std is not None), last, 3)
+        self.linear = EqualizedLinear(last * height * width, last)
+        self.to_logit = EqualizedLinear(last, 1 if num_classes is None else class_dim)
+        self.embedding = nn.Embedding(num_classes, class_dim) if num_classes is not None else None
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.blocks(_activated(self.from_image(2 * packed(x, self.pack) - 1)))
+        h = _activated(self.conv(self.compare(h)))
+        h = self.to_logit(_activated(self.linear(h.flatten(1))))
+        if self.embedding is None:
+            return h.squeeze(1)
+        of_class = _normalized(self.embedding(given(y)).view(len(h), self.pack, -1).sum(1))
+        return (h * of_class).sum(1) / math.sqrt(h.shape[1])
+
+
+class DiscriminatorBlock(nn.Module):
+    """``(B, inputs, H, W)`` to ``(B, outputs, H // 2, W // 2)``."""
+
+    def __init__(self, inputs: int, outputs: int, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = EqualizedConv2d(inputs, inputs, 3)
+        # The two padding places make up for what the filter of 4 and the convolution of 3 take.
+        self.smooth = Smooth(stride=1, padding=2)
+        self.conv2 = EqualizedConv2d(inputs, outputs, 3, stride=2)
+        self.halve = Smooth() if residual else None
+        self.shortcut = EqualizedConv2d(inputs, outputs, 1, bias=False) if residual else None
+
+    def forward(self, h: Tensor) -> Tensor:
+        out = _activated(self.conv2(self.smooth(_activated(self.conv1(h)))))
+        if self.shortcut is None or self.halve is None:
+            return out
+        return (out + self.shortcut(self.halve(h))) / math.sqrt(2)
+
+
+def _activated(h: Tensor) -> Tensor:
+    """A leaky ReLU that keeps the second moment."""
+    return math.sqrt(2) * F.leaky_relu(h, 0.2)
+
+
+def _normalized(h: Tensor) -> Tensor:
+    """Of unit second moment."""
+    h = h.float()
+    return h * (h.square().mean(1, keepdim=True) + 1e-8).rsqrt()
