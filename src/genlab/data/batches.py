@@ -47,11 +47,10 @@ class Batches:
             raise InputError(f"{len(examples)} training examples do not fill one batch of {batch_size}")
         if shuffle and batch_size % world_size:
             raise InputError(f"a batch of {batch_size} does not divide over {world_size} devices")
-        self.examples, self.transform, self.batch_size, self.shuffle = examples, transform, batch_size, shuffle
+        self.examples, self.transform = examples.to(device), transform
+        self.batch_size, self.shuffle = batch_size, shuffle
         self.seed, self.device, self.rank, self.world_size = seed, device, rank, world_size
         self.num_workers = num_workers
-        if examples.images is not None:
-            self.examples = Examples(examples.images.to(device), examples.labels.to(device))
         self.epoch = 0
         self.position = 0  # batches already given in this epoch
 

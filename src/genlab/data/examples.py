@@ -42,6 +42,10 @@ class Examples:
             return Examples(self.images[index], self.labels[index])
         return Examples(None, self.labels[index], _Subset(self.read, index))
 
+    def to(self, device: torch.device) -> "Examples":
+        """What is in memory, on a device."""
+        return Examples(self.images.to(device), self.labels.to(device)) if self.images is not None else self
+
     def fingerprint(self) -> str:
         """Another one for other images; of files, by their names, sizes and times."""
         if self.images is None:

@@ -15,13 +15,16 @@ def resolutions(size: tuple[int, ...]) -> list[tuple[int, ...]]:
     return sizes
 
 
-def widths(channels: int, sizes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Channels of each resolution: ``channels`` for sides up to 32, half as many at each doubling beyond."""
-    return [max(1, channels * 32 // max(32, _power_of_two(min(size)))) for size in sizes]
+def widths(channels: int, channel_base: int | None, sizes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Channels of each resolution.
 
-
-def _power_of_two(side: int) -> int:
-    return 1 << (side - 1).bit_length()
+    Args:
+        channels: at most.
+        channel_base: channels times side, at most, where the side is rounded up to a power of two; ``None`` is 32 times
+            ``channels``.
+    """
+    base = 32 * channels if channel_base is None else channel_base
+    return [max(1, min(channels, base // (1 << (min(size) - 1).bit_length()))) for size in sizes]
 
 
 def doubled(h: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -75,7 +75,7 @@ class ResidualDiscriminator(nn.Module):
 
     Args:
         shape: of an image.
-        channels: of blocks that see sides up to 32, half as many for each doubling beyond.
+        channels, channel_base: see :func:`~genlab.layers.resampling.widths`.
         num_classes: ``None`` for an unconditional D.
         pack: images that are seen as one.
         attention: self-attention at the first features with a side of at most this; ``None`` for none.
@@ -85,6 +85,7 @@ class ResidualDiscriminator(nn.Module):
         self,
         shape: tuple[int, int, int],
         channels: int,
+        channel_base: int | None = None,
         num_classes: int | None = None,
         pack: int = 1,
         attention: int | None = None,
@@ -94,7 +95,7 @@ class ResidualDiscriminator(nn.Module):
         size, sizes = shape[1:], [shape[1:]]  # that the halving blocks see
         while min(sizes[-1]) > 16:
             sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
-        outputs = [*widths(channels, sizes), channels, channels]
+        outputs = [*widths(channels, channel_base, sizes), channels, channels]
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(itertools.pairwise([pack * shape[0], *outputs])):
             halved = i < len(sizes)

@@ -133,6 +133,7 @@ class AdversarialTraining(TrainingModule):
         else:  # the sign of a logit says nothing, its order does
             figures["accuracy_pairs"] = (on_real > on_fake).float().mean()
         for name, regularizer in due.items():
+            regularizer.prepare(self.images_seen)
             penalty = regularizer.penalty(critic, x, fake, on_real, on_fake)
             loss = loss + regularizer.every * penalty
             figures[name] = penalty

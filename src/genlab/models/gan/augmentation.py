@@ -81,8 +81,8 @@ class AdaptiveAugmentation(Augmentation):
 
     Flips, quarter turns, shifts, scalings, rotations, and changes of brightness, contrast, hue and saturation, each
     with probability ``p``, which rises while D is too sure of real images (``E[sign D(real)]`` above ``target``) and
-    falls otherwise. The strengths are the paper's (appendix B); images are resampled bilinearly, where the paper filters with
-    wavelets. ``p`` is a buffer of the training, so that a resumed run goes on with it.
+    falls otherwise. The strengths are the paper's (appendix B); images are resampled bilinearly, where the paper
+    filters with wavelets. ``p`` is a buffer of the training, so that a resumed run goes on with it.
 
     Args:
         target: of ``E[sign D(real)]``.

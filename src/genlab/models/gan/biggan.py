@@ -22,8 +22,9 @@ class BigGAN(AdversarialModel):
 
     Args:
         latent_dim: dimensions of z ~ N(0, I), split evenly over the first layer and the blocks.
-        channels: of G's features with sides up to 32, half as many for each doubling beyond.
-        discriminator_channels: of D's, likewise.
+        channels: of G's features, at most.
+        discriminator_channels: of D's.
+        channel_base, discriminator_channel_base: channels times side, at most; ``None`` is 32 times the channels.
         class_dim: of the shared embedding.
         attention: self-attention at features with a side of at most this, in G and D; ``None`` for none.
         pack: images that D sees as one.
@@ -36,6 +37,8 @@ class BigGAN(AdversarialModel):
         latent_dim: int = 80,
         channels: int = 256,
         discriminator_channels: int = 256,
+        channel_base: int | None = None,
+        discriminator_channel_base: int | None = None,
         class_dim: int = 128,
         attention: int | None = None,
         pack: int = 1,
@@ -47,8 +50,13 @@ class BigGAN(AdversarialModel):
                 f"class_dim={class_dim}: at least 1 of each"
             )
         self.latent_dim = latent_dim
-        self.generator = Generator(shape, latent_dim, channels, num_classes, class_dim, attention)
-        self.discriminator = ResidualDiscriminator(shape, discriminator_channels, num_classes, pack, attention)
+        sizes = resolutions(shape[1:])
+        self.generator = Generator(
+            shape, latent_dim, widths(channels, channel_base, sizes), num_classes, class_dim, attention
+        )
+        self.discriminator = ResidualDiscriminator(
+            shape, discriminator_channels, discriminator_channel_base, num_classes, pack, attention
+        )
         self.apply(initialise_orthogonal)
         spectrally_normalized(self.generator)
         spectrally_normalized(self.discriminator)
@@ -61,14 +69,13 @@ class Generator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int,
-        channels: int,
+        each: list[int],
         num_classes: int | None,
         class_dim: int,
         attention: int | None,
     ) -> None:
         super().__init__()
         sizes = resolutions(shape[1:])
-        each = widths(channels, sizes)
         if latent_dim < len(sizes):
             raise InputError(f"latent_dim={latent_dim} does not split over {len(sizes)} layers: make it larger")
         self.embedding = nn.Embedding(num_classes, class_dim) if num_classes is not None else None

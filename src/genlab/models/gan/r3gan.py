@@ -19,7 +19,8 @@ class R3GAN(AdversarialModel):
 
     Args:
         latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
-        channels: of features with sides up to 32, half as many for each doubling beyond.
+        channels: of features, at most.
+        channel_base: channels times side, at most; ``None`` is 32 times the channels.
         num_blocks: of each resolution.
         expansion: channels inside a block for each outside.
         group_width: channels of a group of the 3x3 convolutions.
@@ -32,6 +33,7 @@ class R3GAN(AdversarialModel):
         num_classes: int | None = None,
         latent_dim: int = 64,
         channels: int = 768,
+        channel_base: int | None = None,
         num_blocks: int = 2,
         expansion: int = 2,
         group_width: int = 16,
@@ -45,7 +47,7 @@ class R3GAN(AdversarialModel):
             )
         self.latent_dim = latent_dim
         sizes = resolutions(shape[1:])
-        each = widths(channels, sizes)
+        each = widths(channels, channel_base, sizes)
         if uneven := [width for width in each if width * expansion % group_width]:
             raise InputError(
                 f"{uneven[0]} channels, {expansion} times as many inside, do not split into groups of {group_width}: "

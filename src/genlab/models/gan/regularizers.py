@@ -39,40 +39,62 @@ class Regularizer(nn.Module, ABC):
             on_real, on_fake: D's logits of them.
         """
 
+    def prepare(self, images_seen: int) -> None:
+        """Called before each penalty, for weights that change in training."""
+
     def after_step(self, discriminator: nn.Module) -> None:
         """Called when D's weights have moved."""
 
 
 def squared_norm(logits: Tensor, x: Tensor) -> Tensor:
-    """``|d logit / dx|²`` of each logit, ``(len(logits),)``, differentiable; packed examples count as one."""
+    """``|d logit / dx|²`` of each logit, ``(len(logits),)``, differentiable; packed examples count as one.
+
+    Of images it is the gradient on a scale from -1 to 1, on which the papers' weights are stated.
+    """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    return gradient.float().reshape(len(logits), -1).square().sum(1)
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    scale = 0.5 if x.ndim == 4 else 1.0
+    return (scale * gradient).reshape(len(logits), -1).square().sum(1)
 
 
-class R1(Regularizer):
-    """``gamma / 2 E |grad D|²`` on real data: Which Training Methods for GANs do actually Converge? (arXiv:1801.04406).
+class ZeroCentred(Regularizer):
+    """``gamma / 2 E |grad D|²``, where ``gamma`` may fall as training goes on.
+
+    R3GAN (arXiv:2501.05441) starts with a smooth D, which leads G to all of the data, and ends with a sharp one.
 
     Args:
         gamma: weight; the larger the images, the larger.
+        final_gamma: where ``gamma`` goes, on half a cosine; ``None`` to stay.
+        decay_images: seen until it is there.
     """
 
-    def __init__(self, gamma: float = 1.0, every: int = 1) -> None:
+    def __init__(
+        self, gamma: float = 1.0, final_gamma: float | None = None, decay_images: int | None = None, every: int = 1
+    ) -> None:
         super().__init__(every)
-        self.gamma = gamma
+        if (final_gamma is None) != (decay_images is None):
+            raise InputError("final_gamma and decay_images belong together: where gamma goes, and how fast")
+        self.gamma, self.final_gamma, self.decay_images = gamma, final_gamma, decay_images
+        self.gamma_now = gamma
+
+    def prepare(self, images_seen: int) -> None:
+        if self.final_gamma is not None and self.decay_images is not None:
+            left = (1 + math.cos(math.pi * min(1.0, images_seen / self.decay_images))) / 2
+            self.gamma_now = self.final_gamma + (self.gamma - self.final_gamma) * left
+
+
+class R1(ZeroCentred):
+    """On real data: Which Training Methods for GANs do actually Converge? (arXiv:1801.04406)."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        return self.gamma / 2 * squared_norm(on_real, real).mean()
+        return self.gamma_now / 2 * squared_norm(on_real, real).mean()
 
 
-class R2(Regularizer):
-    """As :class:`R1`, on generated data (arXiv:1801.04406); R3GAN (arXiv:2501.05441) needs both."""
-
-    def __init__(self, gamma: float = 1.0, every: int = 1) -> None:
-        super().__init__(every)
-        self.gamma = gamma
+class R2(ZeroCentred):
+    """On generated data (arXiv:1801.04406); R3GAN (arXiv:2501.05441) needs both."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        return self.gamma / 2 * squared_norm(on_fake, fake).mean()
+        return self.gamma_now / 2 * squared_norm(on_fake, fake).mean()
 
 
 class GradientPenalty(Regularizer):
@@ -219,7 +241,7 @@ class PathLength(GeneratorRegularizer):
         images = generator.synthesis(w)  # type: ignore[operator]
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
-        lengths = gradient.float().square().sum(1).sqrt()
+        lengths = 2 * gradient.float().square().sum(1).sqrt()  # of images from -1 to 1
         mean = lengths.detach().mean()
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(mean)

@@ -24,8 +24,9 @@ class SNGAN(AdversarialModel):
 
     Args:
         latent_dim: dimensions of z ~ N(0, I).
-        channels: of G's features with sides up to 32, half as many for each doubling beyond.
-        discriminator_channels: of D's, likewise.
+        channels: of G's features, at most.
+        discriminator_channels: of D's.
+        channel_base, discriminator_channel_base: channels times side, at most; ``None`` is 32 times the channels.
         normalization: of D's weights.
         spectral_generator: normalise G's, too, as SAGAN does.
         attention: self-attention at features with a side of at most this, in G and D; ``None`` for none.
@@ -39,6 +40,8 @@ class SNGAN(AdversarialModel):
         latent_dim: int = 128,
         channels: int = 256,
         discriminator_channels: int = 128,
+        channel_base: int | None = None,
+        discriminator_channel_base: int | None = None,
         normalization: Literal["spectral", "none"] = "spectral",
         spectral_generator: bool = False,
         attention: int | None = None,
@@ -51,8 +54,11 @@ class SNGAN(AdversarialModel):
                 "at least 1 of each"
             )
         self.latent_dim = latent_dim
-        self.generator = Generator(shape, latent_dim, channels, num_classes, attention)
-        self.discriminator = ResidualDiscriminator(shape, discriminator_channels, num_classes, pack, attention)
+        sizes = resolutions(shape[1:])
+        self.generator = Generator(shape, latent_dim, widths(channels, channel_base, sizes), num_classes, attention)
+        self.discriminator = ResidualDiscriminator(
+            shape, discriminator_channels, discriminator_channel_base, num_classes, pack, attention
+        )
         self.apply(initialise_xavier)
         if normalization == "spectral":
             spectrally_normalized(self.discriminator)
@@ -67,14 +73,13 @@ class Generator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int,
-        channels: int,
+        each: list[int],
         num_classes: int | None,
         attention: int | None,
     ) -> None:
         super().__init__()
         self.conditional = num_classes is not None
         sizes = resolutions(shape[1:])
-        each = widths(channels, sizes)
 
         def norm(features: int) -> nn.Module:
             if num_classes is None:

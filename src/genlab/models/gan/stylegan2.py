@@ -13,7 +13,7 @@ from genlab.errors import InputError
 from genlab.layers.equalized import EqualizedConv2d, EqualizedLinear
 from genlab.layers.minibatch_std import MinibatchStd
 from genlab.layers.packing import packed
-from genlab.layers.resampling import Smooth, doubled, resolutions
+from genlab.layers.resampling import Smooth, doubled, resolutions, widths
 from genlab.models.base import AdversarialModel, given
 
 
@@ -25,8 +25,8 @@ class StyleGAN2(AdversarialModel):
         latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
         style_dim: of w.
         mapping_layers: of the network from z to w.
-        channels: of features with sides up to ``channel_base / channels``.
-        channel_base: channels times side beyond that.
+        channels: of features, at most.
+        channel_base: channels times side, at most.
         style_mixing: probability, in training, that finer layers follow the w of another z.
         architecture: of D, ``resnet`` or the ``plain`` one that the authors take for CIFAR-10 (arXiv:2006.06676).
         minibatch_std: images that D compares, ``None`` for none.
@@ -58,7 +58,7 @@ class StyleGAN2(AdversarialModel):
             )
         self.latent_dim = latent_dim
         sizes = resolutions(shape[1:])
-        each = [max(1, min(channels, channel_base // max(size))) for size in sizes]
+        each = widths(channels, channel_base, sizes)
         mapping = Mapping(latent_dim, style_dim, mapping_layers, num_classes)
         self.generator = Generator(mapping, Synthesis(shape[0], sizes, each, style_dim), style_mixing)
         self.discriminator = Discriminator(shape, each[::-1], num_classes, style_dim, architecture, minibatch_std, pack)
