@@ -256,13 +256,17 @@ def test_truncation_leads_to_the_mean_style() -> None:
     torch.testing.assert_close(draw(1.0), model.decode(z))
     spread = [float(draw(psi).std(0).mean()) for psi in (1e-6, 0.5, 1.0)]
     assert spread[0] < 1e-4 < spread[1] < spread[2]
-    torch.testing.assert_close(draw(1e-6)[:1], model.generator.synthesis(model.generator.mapping.mean_w[None]).clamp(0, 1))
+    torch.testing.assert_close(
+        draw(1e-6)[:1], model.generator.synthesis(model.generator.mapping.mean_w[None]).clamp(0, 1)
+    )
 
 
 def test_mixed_styles_change_the_finer_layers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model = StyleGAN2((1, 16, 16), channels=8, latent_dim=8, style_dim=8, style_mixing=1.0)
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr(model.generator.synthesis, "forward", lambda w: seen.append(w) or torch.zeros(len(w), 1, 16, 16))
+    monkeypatch.setattr(
+        model.generator.synthesis, "forward", lambda w: seen.append(w) or torch.zeros(len(w), 1, 16, 16)
+    )
     z = torch.randn(500, 8)
     model.generator(z)
     own = model.generator.mapping(z)

@@ -1,4 +1,4 @@
-"""What D sees: each image changed by a draw of its own, differentiably and twice so, and p that follows D's certainty."""
+"""What D sees: each image changed by a draw of its own, twice differentiably, and p that follows D's certainty."""
 
 import pytest
 import torch

@@ -163,6 +163,15 @@ class Evaluation:
             result["protocol"] |= {"samples": fake.name, **self.features.preprocessing(fake.shape)}
         return results
 
+    def beside_neighbours(self, samples: Tensor, data: DataModule, device: torch.device) -> Image.Image:
+        """A row of a sample and the five training images nearest to it by their features."""
+        if self.features is None or not isinstance(data, ImageDataModule):
+            raise InputError("the nearest training images are found by features of images: set metrics.features")
+        train = self._reference(SplitImages(data, "train"), self.features, device)
+        features = extract(self.features, [samples], device)
+        _, indices = nearest(features.features.to(device), train.features.features.to(device), 5)
+        return _beside_neighbours(samples, data, indices.cpu(), len(samples))
+
     def _reference(self, images: ImageSet, features: FeatureExtractor, device: torch.device) -> Reference:
         with with_progress(f"features of {images.name}", len(images)) as advance:
             return Reference.of(images, features, self.cache_dir, device, advance)

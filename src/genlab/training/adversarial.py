@@ -107,7 +107,7 @@ class AdversarialTraining(TrainingModule):
 
     def _fake(self, num: int, y: Tensor | None) -> Tensor:
         z = torch.randn(num, self.model.latent_dim, device=self.device)
-        return self.model.generator(z, y)
+        return self.model.generator(z, y).float()  # examples are, whatever computed them
 
     def _critic(self, y: Tensor | None) -> Critic:
         """D as it plays: on augmented examples, with their classes. Losses are computed in float32."""
