@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from conftest import CONF, Genlab
+from test_data import write_cifar10
 
 EXPERIMENTS = sorted(
     str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml")
@@ -249,14 +250,19 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str) -> None:
+def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str, tmp_path: Path) -> None:
     if experiment.startswith("search/") and not find_spec("optuna"):
         pytest.skip("genlab[optuna] is missing")
-    result = genlab(
-        "train", f"experiment={experiment}", "debug=fast_dev_run", f"paths.data_dir={mnist_root}",
-        "dataset.train_size=1000",
-    )  # fmt: skip
+    overrides = [f"paths.data_dir={mnist_root}", "dataset.train_size=1000"]
+    if experiment.startswith("paper/cifar10"):  # on data of that shape, few at a time, for the networks are large
+        write_cifar10(tmp_path)
+        overrides = [f"paths.data_dir={tmp_path}", "dataset.batch_size=8", "dataset.val_size=8", "dataset.train_size=8"]
+        overrides += ["metrics/features=pixels", "metrics.reference=train", "callbacks.sample_grid.num_samples=4"]
+        overrides += ["model.channels=16", "callbacks.latent_grid.num_images=4"]
+    result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *overrides)
     assert result.code == 0, result.err
+    if experiment.startswith("paper/"):
+        assert "published" in result.out
     statuses = [json.loads(p.read_text())["status"] for p in result.outputs.rglob("status.json")]
     assert statuses
     assert set(statuses) == {"done"}

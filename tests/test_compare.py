@@ -125,6 +125,10 @@ def test_only_what_differs_is_a_column_and_seeds_are_one_row(sweep: Path) -> Non
     assert cell.text == f"≤ {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert texts(table, "test/bits_per_dim")["model=gan/dcgan training.optimizer.lr=0.001"] == "-"
     assert not table.notes
+    of_the_mean = table_of(sweep, spread="sem")
+    text = of_the_mean.rows[0].cells["test/bits_per_dim"].text
+    assert text == f"≤ {np.mean(values):.3f} ± {np.std(values, ddof=1) / 3**0.5:.3f}"
+    assert of_the_mean.notes == ["± is the standard error of the mean over seeds"]
 
 
 def test_the_best_is_marked_in_the_figures_own_direction(sweep: Path) -> None:

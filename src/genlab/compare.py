@@ -2,13 +2,21 @@
 
 import shlex
 import sys
+from typing import Literal
 
 import hydra
 from omegaconf import DictConfig
 
 from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
 
-TYPES = {"figures": list[str] | None, "sort": str | None, "columns": int, "html": str | None, "format": str}
+TYPES = {
+    "figures": list[str] | None,
+    "sort": str | None,
+    "columns": int,
+    "html": str | None,
+    "format": str,
+    "spread": Literal["std", "sem"],
+}
 
 
 _command = "genlab compare"  # as it was given, for the page
@@ -17,7 +25,7 @@ _command = "genlab compare"  # as it was given, for the page
 def main() -> None:
     global _command
     _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
-    flags_as("format", "html", "sort", "title")
+    flags_as("format", "html", "sort", "spread", "title")
     paths_as("runs")
     _main()
 
@@ -52,7 +60,7 @@ def compare(cfg: DictConfig) -> None:
     runs = [read_run(folder) for folder in find_runs(places)]
     if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
-    table = compared(runs, config["figures"], config["sort"])
+    table = compared(runs, config["figures"], config["sort"], config["spread"])
     if form == "table":
         on_terminal(table)
         first = Path(places[0])
@@ -66,7 +74,7 @@ def compare(cfg: DictConfig) -> None:
         from genlab.comparison.page import write_page
         from genlab.comparison.report import report
 
-        everything = compared(runs, config["figures"] or ["all"], config["sort"])
+        everything = compared(runs, config["figures"] or ["all"], config["sort"], config["spread"])
         page = Path(config["html"])
         write_page(report(everything, _command, config["title"]), page)
         print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)

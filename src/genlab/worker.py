@@ -148,7 +148,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             if isinstance(logger, ByImagesSeen):
                 logger.finish(folder.path)
         folder.set_status("done")
-        _report(figures, summary, folder)
+        _report(figures, summary, folder, config.get("reference"))
         return best
     except BaseException as error:
         if first:
@@ -249,11 +249,18 @@ def _facts(
     }
 
 
-def _report(figures: dict[str, Result], summary: dict[str, Any], folder: RunFolder) -> None:
+def _report(
+    figures: dict[str, Result], summary: dict[str, Any], folder: RunFolder, published: dict[str, Any] | None
+) -> None:
     rate = summary["images_per_second"]
+    beside = {}
+    if published:
+        values = ", ".join(f"{name} {value:g}" for name, value in published["figures"].items())
+        beside = {"published": f"{values}: {published['paper']} ({published['protocol']})"}
     print_figures(
         figures,
         {
+            **beside,
             "images seen": f"{summary['images_seen']:,}",
             "images/s": f"{rate:,.0f}" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",

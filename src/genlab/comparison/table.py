@@ -14,6 +14,7 @@ from genlab.runs.figures import figure, remark, short
 Kind = Literal["config", "seeds", "figure", "fact", "status"]
 
 # Shown where nothing else is asked for.
+Spread = Literal["std", "sem"]
 USUAL = ("nll", "bits_per_dim", "nll_iw", "fid", "precision", "recall", "modes", "high_quality")
 
 
@@ -74,12 +75,16 @@ class Table:
     notes: list[str]
 
 
-def compared(runs: Sequence[Run], figures: Sequence[str] | None = None, sort: str | None = None) -> Table:
+def compared(
+    runs: Sequence[Run], figures: Sequence[str] | None = None, sort: str | None = None, spread: Spread = "std"
+) -> Table:
     """Group runs into rows, measure figures over seeds and mark the best of each protocol.
 
     Args:
         figures: to show, ``fid`` or ``test/fid``; ``["all"]`` for all; ``None`` for the usual ones.
         sort: by this column, the best first; ``-fid`` for the worst first.
+        spread: what stands after ± of several seeds, the standard deviation of one run or the standard error of their
+            mean.
 
     Raises:
         InputError: for a figure or column that no run has.
@@ -104,10 +109,12 @@ def compared(runs: Sequence[Run], figures: Sequence[str] | None = None, sort: st
         for row in rows:
             row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
     for name in _chosen(runs, figures):
-        of_figure = _figure_columns(name, rows)
+        of_figure = _figure_columns(name, rows, spread)
         columns += of_figure
         if len(of_figure) > 1:
             notes.append(_unlike(name, of_figure))
+    if spread == "sem" and any(len(row.runs) > 1 for row in rows):
+        notes.append("± is the standard error of the mean over seeds")
     for fact in FACTS:
         if _fill_fact(fact, rows):
             columns.append(fact.column)
@@ -205,7 +212,7 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _figure_columns(name: str, rows: Sequence[Row]) -> list[Column]:
+def _figure_columns(name: str, rows: Sequence[Row], spread: Spread) -> list[Column]:
     """A column for each protocol that the figure was measured under, the most frequent first; fills the rows' cells."""
     about = figure(name)
     by_protocol: dict[tuple[str, ...], list[tuple[Row, Run]]] = {}
@@ -231,14 +238,14 @@ def _figure_columns(name: str, rows: Sequence[Row]) -> list[Column]:
         for row in rows:
             own = [run for of, run in found if of is row]
             if own:
-                row.cells[column.key] = _mean([run.figures[name] for run in own])
+                row.cells[column.key] = _mean([run.figures[name] for run in own], spread)
         _mark_best(column, rows)
         columns.append(column)
     return columns
 
 
-def _mean(results: Sequence[dict[str, Any]]) -> Cell:
-    """Over seeds: the mean, and the standard deviation of one run."""
+def _mean(results: Sequence[dict[str, Any]], spread: Spread) -> Cell:
+    """Over seeds: the mean, and how far it may be off, or one run from it."""
     values = [float(result["value"]) for result in results]
     mean = statistics.fmean(values)
     bound = "≤ " if any(r["protocol"].get("likelihood") == "lower_bound" for r in results) else ""
@@ -246,8 +253,9 @@ def _mean(results: Sequence[dict[str, Any]]) -> Cell:
         return Cell(bound + number(mean), mean)
     std = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
     decimals = _decimals(mean)
-    spread = f"{std:.0e}" if std != 0 and round(std, decimals) == 0 else f"{std:,.{decimals}f}"
-    return Cell(f"{bound}{mean:,.{decimals}f} ± {spread}", mean, std, len(values))
+    shown = std / math.sqrt(len(values)) if spread == "sem" else std
+    text = f"{shown:.0e}" if shown != 0 and round(shown, decimals) == 0 else f"{shown:,.{decimals}f}"
+    return Cell(f"{bound}{mean:,.{decimals}f} ± {text}", mean, std, len(values))
 
 
 def number(value: float) -> str:
