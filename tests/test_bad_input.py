@@ -64,6 +64,20 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         # A dataset that is not there.
         (["dataset=image_folder"], "no value for dataset.source.path (give it as dataset.source.path=...)"),
         (["dataset=image_folder", "dataset.source.path=/none"], "there is no folder /none: give a folder of images"),
+        # A game that cannot be played.
+        (["model=gan/dcgan", "loss=hing"], "loss=hing: no such option; did you mean hinge?"),
+        (["model=gan/dcgan", "regularizer=[r1,r3]"], "regularizer=r3: no such option"),
+        (["model=gan/dcgan", "regularizer=r1", "training.regularizers.r1.gama=1"], "did you mean"),
+        (["model=gan/dcgan", "model.normalization=layer"], "model.normalization='layer': input should be"),
+        (["model=gan/dcgan", "model.pack=3", "dataset.batch_size=64"], "does not divide into model.pack=3"),
+        (["model=gan/dcgan", "regularizer=path_length"], "path_length is of styles w, which model=gan/stylegan2 has"),
+        (["model=gan/dcgan", "augment=diffaugment", "training.augment.policy=[blur]"], "blur is none of color"),
+        (["model=gan/mlp", "dataset=ring2d", "augment=ada"], "AdaptiveAugmentation changes images"),
+        (["model=gan/mlp", "dataset=ring2d", "regularizer=consistency"], "consistency changes images"),
+        (["model=gan/dcgan", "dataset=ring2d"], "models binary and image data, and dataset=ring2d is points"),
+        (["model=gan/r3gan", "model.channels=20", "model.group_width=16"], "do not split into groups of 16"),
+        (["model=gan/sngan", "training.discriminator_steps=0"], "at least one of each"),
+        (["model=vae/vae", "loss=hinge"], "loss"),
         # A target that cannot be built.
         (["model._target_=genlab.models.vae.vae.VEA"], "model._target_: cannot import genlab.models.vae.vae.VEA"),
         (["model._target_=torch.nn.ReLU"], "ReLU has no option 'shape'"),

@@ -26,7 +26,7 @@ def make(name: str, shape: tuple[int, ...], levels: int, num_classes: int | None
         cfg.choices = {}
         cfg.name = ""
         cfg.dataset.shape, cfg.dataset.levels = list(shape), levels
-        cfg.dataset.kind = "binary" if levels == 2 else "image"
+        cfg.dataset.kind = "points" if len(shape) == 1 else "binary" if levels == 2 else "image"
         cfg.model.num_classes = num_classes
     torch.manual_seed(0)
     return build(OmegaConf.to_container(cfg.model, resolve=True), "model")
@@ -71,6 +71,26 @@ def test_model_keeps_the_contract(name: str, shape: tuple[int, ...], levels: int
     if isinstance(model, LatentModel):
         z = model.encode(x)
         assert model.decode(z).shape == x.shape
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_points_keeps_the_contract(name: str) -> None:
+    if "points" not in make(name, (1, 8, 8), 17).kinds:
+        return
+    for num_classes in (None, 3):
+        model = make(name, (2,), 0, num_classes)
+        y = None if num_classes is None else torch.tensor([0, 1, 2, 0])
+        x = torch.randn(4, 2)
+        if isinstance(model, AdversarialModel):
+            assert model.generator(torch.randn(4, model.latent_dim), y).shape == (4, 2)
+            assert model.discriminator(x, y).shape == (4,)
+        model.eval()
+        samples = model.sample(6, generator=generators(7, range(6)))
+        assert samples.shape == (6, 2)
+        assert samples.dtype == torch.float32
+        together = model.sample(4, y, generator=generators(7, range(4)))
+        apart = [model.sample(1, None if y is None else y[i : i + 1], generator=generators(7, [i])) for i in range(4)]
+        torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

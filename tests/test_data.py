@@ -17,6 +17,9 @@ from genlab.data.examples import Examples
 from genlab.data.image_folder import ImageFolder
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST
+from genlab.data.module import DataModule
+from genlab.data.points import GaussianMixture, PointDataModule
+from genlab.data.stacked_mnist import StackedMNIST
 from genlab.errors import InputError
 
 CPU = torch.device("cpu")
@@ -309,3 +312,71 @@ def test_folder_faults_are_named(tmp_path: Path) -> None:
     (tmp_path / "0001.png").write_bytes((tmp_path / "0001.png").read_bytes()[:60])
     with pytest.raises(InputError, match=r"0001\.png cannot be read as an image"):
         ImageFolder(str(tmp_path), (3, 8, 8)).load()
+
+
+# -- points ------------------------------------------------------------------------------------------------------------
+
+
+def test_points_are_drawn_around_their_centres() -> None:
+    source = GaussianMixture.grid(side=5, spacing=2.0, std=0.05, num_train=20_000)
+    data = PointDataModule(source, "grid", (2,), num_classes=25, batch_size=100)
+    data.setup()
+    points, labels = data.splits["train"].take(torch.arange(20_000)), data.splits["train"].labels
+    centres = torch.tensor([[x, y] for x in (-4.0, -2, 0, 2, 4) for y in (-4.0, -2, 0, 2, 4)])
+    torch.testing.assert_close(source.centres, centres)
+    away = points - centres[labels]
+    assert abs(float(away.std()) - 0.05) < 0.001
+    assert abs(float(away.mean())) < 0.002
+    assert labels.bincount(minlength=25).min() > 650
+    ring = GaussianMixture.ring().load()
+    assert len(ring["train"]) == 100_000
+    assert abs(float(ring["train"].take(torch.arange(1000)).norm(dim=1).mean()) - 1) < 0.01
+    # A split is its own draw, and the same at every time.
+    assert not torch.equal(ring["val"].take(torch.arange(5)), ring["test"].take(torch.arange(5)))
+    again = GaussianMixture.ring().load()
+    assert ring["train"].fingerprint() == again["train"].fingerprint()
+    x, y = next(iter(data.train_dataloader()))
+    assert x.shape == (100, 2)
+    assert x.dtype == torch.float32
+    assert y.shape == (100,)
+
+
+def test_stated_facts_of_points_are_checked() -> None:
+    with pytest.raises(InputError, match=r"shape=\[3\] is stated, the train points are \[2\]"):
+        PointDataModule(GaussianMixture.ring(num_train=200), "ring", (3,), batch_size=10).setup()
+    with pytest.raises(InputError, match="std=0"):
+        GaussianMixture.ring(std=0.0)
+
+
+# -- stacked MNIST -----------------------------------------------------------------------------------------------------
+
+
+def test_stacked_digits_are_mnists_and_no_split_shares_one(mnist_root: str) -> None:
+    source = StackedMNIST(mnist_root, num_train=3000, num_val=500, num_test=500)
+    data: DataModule = ImageDataModule(source, "stacked", (3, 28, 28), num_classes=1000, batch_size=100)
+    data.setup()
+    mnist = MNIST(mnist_root).load()
+    used: dict[str, set[bytes]] = {}
+    for split in ("train", "val", "test"):
+        stacked = data.splits[split]  # type: ignore[index]
+        x = stacked.take(torch.arange(len(stacked)))
+        assert x.shape == (len(stacked), 3, 28, 28)
+        used[split] = {image.numpy().tobytes() for image in x.flatten(0, 1)}
+    assert not used["train"] & used["val"]
+    assert not (used["train"] | used["val"]) & used["test"]
+    known = {
+        image.numpy().tobytes(): int(label)
+        for part in mnist.values()
+        for image, label in zip(part.images, part.labels, strict=True)  # type: ignore[arg-type]
+    }
+    x, labels = data.splits["test"].take(torch.arange(20)), data.splits["test"].labels[:20]
+    for stack, label in zip(x, labels, strict=True):
+        ones, tens, hundreds = (known[channel.numpy().tobytes()] for channel in stack)
+        assert int(label) == ones + 10 * tens + 100 * hundreds
+    assert data.splits["train"].labels.unique().numel() > 900
+    batch, _ = next(iter(data.train_dataloader()))
+    assert batch.shape == (100, 3, 28, 28)
+    assert batch.max() <= 1
+    half = data.splits["train"].subset(torch.arange(10, 20))
+    assert torch.equal(half.take(torch.tensor([3])), data.splits["train"].take(torch.tensor([13])))
+    assert half.fingerprint() != data.splits["train"].fingerprint()

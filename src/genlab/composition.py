@@ -158,7 +158,8 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 
 
-def _locate(target: str, where: str) -> Callable[..., Any]:
+def located(target: str, where: str) -> Callable[..., Any]:
+    """What a ``_target_`` names; raises InputError where there is no such thing."""
     from hydra.utils import get_object
 
     try:
@@ -228,7 +229,7 @@ def checked(node: Any, where: str) -> Any:
         return node
     if "_target_" not in node:
         return {key: checked(value, f"{where}.{key}") for key, value in node.items()}
-    target = _locate(node["_target_"], where)
+    target = located(node["_target_"], where)
     parameters, annotations = _arguments(target)
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     arguments: dict[str, Any] = {}

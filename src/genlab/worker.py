@@ -17,7 +17,7 @@ import yaml
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.throughput import Throughput
-from genlab.composition import build, checked
+from genlab.composition import build, checked, located
 from genlab.data.module import DataModule
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result
@@ -55,14 +55,16 @@ def assemble(config: dict[str, Any]) -> Parts:
         InputError: naming the key that is wrong.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
+    # Before a model of images is told a shape that it cannot understand.
+    kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
+    if kinds is not None and config["dataset"]["kind"] not in kinds:
+        raise InputError(
+            f"model={config['choices']['model']} models {' and '.join(sorted(kinds))} data, and "
+            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
+        )
     model = build(config["model"], "model")
     if not isinstance(model, GenerativeModel):
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
-    if config["dataset"]["kind"] not in model.kinds:
-        raise InputError(
-            f"model={config['choices']['model']} models {' and '.join(sorted(model.kinds))} data, and "
-            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
-        )
     data = build(config["dataset"], "dataset")
     if model.num_classes is not None and model.num_classes != data.num_classes:
         raise InputError(
@@ -74,6 +76,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     for key in ("callbacks", "logger"):
         checked(config[key], key)
     training = build({**config["training"], "model": model}, "training")
+    training.check(data)
     return Parts(data, model, training, build(config["metrics"], "metrics"))
 
 

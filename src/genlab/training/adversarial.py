@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
 from genlab.models.gan.augmentation import AdaptiveAugmentation, Augmentation
@@ -57,11 +58,18 @@ class AdversarialTraining(TrainingModule):
             raise InputError(
                 f"discriminator_steps={discriminator_steps}, generator_steps={generator_steps}: at least one of each"
             )
+        images_only = [name for name, r in (regularizers or {}).items() if r is not None and r.of_images]
+        if augment is not None:
+            images_only.append(type(augment).__name__)
+        if len(model.shape) != 3 and images_only:
+            raise InputError(f"{images_only[0]} changes images; this data has none")
         self.automatic_optimization = False
         self.loss, self.augment = loss, augment
         self._penalties = {k: r for k, r in (regularizers or {}).items() if r is not None}
         self._generator_penalties = {k: r for k, r in (generator_regularizers or {}).items() if r is not None}
         # As modules, for their state to be in checkpoints and on the device: a mean path length, say.
+        for penalty in self._generator_penalties.values():
+            penalty.check(model.generator)
         self.regularizers = nn.ModuleDict(self._penalties)
         self.generator_regularizers = nn.ModuleDict(self._generator_penalties)
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
@@ -70,6 +78,12 @@ class AdversarialTraining(TrainingModule):
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._last_generator_loss: Tensor | None = None
         self._gradient_norm: Tensor | None = None
+
+    def check(self, data: DataModule) -> None:
+        if data.batch_size % self.model.pack:
+            raise InputError(
+                f"dataset.batch_size={data.batch_size} does not divide into model.pack={self.model.pack} examples each"
+            )
 
     def configure_optimizers(self) -> Any:
         generator = self.make_optimizer(self.generator_optimizer, self.model.generator.parameters())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from genlab.data.module import DataModule
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
@@ -81,6 +82,9 @@ class TrainingModule(pl.LightningModule):
         self.rows_logged = 0
         self._rng: State | None = None  # of training, while validation draws
         self._resumed: list[State] = []  # of every process, from a checkpoint
+
+    def check(self, data: DataModule) -> None:
+        """Raises InputError for data that this procedure cannot train on."""
 
     @property
     def sampling_model(self) -> GenerativeModel:

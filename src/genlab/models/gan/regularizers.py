@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -21,7 +22,12 @@ class Regularizer(nn.Module, ABC):
 
     Args:
         every: steps of D.
+
+    Attributes:
+        of_images: it has no meaning for other data.
     """
+
+    of_images: ClassVar[bool] = False
 
     def __init__(self, every: int = 1) -> None:
         super().__init__()
@@ -154,13 +160,13 @@ class Consistency(Regularizer):
         generated: the weight of generated images.
     """
 
+    of_images: ClassVar[bool] = True
+
     def __init__(self, weight: float = 10.0, shift: int = 4, generated: float = 0.0, every: int = 1) -> None:
         super().__init__(every)
         self.weight, self.shift, self.generated = weight, shift, generated
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        if real.ndim != 4:
-            raise InputError("regularizer=consistency flips and moves images; this data has none")
         total = self.weight * (critic(self._moved(real.detach())) - on_real).square().mean()
         if self.generated:
             total = total + self.generated * (critic(self._moved(fake.detach())) - on_fake).square().mean()
@@ -207,6 +213,9 @@ class GeneratorRegularizer(nn.Module, ABC):
             raise InputError(f"every={every}: of every so many steps of G, 1 or more")
         self.every = every
 
+    def check(self, generator: nn.Module) -> None:
+        """Raises InputError for a generator that has not what the penalty is of."""
+
     @abstractmethod
     def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
         """A scalar, of latents ``(B, latent_dim)`` and their classes."""
@@ -233,9 +242,11 @@ class PathLength(GeneratorRegularizer):
         self.weight, self.decay, self.shrink = weight, decay, shrink
         self.register_buffer("mean", torch.zeros(()))
 
-    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
+    def check(self, generator: nn.Module) -> None:
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
             raise InputError("regularizer=path_length is of styles w, which model=gan/stylegan2 has")
+
+    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
         num = -(-len(z) // self.shrink)
         w = generator.mapping(z[:num], None if y is None else y[:num])  # type: ignore[operator]
         images = generator.synthesis(w)  # type: ignore[operator]
