@@ -43,7 +43,7 @@ class BestCheckpoint(Checkpoint):
         sign = 1 if self.mode == "min" else -1
         if math.isfinite(value) and (self.best is None or sign * value < sign * self.best):
             self.best = value
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)

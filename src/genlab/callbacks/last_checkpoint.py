@@ -94,7 +94,7 @@ class LastCheckpoint(Checkpoint):
             raise Diverged(f"weights are no numbers any more after {module.images_seen:,} images")
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         self._give_back()
