@@ -124,7 +124,8 @@ class Maxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, h: Tensor) -> Tensor:
-        return h.view(len(h), self.pieces, -1).amax(1)
+        # max, not amax: its gradient goes to one piece by its index, where amax compares and divides among ties.
+        return h.view(len(h), self.pieces, -1).max(1).values
 
 
 def _with_class(h: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
