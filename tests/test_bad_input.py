@@ -46,7 +46,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["+training.optimizer.momentun=1"], "training.optimizer.momentun: Adam has no option 'momentun'"),
         # A value of the wrong type, or out of its range.
         (["model.latent_dim=abc"], "model.latent_dim='abc': input should be a valid integer"),
-        (["model.hidden=7"], "model.hidden=7: input should be a valid"),
+        (["model.networks.hidden=7"], "model.networks.hidden=7: input should be a valid"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs='abc': input should be a valid integer"),
         (["training.optimizer.lr=fast"], "training.optimizer.lr='fast'"),
         (["seed=abc"], "seed='abc': input should be a valid integer"),
@@ -153,7 +153,7 @@ def test_debug_shows_the_traceback_of_a_wrong_input(genlab: Genlab, monkeypatch:
 
 def test_in_a_sweep_the_other_jobs_still_run(genlab: Genlab) -> None:
     result = genlab(
-        "train", "-m", "model.latent_dim=0,2", "debug=limit", "logger=csv", "callbacks=minimal", "model.hidden=[8]"
+        "train", "-m", "model.latent_dim=0,2", "debug=limit", "logger=csv", "callbacks=minimal", "model.networks.hidden=[8]"
     )
     assert result.code == 2
     assert "every layer of a VAE needs units" in result.err

@@ -74,7 +74,7 @@ def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.M
     trained = genlab(
         "train",
         "model=vae/vae",
-        "model.hidden=[32]",
+        "model.networks.hidden=[32]",
         "training.ema_decay=0.9",
         "callbacks.progress.line_every=0",
         *FAST,
@@ -159,19 +159,19 @@ def test_loggers(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", os.environ["GENLAB_OUTPUTS"])
-    swept = genlab("train", "-m", "seed=1,2", "model.hidden=[8]", "debug=limit")
+    swept = genlab("train", "-m", "seed=1,2", "model.networks.hidden=[8]", "debug=limit")
     assert swept.code == 0, swept.err
     files = sorted(swept.outputs.rglob("offline-run-*/*.wandb"))
     assert len(files) == 2
     assert len({file.name for file in files}) == 2
     assert len(list(swept.outputs.rglob("media/images/samples*.png"))) == 4  # two runs, two validations
-    result = genlab("train", "logger=tensorboard", "model.hidden=[8]", "debug=limit")
+    result = genlab("train", "logger=tensorboard", "model.networks.hidden=[8]", "debug=limit")
     assert result.code == 0, result.err
     assert list(result.outputs.rglob("tensorboard/events*"))
 
 
 def test_samples_of_chosen_classes(genlab: Genlab) -> None:
-    run = genlab("train", "model=vae/vae", "model.hidden=[8]", "model.num_classes=10", *FAST).run
+    run = genlab("train", "model=vae/vae", "model.networks.hidden=[8]", "model.num_classes=10", *FAST).run
     assert genlab("sample", f"run={run}", "n=6", "classes=[0,3]").code == 0
     assert "expected 64 classes in 0..9" in genlab("sample", f"run={run}", "classes=10").err
     other = genlab("sample", f"run={run}", "n=0")
@@ -195,7 +195,7 @@ def test_a_failed_run_says_so(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -
 # One of each family, made small where a whole one would take minutes here.
 SMALL = {
     "gan/dcgan": ["model.channels=8"],
-    "vae/vae": ["model.hidden=[32]"],
+    "vae/vae": ["model.networks.hidden=[32]"],
     "flow/real_nvp": ["model.width=8"],
     "autoregressive/pixel_cnn": ["model.channels=6", "model.num_layers=2"],
     "transformer/image_gpt": ["model.width=8", "model.num_heads=1", "model.num_layers=1"],
@@ -237,7 +237,7 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
         return loss(self, *batch)
 
     monkeypatch.setattr(VAE, "loss", interrupted)
-    result = genlab("train", "model.hidden=[8]", *FAST)
+    result = genlab("train", "model.networks.hidden=[8]", *FAST)
     assert result.code == 130
     status = json.loads((result.run / "status.json").read_text())
     assert (status["status"], status["reason"]) == ("interrupted", ["SIGINT", "Ctrl-C"][times - 1])

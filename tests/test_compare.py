@@ -101,7 +101,7 @@ def sweep(tmp_path: Path) -> Path:
                     model=model,
                     seed=seed,
                     overrides=(f"training.optimizer.lr={lr}",),
-                    config={"training.optimizer.lr": lr, "model.hidden" if model == "vae/vae" else "model.channels": 4},
+                    config={"training.optimizer.lr": lr, "model.networks.hidden" if model == "vae/vae" else "model.channels": 4},
                     metrics=metrics,
                 )
                 i += 1

@@ -22,7 +22,7 @@ from hydra.errors import MissingConfigException
 from genlab.composition import explain
 
 SHORT = (
-    "model=vae/vae", "model.hidden=[32]", "dataset=digits", "metrics.num_samples=16", "metrics.num_test=16",
+    "model=vae/vae", "model.networks.hidden=[32]", "dataset=digits", "metrics.num_samples=16", "metrics.num_test=16",
     "metrics.num_shown=2", "metrics.memorization=false", "callbacks=minimal", "logger=csv", "trainer=cpu",
 )  # fmt: skip
 # Some seconds of training, so that there is a middle to be killed in.
@@ -266,7 +266,7 @@ def test_a_search_killed_in_the_middle_goes_on(outputs: Path) -> None:
     longer = Sweep(outputs, *SEARCH[:-1], "hydra.sweeper.n_trials=5", f"sweep.resume={sweep.folder}")
     assert longer.end() == 0, longer.text
     assert longer.words() == ["done"] * 5
-    other = Sweep(outputs, *SEARCH, "model.beta=2", f"sweep.resume={sweep.folder}")
+    other = Sweep(outputs, *SEARCH, "model.objective.beta=2", f"sweep.resume={sweep.folder}")
     assert other.end() == 2
     assert "holds another search" in other.text.splitlines()[-1]
 

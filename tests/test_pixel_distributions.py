@@ -9,6 +9,7 @@ from torch import Tensor
 from genlab.distributions.pixel import (
     Bernoulli,
     Categorical,
+    DequantizedGaussian,
     DiscretizedLogisticMixture,
     PixelDistribution,
     natural,
@@ -213,3 +214,41 @@ def test_natural_distribution_of_a_number_of_levels() -> None:
     mixture = natural(256, 5)
     assert isinstance(mixture, DiscretizedLogisticMixture)
     assert mixture.num_params == 15
+
+
+@pytest.mark.parametrize("levels", [2, 4, 17, 256])
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical", "mixture", "logistic", "gaussian"])
+def test_fitted_parameters_come_near_the_values_own_distribution(kind: str, levels: int) -> None:
+    if (kind == "bernoulli") != (levels == 2):
+        return
+    distribution = {
+        "bernoulli": lambda: Bernoulli(),
+        "categorical": lambda: Categorical(levels),
+        "mixture": lambda: DiscretizedLogisticMixture(levels),
+        "logistic": lambda: DiscretizedLogisticMixture(levels, 1),
+        "gaussian": lambda: DequantizedGaussian(levels),
+    }[kind]()
+    x = ((0.35 + 0.12 * torch.randn(3000, 2)).clamp(0, 1) * (levels - 1)).round() / (levels - 1)
+    params = distribution.fit(x)
+    assert params.shape == (distribution.num_params, 2)
+    nats = -distribution.log_prob(params.expand(3000, -1, -1), x).mean()
+    assert nats < 0.98 * math.log(levels)  # better than knowing nothing
+    torch.testing.assert_close(distribution.mean(params[None])[0], x.mean(0), atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize("levels", [4, 256])
+def test_the_dequantized_gaussian_is_a_bound_on_its_integral(levels: int) -> None:
+    distribution = DequantizedGaussian(levels)
+    params = torch.tensor([0.4, math.log(0.15)]).view(1, 2, 1)
+    x = (torch.arange(levels) / (levels - 1)).view(-1, 1)
+    draws = torch.stack([distribution.log_prob(params.expand(levels, -1, -1), x) for _ in range(4000)])
+    normal = torch.distributions.Normal(0.4, 0.15)
+    bins = normal.cdf(torch.arange(1, levels + 1) / levels) - normal.cdf(torch.arange(levels) / levels)
+    torch.testing.assert_close(draws.exp().mean(0).squeeze(1), bins, atol=2e-3, rtol=0.03)
+    likely = bins > 1e-6
+    assert (draws.mean(0).squeeze(1)[likely] <= bins[likely].log() + 0.02).all()
+    assert 0.99 < draws.exp().mean(0).sum() <= 1.005
+    u = (torch.arange(20_000) + 0.5).view(-1, 1) / 20_000
+    sampled = distribution.sample(params.expand(len(u), -1, -1), u)
+    shares = torch.bincount(distribution.index(sampled).flatten(), minlength=levels) / len(u)
+    torch.testing.assert_close(shares[1:-1], bins[1:-1], atol=2e-3, rtol=0)  # the ends take what lies beyond

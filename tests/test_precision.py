@@ -18,7 +18,7 @@ OPTIONS = (
 @pytest.mark.parametrize(
     ("model", "options", "distance"),
     [
-        ("vae/vae", ("model.hidden=[128]",), 0.02),
+        ("vae/vae", ("model.networks.hidden=[128]",), 0.02),
         ("flow/real_nvp", ("model.width=32",), 0.05),
         ("autoregressive/pixel_cnn", ("model.channels=8", "model.num_layers=3"), 0.02),
         ("transformer/image_gpt", ("model.width=16", "model.num_heads=2", "model.num_layers=1"), 0.02),

@@ -161,7 +161,7 @@ def test_a_game_on_two_processes_has_the_weights_of_one(tmp_path: Path, monkeypa
 
 # -- as torchrun starts them -------------------------------------------------------------------------------------------
 
-LONG = ("model=vae/vae", "model.hidden=[16]", "trainer.max_epochs=2000", "trainer.max_time='00:00:03:00'",
+LONG = ("model=vae/vae", "model.networks.hidden=[16]", "trainer.max_epochs=2000", "trainer.max_time='00:00:03:00'",
         "trainer.check_val_every_n_epoch=1000", "logger=csv", "metrics.num_samples=16", *TWO)  # fmt: skip
 
 

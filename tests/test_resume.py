@@ -36,7 +36,7 @@ COMMON = (
 )  # fmt: skip
 FAMILIES = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2", "training.gradient_clip=1.0"),
-    "vae/vae": ("model.hidden=[16]", "training.accumulate=2", "training.gradient_clip=1.0"),
+    "vae/vae": ("model.networks.hidden=[16]", "training.accumulate=2", "training.gradient_clip=1.0"),
     "flow/real_nvp": ("model.width=8", "+dataset.flip=true"),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2", "trainer.precision=bf16-mixed"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1", "model.dropout=0.1"),
@@ -380,7 +380,7 @@ def test_a_run_folder_that_was_moved_is_resumed_from_where_it_is(
 ) -> None:
     folder = outputs(monkeypatch, tmp_path / "outputs")
     stop = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 20, signal.SIGTERM)
-    assert in_child(["train", "model=vae/vae", *COMMON, "model.hidden=[16]"], stop) == 143
+    assert in_child(["train", "model=vae/vae", *COMMON, "model.networks.hidden=[16]"], stop) == 143
     only_run(folder).rename(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     assert in_child(["train", "resume=elsewhere"]) == 0

@@ -82,7 +82,7 @@ def test_nearest_training_images_are_found(genlab: Genlab, conditional: Path, mo
 
 @pytest.mark.parametrize("model", ["vae/vae", "flow/real_nvp"])
 def test_models_that_encode_interpolate_too(genlab: Genlab, model: str) -> None:
-    small = {"vae/vae": "model.hidden=[8]", "flow/real_nvp": "model.width=4"}[model]
+    small = {"vae/vae": "model.networks.hidden=[8]", "flow/real_nvp": "model.width=4"}[model]
     run = genlab("train", f"model={model}", small, *FAST).run
     samples, _ = written(genlab("sample", f"run={run}", "mode=interpolate", "n=2", "steps=4"))
     again, _ = written(genlab("sample", f"run={run}", "mode=interpolate", "n=2", "steps=4"))

@@ -148,7 +148,7 @@ def test_wrong_numbers_are_one_line() -> None:
 
 def test_any_model_can_be_watched_by_its_samples(genlab: Genlab) -> None:
     result = genlab(
-        "train", "model.hidden=[16]", "trainer.max_epochs=1", "logger=csv", "metrics.num_samples=20",
+        "train", "model.networks.hidden=[16]", "trainer.max_epochs=1", "logger=csv", "metrics.num_samples=20",
         "callbacks.sample_metrics.num_samples=30", "callbacks.sample_metrics.every_images=400",
         "monitor.metric=val/fid",
     )  # fmt: skip
@@ -165,7 +165,7 @@ def test_any_model_can_be_watched_by_its_samples(genlab: Genlab) -> None:
 def test_wandb_has_the_protocol_of_every_figure(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     result = genlab(
-        "train", "model.hidden=[16]", "trainer.max_epochs=1", "dataset.train_size=64", "metrics.num_samples=20"
+        "train", "model.networks.hidden=[16]", "trainer.max_epochs=1", "dataset.train_size=64", "metrics.num_samples=20"
     )
     assert result.code == 0, result.err
     (file,) = result.run.rglob("*.wandb")

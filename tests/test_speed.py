@@ -23,7 +23,7 @@ from genlab.worker import assemble
 
 FAMILIES = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2"),
-    "vae/vae": ("model.hidden=[16]", "training.gradient_clip=1.0"),
+    "vae/vae": ("model.networks.hidden=[16]", "training.gradient_clip=1.0"),
     "flow/real_nvp": ("model.width=8",),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1"),
@@ -127,7 +127,7 @@ def test_the_plain_game_steps_both_players(tmp_path: Path) -> None:
 
 
 def test_batches_of_the_plain_loop_are_the_data(tmp_path: Path) -> None:
-    data, training = _built("model=vae/vae", "model.hidden=[8]", folder=tmp_path)
+    data, training = _built("model=vae/vae", "model.networks.hidden=[8]", folder=tmp_path)
     loop = plain_loop(training, data, torch.device("cpu"))  # type: ignore[arg-type]
     seen = torch.cat([loop.batch()[0] for _ in range(len(loop.images) // loop.batch_size)])
     assert ((seen * 16).round() / 16 - seen).abs().max() < 1e-6
@@ -144,14 +144,14 @@ def test_batches_of_the_plain_loop_are_the_data(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_measured_is_one_line(genlab: Genlab, overrides: tuple[str, ...], line: str) -> None:
-    result = genlab("benchmark", "model=vae/vae", "model.hidden=[8]", *overrides)
+    result = genlab("benchmark", "model=vae/vae", "model.networks.hidden=[8]", *overrides)
     assert result.code == 2
     assert line in result.err
     assert result.err.count("\n") == 1
 
 
 def test_a_measurement_leaves_its_config_alone(tmp_path: Path) -> None:
-    cfg = composed("train", ["model=vae/vae", "model.hidden=[8]", "logger=csv", "trainer=cpu"])
+    cfg = composed("train", ["model=vae/vae", "model.networks.hidden=[8]", "logger=csv", "trainer=cpu"])
     cfg.run_dir = str(RunFolder.claim(tmp_path / "run").path)
     config = plain(cfg, **TYPES)
     before = json.dumps(config)

@@ -21,7 +21,7 @@ from test_resume import COMMON, in_child, kill_at, outputs
 from wandb_files import WANDB, Metric, WandbRun, read_folder, read_run
 from wandb_server import Network, WandbServer
 
-VAE = ("model=vae/vae", "model.hidden=[16]", *(option for option in COMMON if option != "logger=csv"))
+VAE = ("model=vae/vae", "model.networks.hidden=[16]", *(option for option in COMMON if option != "logger=csv"))
 STEP = "genlab.training.objective.ObjectiveTraining.training_step"
 PARTS = ("train/", "val/", "test/", "samples.filenames")
 LAST = 3 * 12 * 32  # images seen at the end

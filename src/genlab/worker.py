@@ -20,8 +20,8 @@ from genlab.callbacks.throughput import Throughput
 from genlab.composition import build, checked, located
 from genlab.data.module import DataModule
 from genlab.errors import InputError, Interrupted
-from genlab.metrics.measure import Result
-from genlab.models.base import GenerativeModel
+from genlab.metrics.measure import Result, own_randomness
+from genlab.models.base import GenerativeModel, ObjectiveModel
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
 from genlab.runs.environment import environment, peak_memory_mb
@@ -72,6 +72,10 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"{data.num_classes or 'no'} classes"
         )
     data.setup()
+    if isinstance(model, ObjectiveModel):
+        x, y = data.some("train", 1024)
+        with own_randomness(config["seed"], x.device), torch.no_grad():
+            model.initialize(x, y if model.num_classes is not None else None)
     checked(_trainer_options(config), "trainer")
     for key in ("callbacks", "logger"):
         checked(config[key], key)

@@ -149,6 +149,15 @@ class DataModule(pl.LightningDataModule, ABC):
             left -= len(taken[-1])
         return torch.cat(taken)
 
+    def some(self, split: Split, num: int) -> tuple[Tensor, Tensor]:
+        """At most ``num`` examples from all over a split, as a model sees them, and their classes, on the CPU."""
+        self.setup()
+        size = len(self.splits[split])
+        index = torch.linspace(0, size - 1, min(num, size)).long()
+        return self.transform(split, augment=False)(self.splits[split].take(index), index, 0), self.splits[
+            split
+        ].labels[index]
+
     def _loader(self, split: Split) -> Batches:
         train = split == "train"
         trainer = self.trainer

@@ -9,11 +9,13 @@ over the ``levels`` values exactly. Sampling inverts the CDF at a uniform ``u``,
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genlab.distributions.dequantization import quantize
 from genlab.errors import InputError
 
 
@@ -25,6 +27,8 @@ class PixelDistribution(ABC):
     """
 
     num_params: int
+    # Of parameters that say where a value lies, bfloat16 would be too coarse a grid.
+    needs_float32: ClassVar[bool] = True
 
     def __init__(self, levels: int) -> None:
         if levels < 2:
@@ -43,6 +47,13 @@ class PixelDistribution(ABC):
     def mean(self, params: Tensor) -> Tensor:
         """Expected value in [0, 1], ``(B, *S)`` (of a mixture of discretized logistics: of the component means)."""
 
+    @abstractmethod
+    def fit(self, x: Tensor) -> Tensor:
+        """Parameters that every position begins with: of its own values in ``x``, ``(N, *S)`` to ``(num_params, *S)``.
+
+        They come near the distribution of those values, and keep every level possible.
+        """
+
     def index(self, x: Tensor) -> Tensor:
         """Grey levels in [0, 1] as int64 indices."""
         return (x * (self.levels - 1)).round().long()
@@ -52,6 +63,7 @@ class Bernoulli(PixelDistribution):
     """A binary pixel; one logit per value. Not a likelihood of grey levels, and refused for them."""
 
     num_params = 1
+    needs_float32 = False
 
     def __init__(self, levels: int = 2) -> None:
         if levels != 2:
@@ -71,9 +83,14 @@ class Bernoulli(PixelDistribution):
     def mean(self, params: Tensor) -> Tensor:
         return torch.sigmoid(params.squeeze(1).float())
 
+    def fit(self, x: Tensor) -> Tensor:
+        return torch.logit(x.float().mean(0, keepdim=True), eps=0.001)
+
 
 class Categorical(PixelDistribution):
     """Any distribution over the levels: one logit each, as in Pixel Recurrent Neural Networks (arXiv:1601.06759)."""
+
+    needs_float32 = False
 
     def __init__(self, levels: int) -> None:
         super().__init__(levels)
@@ -92,6 +109,10 @@ class Categorical(PixelDistribution):
         levels = torch.linspace(0, 1, self.levels, device=params.device)
         levels = levels.view(-1, *[1] * (params.ndim - 2))
         return (torch.softmax(params.float(), 1) * levels).sum(1)
+
+    def fit(self, x: Tensor) -> Tensor:
+        counts = torch.stack([(self.index(x) == k).sum(0) for k in range(self.levels)])
+        return torch.log((counts + 0.1) / (len(x) + 0.1 * self.levels))
 
 
 class DiscretizedLogisticMixture(PixelDistribution):
@@ -147,6 +168,52 @@ class DiscretizedLogisticMixture(PixelDistribution):
     def mean(self, params: Tensor) -> Tensor:
         logits, means, _ = self._split(params)
         return ((torch.softmax(logits, 1) * means).sum(1).clamp(-1, 1) + 1) / 2
+
+    def fit(self, x: Tensor) -> Tensor:
+        """Components side by side over [-1, 1], as heavy as their part of it holds values."""
+        K = self.num_components
+        means = (torch.arange(K, device=x.device) + 0.5) * 2 / K - 1
+        part = (x.float() * K).long().clamp(max=K - 1)
+        counts = torch.stack([(part == k).sum(0) for k in range(K)])
+        logits = torch.log((counts + 0.1) / (len(x) + 0.1 * K))
+        if K == 1:
+            value = 2 * x.float() - 1
+            return torch.stack([logits[0], value.mean(0), (value.std(0) * math.sqrt(3) / math.pi).clamp_min(0.01).log()])
+        rest = [1] * (x.ndim - 1)
+        return torch.cat([logits, means.view(-1, *rest).expand_as(logits), torch.full_like(logits, math.log(1 / K))])
+
+
+class DequantizedGaussian(PixelDistribution):
+    """A normal density of the value spread over its bin by uniform noise: a bound on the probability of the level.
+
+    ``log_prob`` is one draw of it, log N((k + u) / levels) - log levels with u ~ U[0, 1), on average below the
+    logarithm of the bin's integral (A note on the evaluation of generative models, arXiv:1511.01844, section 3.1).
+    Mass beyond [0, 1] is lost, and goes to the outermost levels in sampling.
+    """
+
+    num_params = 2
+
+    def _split(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = params.float().unbind(1)
+        return mean, log_std.clamp(-7.0, 7.0)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        mean, log_std = self._split(params)
+        point = (self.index(x) + torch.rand(x.shape, device=x.device)) / self.levels
+        density = -0.5 * ((point - mean) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
+        return density - math.log(self.levels)
+
+    def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        mean, log_std = self._split(params)
+        quantile = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7))
+        return quantize(mean + temperature * log_std.exp() * quantile, self.levels)
+
+    def mean(self, params: Tensor) -> Tensor:
+        return self._split(params)[0].clamp(0, 1)
+
+    def fit(self, x: Tensor) -> Tensor:
+        point = (self.index(x) + 0.5) / self.levels
+        return torch.stack([point.mean(0), point.std(0).clamp_min(0.01).log()])
 
 
 def natural(levels: int, num_components: int = 10) -> PixelDistribution:

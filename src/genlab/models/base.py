@@ -79,6 +79,12 @@ class ObjectiveModel(GenerativeModel):
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars of a batch: ``"loss"`` is minimised, the others are logged."""
 
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Set what the data sets, such as biases and scales, before training; ``x`` is a thousand training examples."""
+
+    def prepare(self, images_seen: int) -> None:
+        """Before each step of training; for what changes over it, such as the weight of a term."""
+
 
 class LikelihoodModel(ObjectiveModel):
     """A model with a normalised likelihood, or a bound on it.
@@ -101,6 +107,15 @@ class LikelihoodModel(ObjectiveModel):
         """Negative log-likelihood, minimised in bits/dim so that its scale does not depend on the shape."""
         nll = -self.log_prob(x, y).mean()
         return {"loss": self.bits_per_dim(nll), "nll": nll}
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """A model that can say what its latents carry."""
+
+    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
+        """Figures of ``N`` examples, taken together."""
+        ...
 
 
 @runtime_checkable

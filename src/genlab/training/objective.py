@@ -49,6 +49,7 @@ class ObjectiveTraining(TrainingModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        self.model.prepare(self.images_seen)
         figures = self._figures(self.model, x, y)
         logged = figures if self._gradient_norm is None else {**figures, "gradient_norm": self._gradient_norm}
         self.record(x, logged)

@@ -1,31 +1,37 @@
 """The variational autoencoder: Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
 
-import itertools
 import math
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel
+from genlab.models.vae.networks import Networks, fit_bias
+from genlab.models.vae.objectives import ELBO, Objective
+from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian, Posterior
+from genlab.models.vae.priors import Prior, StandardNormal, VampPrior
+
+# A latent whose posterior mean varies by at least this much over images is active: arXiv:1509.00519, section 5.2.
+ACTIVE_VARIANCE = 0.01
 
 
 class VAE(LikelihoodModel):
-    """Gaussian prior and posterior, fully connected encoder and decoder.
+    """Latents z ~ p(z) of an image, their approximate posterior q(z | x), and p(x | z).
 
-    ``log_prob`` is the evidence lower bound at one draw of z; :meth:`importance_weighted` tightens it. With ``beta``
-    other than 1 training minimises the β-VAE's objective (Higgins et al., ICLR 2017), and ``log_prob`` stays the bound.
+    Networks, posterior, prior and objective are parts to choose. ``log_prob`` is the evidence lower bound at one draw
+    of z, whatever training minimises; :meth:`importance_weighted` tightens it.
 
     Args:
         distribution: of a pixel given the latents.
+        networks: encoder and decoder.
+        posterior: the family of q(z | x); a diagonal Gaussian if left out.
+        prior: p(z); N(0, I) if left out.
+        objective: what training minimises; the negative ELBO if left out.
         latent_dim: dimensions of z.
-        hidden: widths of the encoder's layers, none for a linear one; the decoder mirrors them.
-        beta: weight of the KL term in the loss.
         sample_pixels: ``sample`` draws x ~ p(x | z) where true, and gives the mean E[x | z] where false.
     """
 
@@ -35,62 +41,89 @@ class VAE(LikelihoodModel):
         self,
         shape: tuple[int, int, int],
         distribution: PixelDistribution,
+        networks: Networks,
+        posterior: Posterior | None = None,
+        prior: Prior | None = None,
+        objective: Objective | None = None,
         num_classes: int | None = None,
         latent_dim: int = 32,
-        hidden: tuple[int, ...] = (512, 512),
-        beta: float = 1.0,
         sample_pixels: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
-        if min([latent_dim, *hidden]) < 1:
-            raise InputError(f"every layer of a VAE needs units: latent_dim={latent_dim}, hidden={list(hidden)}")
-        self.distribution, self.latent_dim, self.beta = distribution, latent_dim, beta
-        self.sample_pixels = sample_pixels
+        if latent_dim < 1:
+            raise InputError(f"latent_dim={latent_dim}: at least 1")
+        self.distribution, self.latent_dim, self.sample_pixels = distribution, latent_dim, sample_pixels
         self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
-        condition = num_classes or 0
-        self.encoder = _mlp([self.num_dims + condition, *hidden, 2 * latent_dim])
-        self.decoder = _mlp([latent_dim + condition, *reversed(hidden), self.num_dims * distribution.num_params])
+        self.posterior = posterior or DiagonalGaussian()
+        self.prior = prior or StandardNormal()
+        self.objective = objective or ELBO()
+        if isinstance(self.prior, VampPrior) and not isinstance(self.posterior, DiagonalGaussian):
+            raise InputError("prior=vamp is made of posteriors whose density it must know: posterior=gaussian")
+        self.objective.check(self)
+        self.encoder = networks.encoder(shape, self.posterior.num_params(latent_dim), num_classes)
+        self.decoder = networks.decoder(
+            latent_dim, shape, distribution.num_params * shape[0], num_classes, distribution.needs_float32
+        )
 
-    def _with_class(self, features: Tensor, y: Tensor | None) -> Tensor:
-        if self.num_classes is None:
-            return features
-        if y is None:
-            raise InputError("this VAE is class-conditional: give the classes y")
-        return torch.cat([features, F.one_hot(y, self.num_classes).to(features)], dim=1)
+    # -- its parts, as functions of images and latents -----------------------------------------------------------------
 
-    def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z | x), each ``(B, latent_dim)``."""
-        h = self.encoder(self._with_class(2 * x.flatten(1) - 1, y))
-        # Out of bfloat16, should the encoder run in it; float64 stays what it is.
-        mean, log_std = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
-        return mean, log_std.clamp(-7, 7).exp()
+    def gaussian(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
+        """Mean and standard deviation of q(z | x), ``(B, latent_dim)`` each; of a flow, what it starts from."""
+        return Gaussian.of(self.encoder(x, y)[:, : 2 * self.latent_dim])
+
+    def draw(self, x: Tensor, y: Tensor | None = None, num: int = 1) -> tuple[Tensor, Tensor]:
+        """Draws of q(z | x), ``(num, B, latent_dim)``, and log q(z | x), ``(num, B)``."""
+        h = self.encoder(x, y)
+        noise = torch.randn(num, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
+        return self.posterior.draw(h, noise)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), ``(..., D)`` to ``(...)``."""
+        return self.prior.log_prob(z, self.gaussian)
 
     def likelihood_params(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Parameters of p(x | z), ``(B, num_params, C, H, W)``."""
-        return self.decoder(self._with_class(z, y)).view(len(z), self.distribution.num_params, *self.shape)
+        return self.decoder(z, y).unflatten(1, (self.distribution.num_params, self.shape[0]))
 
-    def _log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
+    def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x | z) of latents ``(B, D)``, ``(B,)``."""
         return self.distribution.log_prob(self.likelihood_params(z, y), x).flatten(1).sum(1)
 
-    def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """log p(x | z) at one draw of z ~ q(z | x), and KL(q(z | x) || p(z)) in closed form; nats, each ``(B,)``."""
-        mean, std = self.posterior(x, y)
-        z = mean + std * torch.randn_like(std)
-        kl = 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1)
-        return self._log_likelihood(x, z, y), kl
+    def log_likelihood_of_many(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x | z) of ``k`` latents an image, ``(k, B, D)``: ``(k, B)``."""
+        k = len(z)
+        repeated = y.repeat(k) if y is not None else None
+        return self.log_likelihood(x.repeat(k, 1, 1, 1), z.flatten(0, 1), repeated).view(k, -1)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        reconstruction, kl = self.elbo_terms(x, y)
-        return reconstruction - kl
+    def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and KL(q(z | x) || p(z)), nats.
+
+        The KL term is that of each latent in closed form, ``(B, latent_dim)``, where q is Gaussian and p(z) standard,
+        and else log q(z | x) - log p(z) at the same draw, ``(B, 1)``.
+        """
+        if isinstance(self.posterior, DiagonalGaussian) and self.prior.is_standard:
+            q = self.gaussian(x, y)
+            z = q.mean + q.std * torch.randn_like(q.std)
+            return self.log_likelihood(x, z, y), q.kl_to_standard()
+        z, log_q = (draw.squeeze(0) for draw in self.draw(x, y))
+        return self.log_likelihood(x, z, y), (log_q - self.log_prior(z)).unsqueeze(1)
+
+    # -- the contract --------------------------------------------------------------------------------------------------
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """The decoder's biases become those of the pixels' own distribution, as in arXiv:1509.00519."""
+        self.prior.initialize(x)
+        fit_bias(self.decoder.last, self.distribution, x)
+
+    def prepare(self, images_seen: int) -> None:
+        self.objective.prepare(images_seen)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        reconstruction, kl = (term.mean() for term in self.elbo_terms(x, y))
-        return {
-            "loss": self.bits_per_dim(self.beta * kl - reconstruction),
-            "nll": kl - reconstruction,
-            "reconstruction": -reconstruction,
-            "kl": kl,
-        }
+        return self.objective(self, x, y)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        log_likelihood, kl = self.elbo_terms(x, y)
+        return log_likelihood - kl.sum(1)
 
     @torch.no_grad()
     def importance_weighted(
@@ -103,22 +136,39 @@ class VAE(LikelihoodModel):
         """
         if chunk_size is None:
             chunk_size = max(1, 2**24 // (len(x) * self.num_dims * self.distribution.num_params))
-        mean, std = self.posterior(x, y)
         total = torch.full((len(x),), -math.inf, device=x.device)
-        for start in range(0, num_samples, chunk_size):
-            k = min(chunk_size, num_samples - start)
-            noise = torch.randn(k, *mean.shape, dtype=mean.dtype, device=x.device)
-            z = (mean + std * noise).flatten(0, 1)
-            repeated = y.repeat(k) if y is not None else None
-            log_likelihood = self._log_likelihood(x.repeat(k, 1, 1, 1), z, repeated).view(k, -1)
-            # log p(z) - log q(z | x): the normalisers 1/2 log 2 pi cancel.
-            log_ratio = (0.5 * (noise.square() - z.view_as(noise).square()) + std.log()).sum(-1)
-            total = torch.logaddexp(total, torch.logsumexp(log_likelihood + log_ratio, dim=0))
+        for first in range(0, num_samples, chunk_size):
+            z, log_q = self.draw(x, y, min(chunk_size, num_samples - first))
+            log_w = self.log_likelihood_of_many(x, z, y) + self.log_prior(z) - log_q
+            total = torch.logaddexp(total, torch.logsumexp(log_w, 0))
         return total - math.log(num_samples)
 
+    @torch.no_grad()
+    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
+        """What the latents carry, of ``N`` images.
+
+        ``rate`` and ``distortion`` in nats; ``active_units``; ``aggregate_gap``, the divergence of a Gaussian with the
+        aggregate posterior's mean and covariance from N(0, I), in nats (left out for other priors and flows).
+        """
+        log_likelihood, kl = self.elbo_terms(x, y)
+        q = self.gaussian(x, y)
+        figures = {
+            "rate": float(kl.sum(1).mean()),
+            "distortion": -float(log_likelihood.mean()),
+            "active_units": float((q.mean.var(0) > ACTIVE_VARIANCE).sum()),
+        }
+        if self.prior.is_standard and isinstance(self.posterior, DiagonalGaussian) and len(x) > 2 * self.latent_dim:
+            covariance = q.mean.double().T.cov().view(self.latent_dim, -1) + q.std.double().square().mean(0).diag()
+            mean = q.mean.double().mean(0)
+            gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))
+            figures["aggregate_gap"] = float(gap)
+        return figures
+
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The posterior's mean, ``(B, latent_dim)``."""
-        return self.posterior(x, y)[0]
+        """The posterior's centre, ``(B, latent_dim)``."""
+        h = self.encoder(x, y)
+        noise = torch.zeros(1, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
+        return self.posterior.draw(h, noise)[0].squeeze(0)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | z], ``(B, C, H, W)``."""
@@ -129,15 +179,9 @@ class VAE(LikelihoodModel):
         self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
         y = self.classes(num_samples, y, generator)
-        z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
+        noise = temperature * normal((num_samples, self.latent_dim), generator, self.device)
+        z = self.prior.sample(noise, generator, self.gaussian)
         if not self.sample_pixels:
             return self.decode(z, y)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(self.likelihood_params(z, y), u, temperature)
-
-
-def _mlp(widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-        layers += [nn.SiLU()] * (i > 0) + [nn.Linear(inputs, outputs)]
-    return nn.Sequential(*layers)

@@ -1,0 +1,262 @@
+"""Encoders and decoders of VAEs, for images of any shape.
+
+A pair is a plain object that a config composes into a model, which tells it the sizes. An encoder maps images
+``(B, C, H, W)`` in [0, 1] to ``(B, num_outputs)``, a decoder latents ``(B, num_inputs)`` to ``(B, num_outputs, H, W)``;
+both see the classes of a conditional model. A decoder's last layer is its ``last``, and computes in float32 under any
+precision where ``precise``.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.resampling import resolutions, widths
+from genlab.models.base import given
+
+Shape = tuple[int, int, int]
+Activation = Literal["silu", "relu", "tanh"]
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class Decoder(nn.Module):
+    """``last(body(z, y))``.
+
+    Args:
+        num_classes: of a conditional model.
+        precise: compute the last layer in float32.
+    """
+
+    body: nn.Module
+    last: nn.Linear | nn.Conv2d
+
+    def __init__(self, num_classes: int | None, precise: bool) -> None:
+        super().__init__()
+        self.num_classes, self.precise = num_classes, precise
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.body(_with_class(z, y, self.num_classes))
+        if not self.precise:
+            return self.last(h)
+        with torch.autocast(h.device.type, enabled=False):
+            return self.last(h.to(self.last.weight.dtype))
+
+
+class Networks(ABC):
+    """Makes an encoder and a decoder."""
+
+    @abstractmethod
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module: ...
+
+    @abstractmethod
+    def decoder(
+        self, num_inputs: int, shape: Shape, num_outputs: int, num_classes: int | None = None, precise: bool = True
+    ) -> Decoder: ...
+
+
+def fit_bias(last: nn.Linear | nn.Conv2d, distribution: PixelDistribution, x: Tensor) -> None:
+    """Let the last layer of a decoder begin with the distribution of the values in ``x``, ``(N, C, H, W)``.
+
+    Of a linear layer each position with its own values, of a convolution each channel.
+    """
+    values = x if isinstance(last, nn.Linear) else x.transpose(0, 1).flatten(1).T  # (N, C, H, W) or (N H W, C)
+    assert last.bias is not None
+    with torch.no_grad():
+        last.bias.copy_(distribution.fit(values).flatten())
+
+
+def _with_class(h: Tensor, y: Tensor | None, num_classes: int | None) -> Tensor:
+    """``(B, D)`` and the classes, one-hot; or ``(B, C, H, W)`` with a plane for each class."""
+    if num_classes is None:
+        return h
+    one_hot = F.one_hot(given(y), num_classes).to(h)
+    if h.ndim == 4:
+        one_hot = one_hot[:, :, None, None].expand(-1, -1, *h.shape[2:])
+    return torch.cat([h, one_hot], 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fully connected
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class FullyConnected(Networks):
+    """Those of Auto-Encoding Variational Bayes (arXiv:1312.6114), of any depth.
+
+    Args:
+        hidden: widths of the encoder's layers, none for a linear one; the decoder mirrors them.
+        activation: between layers.
+    """
+
+    def __init__(self, hidden: tuple[int, ...] = (512, 512), activation: Activation = "silu") -> None:
+        if min(hidden, default=1) < 1:
+            raise InputError(f"hidden={list(hidden)}: every layer needs units")
+        self.hidden, self.activation = tuple(hidden), ACTIVATIONS[activation]
+
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module:
+        C, H, W = shape
+        return _FullyConnectedEncoder([C * H * W, *self.hidden, num_outputs], self.activation, num_classes)
+
+    def decoder(
+        self, num_inputs: int, shape: Shape, num_outputs: int, num_classes: int | None = None, precise: bool = True
+    ) -> Decoder:
+        sizes, size = [num_inputs, *reversed(self.hidden)], (num_outputs, *shape[1:])
+        return _FullyConnectedDecoder(sizes, size, self.activation, num_classes, precise)
+
+
+class _FullyConnectedEncoder(nn.Module):
+    def __init__(self, sizes: Sequence[int], activation: Callable[[], nn.Module], num_classes: int | None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        sizes = [sizes[0] + (num_classes or 0), *sizes[1:]]
+        self.body = _stack(sizes[:-1], activation)
+        self.last = nn.Linear(sizes[-2], sizes[-1])
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.last(self.body(_with_class(2 * x.flatten(1) - 1, y, self.num_classes)))
+
+
+class _FullyConnectedDecoder(Decoder):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        size: Shape,
+        activation: Callable[[], nn.Module],
+        num_classes: int | None,
+        precise: bool,
+    ) -> None:
+        super().__init__(num_classes, precise)
+        self.size = size
+        sizes = [sizes[0] + (num_classes or 0), *sizes[1:]]
+        self.body = _stack(sizes, activation)
+        self.last = nn.Linear(sizes[-1], size[0] * size[1] * size[2])
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(z, y).view(-1, *self.size)
+
+
+def _stack(sizes: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return nn.Sequential(*layers)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Convolutional and residual
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Convolutional(Networks):
+    """A convolution for each halving of the sides, and for each doubling.
+
+    Args:
+        channels: of the smallest features, at most.
+        channel_base: channels times side, at most; ``None`` for no such limit.
+        num_blocks: residual blocks at every size, with pre-activation and group normalization as in VD-VAE and EDM;
+            0 for plain convolutions.
+    """
+
+    def __init__(self, channels: int = 64, channel_base: int | None = None, num_blocks: int = 0) -> None:
+        if channels < 1 or num_blocks < 0:
+            raise InputError(
+                f"channels={channels}, num_blocks={num_blocks}: at least 1 channel and no fewer blocks than 0"
+            )
+        self.channels, self.channel_base, self.num_blocks = channels, channel_base, num_blocks
+
+    def _widths(self, sizes: list[tuple[int, ...]]) -> list[int]:
+        base = self.channels * max(max(size) for size in sizes) if self.channel_base is None else self.channel_base
+        return widths(self.channels, base, sizes)
+
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module:
+        sizes = resolutions(shape[1:])
+        return _ConvolutionalEncoder(shape[0], sizes, self._widths(sizes), self.num_blocks, num_outputs, num_classes)
+
+    def decoder(
+        self, num_inputs: int, shape: Shape, num_outputs: int, num_classes: int | None = None, precise: bool = True
+    ) -> Decoder:
+        sizes = resolutions(shape[1:])
+        channels = self._widths(sizes)
+        return _ConvolutionalDecoder(num_inputs, sizes, channels, self.num_blocks, num_outputs, num_classes, precise)
+
+
+class ResidualBlock(nn.Module):
+    """``(B, C, H, W)`` to the same: Identity Mappings in Deep Residual Networks (arXiv:1603.05027)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+        self.norm1, self.norm2 = nn.GroupNorm(groups, channels), nn.GroupNorm(groups, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)  # the identity, to begin with
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(h))))))
+
+
+class _ConvolutionalEncoder(nn.Module):
+    """From the largest of ``sizes`` to the smallest, and from there to numbers."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        sizes: list[tuple[int, ...]],
+        channels: list[int],
+        num_blocks: int,
+        num_outputs: int,
+        num_classes: int | None,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        layers: list[nn.Module] = [nn.Conv2d(in_channels + (num_classes or 0), channels[-1], 3, padding=1)]
+        for before, after in itertools.pairwise(reversed(channels)):
+            layers += [ResidualBlock(before) for _ in range(num_blocks)]
+            layers += [nn.SiLU(), nn.Conv2d(before, after, 3, stride=2, padding=1)]  # an odd side is rounded up
+        layers += [ResidualBlock(channels[0]) for _ in range(num_blocks)]
+        self.body = nn.Sequential(*layers, nn.SiLU(), nn.Flatten())
+        self.last = nn.Linear(channels[0] * sizes[0][0] * sizes[0][1], num_outputs)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.last(self.body(_with_class(2 * x - 1, y, self.num_classes)))
+
+
+class _ConvolutionalDecoder(Decoder):
+    """From numbers to the smallest of ``sizes``, and from there to the largest."""
+
+    def __init__(
+        self,
+        num_inputs: int,
+        sizes: list[tuple[int, ...]],
+        channels: list[int],
+        num_blocks: int,
+        num_outputs: int,
+        num_classes: int | None,
+        precise: bool,
+    ) -> None:
+        super().__init__(num_classes, precise)
+        layers: list[nn.Module] = [
+            nn.Linear(num_inputs + (num_classes or 0), channels[0] * sizes[0][0] * sizes[0][1]),
+            nn.Unflatten(1, (channels[0], *sizes[0])),
+        ]
+        for (before, after), size in zip(itertools.pairwise(channels), sizes[1:], strict=True):
+            layers += [ResidualBlock(before) for _ in range(num_blocks)]
+            layers += [nn.SiLU(), _Doubled(size), nn.Conv2d(before, after, 3, padding=1)]
+        layers += [ResidualBlock(channels[-1]) for _ in range(num_blocks)]
+        self.body = nn.Sequential(*layers, nn.SiLU())
+        self.last = nn.Conv2d(channels[-1], num_outputs, 3, padding=1)
+
+
+class _Doubled(nn.Module):
+    def __init__(self, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.interpolate(h, scale_factor=2)[:, :, : self.size[0], : self.size[1]]

@@ -1,0 +1,165 @@
+"""Approximate posteriors q(z | x) of a VAE: a diagonal Gaussian, and flows that bend it.
+
+An encoder gives the numbers that one of these reads. Many draws an image go along the first dimension: noise and
+latents are ``(k, B, D)``, log-densities ``(k, B)`` in nats.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+from genlab.layers.masked_linear import AutoregressiveNet
+
+
+class Gaussian(NamedTuple):
+    """Independent normal distributions, ``(B, D)`` each."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, h: Tensor) -> "Gaussian":
+        """From an encoder's ``(B, 2D)``, means and log standard deviations."""
+        # Out of bfloat16, should the encoder run in it; float64 stays what it is.
+        mean, log_std = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
+        return cls(mean, log_std.clamp(-7, 7).exp())
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """``(..., B, D)`` to nats ``(..., B)``."""
+        return self.log_prob_per_latent(z).sum(-1)
+
+    def log_prob_per_latent(self, z: Tensor) -> Tensor:
+        return -0.5 * ((z - self.mean) / self.std).square() - self.std.log() - 0.5 * math.log(2 * math.pi)
+
+    def log_prob_each(self, z: Tensor) -> Tensor:
+        """Of points ``(N, D)`` under each of the B distributions, ``(N, B)``; in three matrix products."""
+        with torch.autocast(z.device.type, enabled=False):
+            precision = self.std.square().reciprocal()
+            square = z.square() @ precision.T - 2 * z @ (self.mean * precision).T + (self.mean**2 * precision).sum(1)
+            log_scale = self.std.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]
+            return -0.5 * square - log_scale
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(self || N(0, I)) of each latent, ``(B, D)``."""
+        return 0.5 * (self.mean.square() + self.std.square() - 1) - self.std.log()
+
+    def detach(self) -> "Gaussian":
+        return Gaussian(self.mean.detach(), self.std.detach())
+
+
+class Posterior(nn.Module, ABC):
+    """A family of distributions of latents; its parameters are an encoder's output ``(B, num_params)``."""
+
+    @abstractmethod
+    def num_params(self, latent_dim: int) -> int:
+        """How many numbers an encoder gives it."""
+
+    @abstractmethod
+    def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents ``(k, B, D)``, differentiable in ``h``, and their log-density log q(z | x), ``(k, B)``.
+
+        Args:
+            h: ``(B, num_params)``.
+            noise: standard normal, ``(k, B, D)``.
+        """
+
+
+class DiagonalGaussian(Posterior):
+    """Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
+
+    def num_params(self, latent_dim: int) -> int:
+        return 2 * latent_dim
+
+    def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        q = Gaussian.of(h)
+        z = q.mean + q.std * noise
+        return z, q.log_prob(z)
+
+
+class PlanarFlows(Posterior):
+    """A Gaussian through planar maps z + u tanh(w z + b), whose u, w and b the encoder gives.
+
+    Variational Inference with Normalizing Flows (arXiv:1505.05770), section 4.1.
+
+    Args:
+        num_flows: maps, one after the other.
+    """
+
+    def __init__(self, num_flows: int = 4) -> None:
+        super().__init__()
+        if num_flows < 1:
+            raise InputError(f"num_flows={num_flows}: at least 1")
+        self.num_flows = num_flows
+
+    def num_params(self, latent_dim: int) -> int:
+        return 2 * latent_dim + self.num_flows * (2 * latent_dim + 1)
+
+    def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        D = noise.shape[-1]
+        q = Gaussian.of(h[:, : 2 * D])
+        z = q.mean + q.std * noise
+        log_q = q.log_prob(z)
+        # 0.1 of them: next to the identity to begin with, where an encoder's output is of size 1.
+        for params in (0.1 * h[:, 2 * D :]).to(z.dtype).chunk(self.num_flows, dim=1):
+            u, w, b = params.split([D, D, 1], dim=1)
+            z, log_det = planar(z, u, w, b.squeeze(1))
+            log_q = log_q - log_det
+        return z, log_q
+
+
+def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """z + û tanh(w z + b) and log |det dz'/dz|; û is u moved along w so that w û > -1, and the map is one to one.
+
+    Args:
+        z: ``(k, B, D)``.
+        u, w: ``(B, D)``.
+        b: ``(B,)``.
+    """
+    wu = (w * u).sum(-1)
+    u = u + ((F.softplus(wu) - 1 - wu) / w.square().sum(-1).clamp_min(1e-12)).unsqueeze(-1) * w
+    t = torch.tanh((z * w).sum(-1) + b)  # (k, B)
+    log_det = torch.log1p((1 - t.square()) * (w * u).sum(-1))
+    return z + u * t.unsqueeze(-1), log_det
+
+
+class InverseAutoregressiveFlows(Posterior):
+    """Improved Variational Inference with Inverse Autoregressive Flow (arXiv:1606.04934), algorithm 1.
+
+    Each flow gates the latents by an autoregressive network of them and of the encoder's context; the order of the
+    latents is reversed between flows.
+
+    Args:
+        latent_dim: dimensions of z.
+        num_flows: one after the other.
+        hidden: width of the two hidden layers of an autoregressive network.
+        context: numbers that the encoder gives all of them.
+    """
+
+    def __init__(self, latent_dim: int, num_flows: int = 2, hidden: int = 320, context: int = 64) -> None:
+        super().__init__()
+        if min(latent_dim, num_flows, hidden, context) < 1:
+            raise InputError(f"num_flows={num_flows}, hidden={hidden}, context={context}: at least 1 of each")
+        self.context = context
+        self.nets = nn.ModuleList(AutoregressiveNet(latent_dim, [hidden, hidden], 2, context) for _ in range(num_flows))
+
+    def num_params(self, latent_dim: int) -> int:
+        return 2 * latent_dim + self.context
+
+    def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        D = noise.shape[-1]
+        q, context = Gaussian.of(h[:, : 2 * D]), h[:, 2 * D :]
+        z = q.mean + q.std * noise
+        log_q = q.log_prob(z)
+        for net in self.nets:
+            z = z.flip(-1)
+            m, s = net(z, context).to(z.dtype).unbind(-1)
+            s = s + 1.5  # a gate that is nearly open: the flow begins near the identity
+            gate = torch.sigmoid(s)
+            z = gate * z + (1 - gate) * m
+            log_q = log_q - F.logsigmoid(s).sum(-1)
+        return z, log_q
