@@ -96,12 +96,13 @@ def sweep(tmp_path: Path) -> Path:
                 metrics = {"test/fid": result(10 * value, SAMPLES), "test/precision": result(value / 10, SAMPLES)}
                 if model == "vae/vae":
                     metrics["test/bits_per_dim"] = result(value, LIKELIHOOD, likelihood="lower_bound")
+                width = "model.networks.hidden" if model == "vae/vae" else "model.channels"
                 make_run(
                     tmp_path / "sweep" / str(i),
                     model=model,
                     seed=seed,
                     overrides=(f"training.optimizer.lr={lr}",),
-                    config={"training.optimizer.lr": lr, "model.networks.hidden" if model == "vae/vae" else "model.channels": 4},
+                    config={"training.optimizer.lr": lr, width: 4},
                     metrics=metrics,
                 )
                 i += 1

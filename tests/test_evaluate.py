@@ -188,7 +188,13 @@ def test_inception_gives_what_torch_fidelitys_command_gives(
 
 # -- runs --------------------------------------------------------------------------------------------------------------
 
-SMALL = ("trainer.max_epochs=1", "dataset.train_size=128", "model.networks.hidden=[16]", "metrics.num_samples=40", "logger=csv")
+SMALL = (
+    "trainer.max_epochs=1",
+    "dataset.train_size=128",
+    "model.networks.hidden=[16]",
+    "metrics.num_samples=40",
+    "logger=csv",
+)
 
 
 def test_several_runs_a_checkpoint_and_both_kinds_of_weights(genlab: Genlab) -> None:

@@ -56,7 +56,8 @@ def test_the_wheel_trains_without_the_checkout(elsewhere: Path) -> None:
     # A user's own folder of configs adds to those inside the wheel.
     own = elsewhere / "my_conf" / "model" / "vae"
     own.mkdir(parents=True)
-    (own / "tiny.yaml").write_text("# @package _global_\ndefaults:\n  - vae/vae\nmodel:\n  networks:\n    hidden: [8]\n")
+    text = "# @package _global_\ndefaults:\n  - vae/vae\nmodel:\n  networks:\n    hidden: [8]\n"
+    (own / "tiny.yaml").write_text(text)
     result = run(
         elsewhere,
         "train",

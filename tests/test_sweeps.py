@@ -12,8 +12,8 @@ from conftest import Genlab
 from test_resume import in_child, kill_at, outputs
 
 TINY = (
-    "model.networks.hidden=[8]", "dataset.train_size=64", "trainer.max_epochs=1", "metrics.num_samples=8", "metrics.num_test=8",
-    "metrics.num_shown=2", "metrics.memorization=false", "callbacks=minimal", "logger=csv",
+    "model.networks.hidden=[8]", "dataset.train_size=64", "trainer.max_epochs=1", "metrics.num_samples=8",
+    "metrics.num_test=8", "metrics.num_shown=2", "metrics.memorization=false", "callbacks=minimal", "logger=csv",
 )  # fmt: skip
 TWELVE = ("train", "-m", *TINY, "seed=1,2,3,4", "model.latent_dim=2,3,4")
 

@@ -5,6 +5,7 @@ The only module that knows Hydra beside the entry files: below it everything is 
 
 import functools
 import inspect
+import json
 import os
 import re
 import secrets
@@ -54,7 +55,23 @@ def default_precision(accelerator: str) -> str:
     return "bf16-mixed" if computes_in_bfloat16(accelerator) else "32-true"
 
 
+def codes_of(run: str, key: str) -> Any:
+    """``shape``, ``levels`` or ``num_classes`` of the codes of a finished run, such as a VQ-VAE's.
+
+    Raises:
+        InputError: where the folder is no such run.
+    """
+    path = Path(run).expanduser() / "summary.json"
+    try:
+        return json.loads(path.read_text())["codes"][key]
+    except OSError:
+        raise InputError(f"dataset.run={run} is no finished run: there is no {path}") from None
+    except (KeyError, ValueError):
+        raise InputError(f"dataset.run={run}: its model has no codes; give a run of model=vae/vq_vae") from None
+
+
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
+OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
 # Cached, so that all jobs of a sweep read one name.
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)

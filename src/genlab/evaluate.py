@@ -80,7 +80,7 @@ def _run(path: str, config: dict[str, Any]) -> None:
         evaluation = build(metrics, "metrics")
         model = run.model
         which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
-        figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model), which)
+        figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model, run.data), which)
         features = evaluation.features.name if evaluation.features else "no features"
         label = (
             f"{run.checkpoint}, {run.used_weights}, {features}, "

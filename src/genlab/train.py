@@ -145,6 +145,8 @@ def _name_for_people(cfg: DictConfig, folder: Path) -> None:
 def _absolute_paths(cfg: DictConfig) -> None:
     """The saved config must find the data from any folder."""
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
+    if cfg.dataset.get("run"):
+        cfg.dataset.run = str(Path(cfg.dataset.run).expanduser().absolute())
     source = cfg.dataset.get("source")
     if source and "path" in source and not OmegaConf.is_missing(source, "path"):
         source.path = str(Path(source.path).expanduser().absolute())
@@ -193,6 +195,7 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
         "paths.output_dir",
         "dataset.source.path",
         "dataset.source.root",
+        "dataset.run",
         "trainer.precision",
     ):
         # Given relative to where the run was started from, or chosen by the device that it was started on.

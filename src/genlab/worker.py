@@ -21,7 +21,7 @@ from genlab.composition import build, checked, located
 from genlab.data.module import DataModule
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result, own_randomness
-from genlab.models.base import GenerativeModel, ObjectiveModel
+from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
 from genlab.runs.environment import environment, peak_memory_mb
@@ -141,6 +141,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         figures = _final_figures(parts, folder, device)
         summary = {
             "metrics": figures,
+            **_codes(parts),
             **_facts(training, trainer, callbacks, device, seconds),
             "monitor": {**config["monitor"], "best": best},
             "choices": config["choices"],
@@ -228,17 +229,26 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
     else:
         model = training.sampling_model.to(device)
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
-    samples = evaluation.draw(model)
+    samples = evaluation.draw(model, data)
     shown = evaluation.num_shown
     if len(model.shape) == 1:
         shown *= 16  # a point is a small picture
-    save_png(picture(samples[:shown], data.first("test", shown)), folder.samples / "final.png")
+    real = data.pictured.first("test", shown)
+    save_png(picture(samples[:shown], real), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
-    save_array(data.first("test", shown), folder.samples / "real.npy")
+    save_array(real, folder.samples / "real.npy")
     figures, neighbours = evaluation.measure(model, data, samples, which)
     if neighbours is not None:
         save_png(neighbours, folder.samples / "neighbours.png")
     return figures
+
+
+def _codes(parts: Parts) -> dict[str, Any]:
+    """What ``dataset=latent_codes`` must know before it loads the model."""
+    if not isinstance(model := parts.model, DiscreteLatents):
+        return {}
+    facts = {"shape": list(model.code_shape), "levels": model.num_codes, "num_classes": parts.data.num_classes}
+    return {"codes": facts}
 
 
 def _facts(

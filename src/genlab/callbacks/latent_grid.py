@@ -8,13 +8,17 @@ from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
+from genlab.models.base import LatentModel
 from genlab.runs.latents import has_latents, interpolations, reconstructions
-from genlab.runs.pictures import grid, save_png
+from genlab.runs.pictures import grid, save_png, scatter_classes
+from genlab.runs.steering import Latents, manifold
 from genlab.training.module import TrainingModule
 
 
 class LatentGrid(pl.Callback):
     """Writes ``reconstructions-<images seen>.png`` and ``interpolations-...`` where the model has them.
+
+    A plane of latents is shown as a whole: ``manifold-...``, and ``encodings-...`` of validation images by class.
 
     Args:
         folder: of the pictures.
@@ -47,6 +51,11 @@ class LatentGrid(pl.Callback):
                 "reconstructions": _sheet(reconstructions(model, x, y_or_none), 8),
                 "interpolations": _sheet(interpolations(model, x, y_or_none, self.steps), self.steps),
             }
+        if isinstance(model, LatentModel) and getattr(model, "latent_dim", None) == 2 and model.num_classes is None:
+            latents = Latents(model)
+            images, classes = trainer.datamodule.some("val", 2000)  # type: ignore[attr-defined]
+            found["encodings"] = scatter_classes(latents.encode(images, None), classes)
+            found["manifold"] = _sheet(manifold(latents, None, 16), 16)
         for name, picture in found.items():
             if picture is not None:
                 save_png(picture, self.folder / f"{name}-{module.images_seen:010d}.png")

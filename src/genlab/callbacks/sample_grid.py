@@ -48,7 +48,8 @@ class SampleGrid(pl.Callback):
     def _picture(self, trainer: pl.Trainer, module: TrainingModule) -> Image.Image:
         model = module.sampling_model
         if len(model.shape) == 3:
-            return grid(draw(model, self.num_samples, seed=self.seed))
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            return grid(draw(model, self.num_samples, seed=self.seed, decode=data.decode))
         samples = draw(model, 16 * self.num_samples, seed=self.seed)
         real = trainer.datamodule.first("val", 16 * self.num_samples)  # type: ignore[attr-defined]
         if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:

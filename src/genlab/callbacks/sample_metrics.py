@@ -73,7 +73,8 @@ class SampleMetrics(pl.Callback):
         mine = range(rank, self.num_samples, world_size)
         figures: dict[str, float] = {}
         with own_randomness(self.seed, device):
-            samples = draw(module.sampling_model, len(mine), seed=self.seed, indices=mine)
+            decode = trainer.datamodule.decode  # type: ignore[attr-defined]
+            samples = draw(module.sampling_model, len(mine), seed=self.seed, indices=mine, decode=decode)
             if self.features is not None:
                 if self._quality is None:
                     self._quality = self._prepared(trainer, self.features, device)
@@ -84,7 +85,7 @@ class SampleMetrics(pl.Callback):
             module.report({f"val/{name}": value for name, value in figures.items()})
 
     def _prepared(self, trainer: pl.Trainer, features: FeatureExtractor, device: torch.device) -> RunningQuality:
-        images = SplitImages(trainer.datamodule, self.reference)  # type: ignore[attr-defined]
+        images = SplitImages(trainer.datamodule.pictured, self.reference)  # type: ignore[attr-defined]
         rank, world_size = trainer.global_rank, trainer.world_size
         assert self.num_samples is not None
         if rank > 0:  # the first one extracts, the others find its cache

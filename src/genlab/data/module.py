@@ -47,7 +47,7 @@ class DataModule(pl.LightningDataModule, ABC):
         name: str,
         shape: tuple[int, ...],
         *,
-        kind: Literal["image", "binary", "points"],
+        kind: Literal["image", "binary", "points", "codes"],
         levels: int | None,
         num_classes: int | None = None,
         batch_size: int = 128,
@@ -71,6 +71,15 @@ class DataModule(pl.LightningDataModule, ABC):
         self.splits: dict[Split, Examples] = {}
         self._training: Batches | None = None
         self._resumed: dict[str, int] = {}
+
+    @property
+    def pictured(self) -> "DataModule":
+        """The data that people look at and samples are measured against, where models see something else, as codes."""
+        return self
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Examples as models see them to examples of :attr:`pictured`."""
+        return x
 
     @property
     def protocol(self) -> dict[str, object]:

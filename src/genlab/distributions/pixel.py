@@ -178,7 +178,8 @@ class DiscretizedLogisticMixture(PixelDistribution):
         logits = torch.log((counts + 0.1) / (len(x) + 0.1 * K))
         if K == 1:
             value = 2 * x.float() - 1
-            return torch.stack([logits[0], value.mean(0), (value.std(0) * math.sqrt(3) / math.pi).clamp_min(0.01).log()])
+            scale = value.std(0) * math.sqrt(3) / math.pi  # of a logistic with that variance
+            return torch.stack([logits[0], value.mean(0), scale.clamp_min(0.01).log()])
         rest = [1] * (x.ndim - 1)
         return torch.cat([logits, means.view(-1, *rest).expand_as(logits), torch.full_like(logits, math.log(1 / K))])
 

@@ -49,11 +49,15 @@ def draw(
     indices: Sequence[int] | None = None,
     batch_size: int = 250,
     temperature: float = 1.0,
+    decode: Callable[[Tensor], Tensor] | None = None,
     advance: Advance = _nothing,
 ) -> Tensor:
     """The first ``num`` samples of the stream ``seed``, or those of ``indices``, ``(num, *shape)`` on the CPU.
 
     Sample i is the same for every batch size.
+
+    Args:
+        decode: what is done to a batch of them, as :meth:`~genlab.data.module.DataModule.decode`.
     """
     drawn = []
     with evaluating(model):
@@ -61,7 +65,8 @@ def draw(
             size = min(batch_size, num - first)
             streams = generators(seed, (range(num) if indices is None else indices)[first : first + size])
             classes = None if y is None else y[first : first + size]
-            drawn.append(model.sample(size, classes, generator=streams, temperature=temperature).cpu())
+            samples = model.sample(size, classes, generator=streams, temperature=temperature)
+            drawn.append((samples if decode is None else decode(samples)).cpu())
             advance(size)
     return torch.cat(drawn)
 

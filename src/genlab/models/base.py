@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genlab.distributions.noise import Generators, integers, normal
 from genlab.errors import InputError
 
-Kind = Literal["image", "binary", "points", "tokens"]
+Kind = Literal["image", "binary", "points", "codes", "tokens"]
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -72,6 +72,27 @@ class GenerativeModel(nn.Module, ABC):
         return y.to(self.device)
 
 
+@runtime_checkable
+class DiscreteLatents(Protocol):
+    """A model whose latents are codes, for a prior over them to be learned as a second model.
+
+    Attributes:
+        code_shape: of an example's codes, ``(1, h, w)``.
+        num_codes: that each of them is one of.
+    """
+
+    code_shape: tuple[int, int, int]
+    num_codes: int
+
+    def codes(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """int64 ``(B, *code_shape)``."""
+        ...
+
+    def decode_codes(self, codes: Tensor, y: Tensor | None = None) -> Tensor:
+        """The codes' examples, ``(B, *shape)``."""
+        ...
+
+
 class ObjectiveModel(GenerativeModel):
     """A model that is trained by minimising one scalar."""
 
@@ -113,8 +134,8 @@ class LikelihoodModel(ObjectiveModel):
 class Diagnosable(Protocol):
     """A model that can say what its latents carry."""
 
-    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Figures of ``N`` examples, taken together."""
+    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
+        """Figures of ``N`` examples, taken together; a tensor ``(D,)`` has one for every latent."""
         ...
 
 

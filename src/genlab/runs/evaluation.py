@@ -15,12 +15,12 @@ from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.metrics.features import FeatureExtractor, Features, as_extractor, extract
-from genlab.metrics.measure import draw, importance_weighted, likelihood
+from genlab.metrics.measure import draw, evaluating, importance_weighted, likelihood, own_randomness
 from genlab.metrics.memorization import Memorization, nearest
 from genlab.metrics.modes import Modes
 from genlab.metrics.quality import DC_NEIGHBOURS, Result, sample_quality
 from genlab.metrics.reference import Reference
-from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
+from genlab.models.base import Diagnosable, GenerativeModel, ImportanceWeighted, LikelihoodModel
 from genlab.runs.console import console
 from genlab.runs.figures import digits, figure, remark
 from genlab.runs.pictures import grid
@@ -108,11 +108,11 @@ class Evaluation:
         self.num_samples, self.num_test, self.importance_samples = num_samples, num_test, importance_samples
         self.memorization, self.num_shown, self.seed, self.cache_dir = memorization, num_shown, seed, cache_dir
 
-    def draw(self, model: GenerativeModel) -> Tensor:
+    def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """The samples to measure, and to show where more of them are shown, ``(N, *shape)``."""
         total = max(self.num_samples, self.num_shown)
         with with_progress("samples", total) as advance:
-            return draw(model, total, seed=self.seed, advance=advance)
+            return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
     def measure(
         self, model: GenerativeModel, data: DataModule, samples: Tensor, protocol: Mapping[str, Any]
@@ -125,7 +125,8 @@ class Evaluation:
         """
         device = model.device
         samples = samples[: self.num_samples]
-        results = self._likelihood(model, data)
+        results = self._likelihood(model, data) | _of_latents(model, data, self.seed)
+        data = data.pictured
         sampler = {"sampler": model.sampler, "temperature": 1.0, "seed": self.seed}
         quality: dict[str, Result] = {}
         neighbours = None
@@ -165,6 +166,7 @@ class Evaluation:
 
     def beside_neighbours(self, samples: Tensor, data: DataModule, device: torch.device) -> Image.Image:
         """A row of a sample and the five training images nearest to it by their features."""
+        data = data.pictured
         if self.features is None or not isinstance(data, ImageDataModule):
             raise InputError("the nearest training images are found by features of images: set metrics.features")
         train = self._reference(SplitImages(data, "train"), self.features, device)
@@ -188,6 +190,26 @@ class Evaluation:
             with with_progress(f"test likelihood, {draws:,} draws an image", num) as advance:
                 results |= importance_weighted(model, data, draws=draws, num=num, seed=self.seed, advance=advance)
         return results
+
+
+def _of_latents(model: GenerativeModel, data: DataModule, seed: int, num: int = 2000) -> dict[str, Result]:
+    """What the latents of test images carry."""
+    if not isinstance(model, Diagnosable):
+        return {}
+    x, y = (part.to(model.device) for part in data.some("test", num))
+    with own_randomness(seed, model.device), evaluating(model):
+        found = model.diagnose(x, y if model.num_classes is not None else None)
+    protocol = {**data.protocol, "split": "test", "num": len(x), "seed": seed}
+    nats = ("rate", "distortion", "aggregate_gap")
+    return {
+        f"test/{name}": {
+            "value": float(value),
+            **({"unit": "nats"} if name in nats else {}),
+            "protocol": dict(protocol),
+        }
+        for name, value in found.items()
+        if not isinstance(value, Tensor)
+    }
 
 
 def _of_modes(modes: Modes, samples: Tensor, facts: dict[str, object]) -> dict[str, Result]:

@@ -56,6 +56,13 @@ FIGURES = {
     "high_quality": Figure("high quality", "max", MODES),
     "kl_to_uniform": Figure("KL to uniform", "min", MODES),
     "classifier_confidence": Figure("classifier's confidence", None, MODES),
+    "rate": Figure("rate", None, LIKELIHOOD),
+    "distortion": Figure("distortion", None, LIKELIHOOD),
+    "active_units": Figure("active units", None, LIKELIHOOD),
+    "active_blocks": Figure("active blocks", None, LIKELIHOOD),
+    "aggregate_gap": Figure("aggregate posterior's gap", "min", LIKELIHOOD),
+    "codebook_use": Figure("codebook use", "max", LIKELIHOOD),
+    "perplexity": Figure("codebook's perplexity", "max", LIKELIHOOD),
     "too_near_to_train": Figure("too near to train", "min"),
     "loss": Figure("loss", "min"),
 }
@@ -83,6 +90,8 @@ def remark(result: Mapping[str, Any]) -> str:
         kind = str(protocol["likelihood"]).replace("_", " ")
         draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
         words.append(f"{kind}{draws}, {protocol['num']:,} test images")
+    elif "split" in protocol:
+        words.append(f"{protocol['num']:,} {protocol['split']} images")
     elif "num_modes" in protocol:
         words.append(f"{protocol['num_samples']:,} samples")
         words += [f"of {result['out_of']:,}"] if "out_of" in result else []

@@ -1,6 +1,7 @@
 """Ways to look at what a model has learned, each as rows of images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from genlab.errors import InputError
 from genlab.metrics.measure import Advance, draw, evaluating
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
 from genlab.runs.latents import slerp
+
+Decode = Callable[[Tensor], Tensor] | None  # what is done to samples before they are looked at
 
 
 def between(
@@ -45,11 +48,13 @@ def tempered(
     *,
     seed: int,
     y: Tensor | None = None,
+    decode: Decode = None,
     advance: Advance,
 ) -> Tensor:
     """One sample a row, drawn at every temperature, ``(rows * len(temperatures), C, H, W)``."""
     columns = [
-        draw(model, rows, seed=seed, y=y, temperature=temperature, advance=advance) for temperature in temperatures
+        draw(model, rows, seed=seed, y=y, temperature=temperature, decode=decode, advance=advance)
+        for temperature in temperatures
     ]
     return torch.stack(columns, 1).flatten(0, 1)
 
@@ -61,11 +66,10 @@ def by_class(
     *,
     seed: int,
     temperature: float = 1.0,
+    decode: Decode = None,
     advance: Advance,
 ) -> Tensor:
     """A class in each row, one noise in each column, ``(len(classes) * columns, C, H, W)``."""
-    rows = [
-        draw(model, columns, seed=seed, y=torch.full((columns,), k), temperature=temperature, advance=advance)
-        for k in classes
-    ]
+    options: dict[str, Any] = {"seed": seed, "temperature": temperature, "decode": decode, "advance": advance}
+    rows = [draw(model, columns, y=torch.full((columns,), k), **options) for k in classes]
     return torch.cat(rows)

@@ -89,6 +89,16 @@ class Run:
         data.setup()
         return data
 
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        """What the model draws as what people look at: of a prior over codes, the images of the codes."""
+        return self._codes.decode(x) if self.config["dataset"].get("kind") == "codes" else x
+
+    @cached_property
+    def _codes(self) -> DataModule:
+        data = build(self.config["dataset"], "dataset")  # without the examples themselves
+        assert isinstance(data, DataModule)
+        return data
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         return self.folder.read_json(SUMMARY)

@@ -89,10 +89,62 @@ def scatter(
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def film(frames: "Sequence[Path]", path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
+def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:
+    """Latents ``(N, D)`` in the colours of their classes ``(N,)``; of more than two, on their principal components."""
+    import matplotlib
+    import torch
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    z, y = z.detach().float().cpu(), y.cpu()
+    names = ["$z_1$", "$z_2$"]
+    if z.shape[1] > 2:
+        z = z - z.mean(0)
+        z = z @ torch.linalg.svd(z, full_matrices=False).Vh[:2].T
+        names = ["first principal component of z", "second"]
+    z = torch.nn.functional.pad(z, (0, 2 - z.shape[1]))
+    figure = Figure(figsize=(6, 5.4), dpi=100)
+    axes = figure.add_axes((0.11, 0.09, 0.76, 0.88))
+    colours = matplotlib.colormaps["tab10" if int(y.max()) < 10 else "tab20"]
+    for k in y.unique().tolist():
+        axes.plot(*z[y == k].T, ".", color=colours(k % colours.N), markersize=3, alpha=0.6, label=str(k))
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=3, ncols=1)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def bars(heights: "Tensor", label: str) -> Image.Image:
+    """A bar for each of ``(D,)``, from the highest to the lowest, under their numbers while these can be read."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    heights, order = heights.detach().float().cpu().sort(descending=True)
+    figure = Figure(figsize=(6.4, 3.2), dpi=100)
+    axes = figure.add_axes((0.09, 0.16, 0.89, 0.8))
+    axes.bar(range(len(heights)), heights, color="#0062b8")
+    if len(heights) <= 32:
+        axes.set_xticks(range(len(heights)), [str(int(i)) for i in order], fontsize=7)
+    axes.set_xlabel("latent")
+    axes.set_ylabel(label)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def film(frames: "Sequence[Path | Image.Image]", path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
     """Pictures one after the other as an animated GIF; of more than ``max_frames``, evenly chosen ones."""
     chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
-    images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in chosen]
+    opened = [frame if isinstance(frame, Image.Image) else Image.open(frame) for frame in chosen]
+    images = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in opened]
     content = io.BytesIO()
     last = max(1, len(images) - 1)
     durations = [max(40, int(1000 * seconds / last))] * last + [1500]

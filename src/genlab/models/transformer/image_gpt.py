@@ -1,12 +1,14 @@
 """ImageGPT: Generative Pretraining from Pixels (Chen et al., ICML 2020)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
-from genlab.models.base import LikelihoodModel
+from genlab.models.base import Kind, LikelihoodModel
 from genlab.networks.transformer import Transformer, init_weights
 
 
@@ -30,6 +32,8 @@ class ImageGPT(LikelihoodModel):
         InputError: for a shape that is not an image's, or what :class:`~genlab.networks.transformer.Transformer`
             refuses.
     """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
 
     def __init__(
         self,

@@ -144,15 +144,16 @@ class VAE(LikelihoodModel):
         return total - math.log(num_samples)
 
     @torch.no_grad()
-    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
+    def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
         """What the latents carry, of ``N`` images.
 
-        ``rate`` and ``distortion`` in nats; ``active_units``; ``aggregate_gap``, the divergence of a Gaussian with the
-        aggregate posterior's mean and covariance from N(0, I), in nats (left out for other priors and flows).
+        ``rate`` and ``distortion`` in nats; ``active_units``; and of a Gaussian posterior with N(0, I) for its prior
+        ``kl_per_latent`` and ``aggregate_gap``, the divergence of a Gaussian with the aggregate posterior's mean and
+        covariance from the prior, both in nats.
         """
         log_likelihood, kl = self.elbo_terms(x, y)
         q = self.gaussian(x, y)
-        figures = {
+        figures: dict[str, float | Tensor] = {
             "rate": float(kl.sum(1).mean()),
             "distortion": -float(log_likelihood.mean()),
             "active_units": float((q.mean.var(0) > ACTIVE_VARIANCE).sum()),
@@ -162,6 +163,7 @@ class VAE(LikelihoodModel):
             mean = q.mean.double().mean(0)
             gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))
             figures["aggregate_gap"] = float(gap)
+            figures["kl_per_latent"] = kl.mean(0)
         return figures
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -1,0 +1,90 @@
+"""What a model's latents carry, as figures and a picture, and a line when they carry nothing."""
+
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from genlab.callbacks.sample_grid import log_picture
+from genlab.metrics.measure import evaluating, own_randomness
+from genlab.models.base import Diagnosable, GenerativeModel
+from genlab.runs.pictures import bars, save_png
+from genlab.training.module import TrainingModule
+
+COLLAPSED = {
+    "rate": (
+        0.1,
+        "the posterior has collapsed: the latents of an image carry {value:.3f} nats, and the decoder ignores them. "
+        "A KL weight that rises (model.objective.warmup_images), free bits (model.objective.free_bits) or a weaker "
+        "decoder helps",
+    ),
+    "codebook_use": (
+        0.1,
+        "the codebook has collapsed: {value:.1%} of the codes are used. Fewer codes (model.num_codes) or another seed "
+        "helps",
+    ),
+}
+
+
+class LatentWatch(pl.Callback):
+    """Reports ``val/rate``, ``val/active_units`` and whatever else a model says of its latents.
+
+    Figures of every latent become the picture ``<name>-<images seen>.png``. A warning comes once, and again only after
+    things were right in between.
+
+    Args:
+        folder: of the pictures.
+        num_images: validation images that are looked at.
+        every_n_validations: how often.
+    """
+
+    def __init__(self, folder: str, num_images: int = 1000, every_n_validations: int = 1) -> None:
+        self.folder, self.num_images, self.every_n_validations = Path(folder), num_images, every_n_validations
+        self.validations = 0
+        self._images: tuple[Tensor, Tensor] | None = None
+        self._said: set[str] = set()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        model = module.sampling_model
+        if trainer.sanity_checking or not isinstance(model, Diagnosable):
+            return
+        self.validations += 1
+        if (self.validations - 1) % self.every_n_validations:
+            return
+        if self._images is None:
+            self._images = trainer.datamodule.some("val", self.num_images)  # type: ignore[attr-defined]
+        x, y = (part.to(module.device) for part in self._images)
+        # On every process alike, for all of them report.
+        with own_randomness(0, module.device), evaluating(model):
+            found = model.diagnose(
+                x, y if isinstance(model, GenerativeModel) and model.num_classes is not None else None
+            )
+        figures = {name: float(value) for name, value in found.items() if not isinstance(value, torch.Tensor)}
+        module.report({f"val/{name}": value for name, value in figures.items()})
+        if not trainer.is_global_zero:
+            return
+        for name, value in found.items():
+            if isinstance(value, torch.Tensor):
+                picture = bars(value, name.replace("_", " "))
+                save_png(picture, self.folder / f"{name}-{module.images_seen:010d}.png")
+                log_picture(trainer, name, picture, module.images_seen)
+        for name, (least, line) in COLLAPSED.items():
+            if name in figures:
+                self._say_if(figures[name] < least, name, line.format(value=figures[name]))
+
+    def _say_if(self, wrong: bool, what: str, line: str) -> None:
+        if wrong and what not in self._said:
+            print(f"genlab: warning: {line}", file=sys.stderr)
+            self._said.add(what)
+        elif not wrong:
+            self._said.discard(what)
+
+    def state_dict(self) -> dict[str, object]:
+        return {"validations": self.validations, "said": sorted(self._said)}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.validations = state["validations"]  # type: ignore[assignment]
+        self._said = set(state["said"])  # type: ignore[call-overload]
