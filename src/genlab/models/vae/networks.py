@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         self.num_classes, self.precise = num_classes, precise
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.body(_with_class(z, y, self.num_classes))
+        h = self.body(with_class(z, y, self.num_classes))
         if not self.precise:
             return self.last(h)
         with torch.autocast(h.device.type, enabled=False):
@@ -71,7 +71,7 @@ def fit_bias(last: nn.Linear | nn.Conv2d, distribution: PixelDistribution, x: Te
         last.bias.copy_(distribution.fit(values).flatten())
 
 
-def _with_class(h: Tensor, y: Tensor | None, num_classes: int | None) -> Tensor:
+def with_class(h: Tensor, y: Tensor | None, num_classes: int | None) -> Tensor:
     """``(B, D)`` and the classes, one-hot; or ``(B, C, H, W)`` with a plane for each class."""
     if num_classes is None:
         return h
@@ -119,7 +119,7 @@ class _FullyConnectedEncoder(nn.Module):
         self.last = nn.Linear(sizes[-2], sizes[-1])
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.last(self.body(_with_class(2 * x.flatten(1) - 1, y, self.num_classes)))
+        return self.last(self.body(with_class(2 * x.flatten(1) - 1, y, self.num_classes)))
 
 
 class _FullyConnectedDecoder(Decoder):
@@ -224,7 +224,7 @@ class _ConvolutionalEncoder(nn.Module):
         self.last = nn.Linear(channels[0] * sizes[0][0] * sizes[0][1], num_outputs)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.last(self.body(_with_class(2 * x - 1, y, self.num_classes)))
+        return self.last(self.body(with_class(2 * x - 1, y, self.num_classes)))
 
 
 class _ConvolutionalDecoder(Decoder):
@@ -247,13 +247,15 @@ class _ConvolutionalDecoder(Decoder):
         ]
         for (before, after), size in zip(itertools.pairwise(channels), sizes[1:], strict=True):
             layers += [ResidualBlock(before) for _ in range(num_blocks)]
-            layers += [nn.SiLU(), _Doubled(size), nn.Conv2d(before, after, 3, padding=1)]
+            layers += [nn.SiLU(), Doubled(size), nn.Conv2d(before, after, 3, padding=1)]
         layers += [ResidualBlock(channels[-1]) for _ in range(num_blocks)]
         self.body = nn.Sequential(*layers, nn.SiLU())
         self.last = nn.Conv2d(channels[-1], num_outputs, 3, padding=1)
 
 
-class _Doubled(nn.Module):
+class Doubled(nn.Module):
+    """Every pixel twice in each direction, cut to ``size``."""
+
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()
         self.size = size

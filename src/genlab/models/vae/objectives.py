@@ -6,7 +6,7 @@ in nats an image.
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,16 @@ from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian
 
 if TYPE_CHECKING:
     from genlab.models.vae.vae import VAE
+
+
+class Bounded(Protocol):
+    """A model with an evidence lower bound; see :meth:`~genlab.models.vae.vae.VAE.elbo_terms`."""
+
+    latent_dim: int
+
+    def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+
+    def bits_per_dim(self, nats: Tensor) -> Tensor: ...
 
 
 class Objective(nn.Module, ABC):
@@ -37,8 +47,9 @@ class ELBO(Objective):
 
     Args:
         beta: weight of the KL term.
-        free_bits: nats of each latent, on average over a batch, that cost nothing (arXiv:1606.04934, appendix C.8);
-            where the KL term has no closed form, of all latents together ``free_bits`` times their number.
+        free_bits: nats of each latent, or block of a hierarchy, on average over a batch, that cost nothing
+            (arXiv:1606.04934, appendix C.8); where the KL term has no closed form, of all latents together
+            ``free_bits`` times their number.
         warmup_images: training images within which the weight rises from 0 to ``beta`` (arXiv:1602.02282).
         cycle_images: the weight falls to 0 again after so many images, and rises in the first half of each such cycle
             (arXiv:1903.10145).
@@ -74,7 +85,7 @@ class ELBO(Objective):
             return
         self.weight.fill_(self.beta * min(1.0, share))
 
-    def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, model: Bounded, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         log_likelihood, kl = model.elbo_terms(x, y)  # (B,) and (B, D), or (B, 1)
         rate = kl.sum(1).mean()
         counted = rate
