@@ -52,7 +52,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["seed=abc"], "seed='abc': input should be a valid integer"),
         (["dataset.batch_size=0"], "a batch holds at least one example"),
         (["dataset.batch_size=5000"], "1347 training examples do not fill one batch of 5000"),
-        (["model.latent_dim=0"], "every layer of a VAE needs units"),
+        (["model.latent_dim=0"], "latent_dim=0: at least 1"),
         (["training.ema_decay=1.5"], "training: ema_decay=1.5: expected a number in [0, 1)"),
         (["training.accumulate=0"], "accumulate=0: at least one batch"),
         (["seed=[1"], "seed=[1: cannot be read as an override"),

@@ -157,6 +157,27 @@ def test_a_larger_kernel_sees_further_and_samples_alike(kernel_size: int) -> Non
     assert torch.equal(cached, naive_sample(model, 4, generator=torch.Generator().manual_seed(1)))
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 1, 2)])
+def test_codes_are_read_without_order(shape: tuple[int, ...]) -> None:
+    """Their probabilities sum to 1, samples from caches are the naive ones, and renaming codes renames the model."""
+    torch.manual_seed(0)
+    model = PixelCNN(shape, Categorical(4), channels=4, num_layers=1, kind="codes").double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    x = all_images(shape, 4).double()
+    assert model.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-5)
+    cached = model.sample(20, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(cached, naive_sample(model, 20, generator=torch.Generator().manual_seed(1)))
+    rename = torch.tensor([2, 0, 3, 1])
+    before = model.log_prob(x)
+    with torch.no_grad():  # code k is now called rename[k]
+        model.values.weight[rename] = model.values.weight.clone()
+        for parameter in (model.last.weight, model.last.bias):
+            parameter.view(shape[0], 4, -1)[:, rename] = parameter.view(shape[0], 4, -1).clone()
+    torch.testing.assert_close(model.log_prob(rename[(3 * x).round().long()] / 3.0), before)
+
+
 def test_cached_sampling_keeps_the_classes_given() -> None:
     model = make((1, 4, 3), Bernoulli(2), num_classes=3).double()
     y = torch.tensor([2, 0, 1, 2])

@@ -22,7 +22,7 @@ def conditional(genlab: Genlab) -> Path:
 
 def written(result: Result) -> tuple[np.ndarray, Image.Image]:
     assert result.code == 0, result.err
-    picture, array = result.out.split()[-2:]
+    picture, array = (line for line in result.out.split() if line.endswith((".png", ".npy")))
     return np.load(array), Image.open(picture)
 
 

@@ -17,6 +17,7 @@ from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
 from genlab.models.gan.losses import NonSaturating
+from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.vae import VAE
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
@@ -31,8 +32,8 @@ class Mean(VAE):
     """A VAE without randomness, so that batches can be added up exactly."""
 
     def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, std = self.posterior(x, y)
-        return self._log_likelihood(x, mean, y), (mean.square() + std.square()).sum(1)
+        q = self.gaussian(x, y)
+        return self.log_likelihood(x, q.mean, y), q.mean.square() + q.std.square()
 
 
 class PointGAN(AdversarialModel):
@@ -86,7 +87,7 @@ def fit(module: TrainingModule, batch_size: int, **options: Any) -> pl.Trainer:
 
 def vae(cls: type[VAE] = VAE) -> VAE:
     torch.manual_seed(1)
-    return cls((1, 8, 8), Categorical(17), latent_dim=4, hidden=(16,))
+    return cls((1, 8, 8), Categorical(17), FullyConnected((16,)), latent_dim=4)
 
 
 def weights(module: nn.Module) -> Tensor:

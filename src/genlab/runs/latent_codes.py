@@ -3,7 +3,7 @@
 Neural Discrete Representation Learning (arXiv:1711.00937), section 3.3.
 """
 
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class CodesDataModule(DataModule):
         run: a folder.
         shape: of an example's codes.
         levels: the number of codes.
-        **options: of :class:`~genlab.data.module.DataModule`.
+        num_classes, train_size, batch_size, seed: as of :class:`~genlab.data.module.DataModule`.
 
     Raises:
         InputError: the run's model has no codes, or is class-conditional.
@@ -44,12 +44,22 @@ class CodesDataModule(DataModule):
         shape: tuple[int, int, int],
         levels: int,
         kind: Literal["codes"] = "codes",
-        **options: Any,
+        num_classes: int | None = None,
+        train_size: int | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
     ) -> None:
         self.run = load(run)
-        source = _Codes(self.run)
         super().__init__(
-            source, f"codes of {self.run.config['dataset']['name']}", shape, kind=kind, levels=levels, **options
+            _Codes(self.run),
+            f"codes of {self.run.config['choices']['dataset']}",
+            shape,
+            kind=kind,
+            levels=levels,
+            num_classes=num_classes,
+            train_size=train_size,
+            batch_size=batch_size,
+            seed=seed,
         )
 
     @property

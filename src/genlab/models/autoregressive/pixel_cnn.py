@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
-from genlab.models.base import LikelihoodModel
+from genlab.models.base import Kind, LikelihoodModel
 
 # How a masked convolution is applied: to whole images, or at one position of a RasterCache.
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -52,12 +53,15 @@ class PixelCNN(LikelihoodModel):
         channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
         num_layers: residual blocks.
         num_classes: of a class-conditional model.
+        kind: of the data. Codes have no order, and are read as learnt vectors of ``2h`` numbers; the rest as numbers.
         kernel_size: of the blocks' convolutions, odd; the paper's is 3. A pixel sees ``3 + num_layers *
             (kernel_size // 2)`` rows above it and as many columns to either side.
 
     Raises:
         InputError: the shape is not an image's, or a size is not positive.
     """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class PixelCNN(LikelihoodModel):
         num_layers: int = 7,
         num_classes: int | None = None,
         kernel_size: int = 3,
+        kind: Kind = "image",
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
@@ -76,7 +81,8 @@ class PixelCNN(LikelihoodModel):
         groups = shape[0]
         h = math.ceil(channels / groups) * groups
         self.distribution = distribution
-        self.first = MaskedConv2d(groups, 2 * h, 7, "A", groups)
+        self.values = nn.Embedding(distribution.levels, 2 * h) if kind == "codes" else None
+        self.first = MaskedConv2d(groups if self.values is None else groups * 2 * h, 2 * h, 7, "A", groups)
         blocks = [ResidualBlock(h, kernel_size, groups) for _ in range(num_layers)]
         self.blocks = nn.ModuleList(blocks)
         self.hidden = MaskedConv2d(2 * h, 2 * h, 1, "B", groups)
@@ -97,6 +103,12 @@ class PixelCNN(LikelihoodModel):
             raise InputError(f"this PixelCNN is conditional on {self.num_classes} classes: pass y")
         return self.class_bias(y).chunk(len(self.blocks), dim=1)
 
+    def _read(self, x: Tensor) -> Tensor:
+        """Values ``(B, C, ...)`` in [0, 1] as the first layer sees them, ``(B, C, ...)`` or ``(B, C * 2h, ...)``."""
+        if self.values is None:
+            return (2 * x - 1).to(self.first.weight.dtype)
+        return self.values(self.distribution.index(x)).movedim(-1, 2).flatten(1, 2)
+
     def _after_first(self, x: Tensor, class_biases: Iterable[Tensor | None], apply: Apply) -> Tensor:
         """Features of the first layer to parameters; one text for whole images and for one position."""
         for block, class_bias in zip(self.blocks, class_biases, strict=True):
@@ -107,7 +119,7 @@ class PixelCNN(LikelihoodModel):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
         biases = [None if bias is None else bias[:, :, None, None] for bias in self._class_biases(y)]
-        x = self.first((2 * x - 1).to(self.first.weight.dtype))
+        x = self.first(self._read(x))
         params = self._after_first(x, biases, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
@@ -137,7 +149,7 @@ class PixelCNN(LikelihoodModel):
                     features = cache.read(self.first)  # (B, 2h / C)
                     params = self._after_first(features, [bias[group] for bias in biases], cache)
                     value = self.distribution.sample(params, u[:, group, row, column], temperature)
-                    cache.write(self.first, (2 * value - 1).unsqueeze(1))
+                    cache.write(self.first, self._read(value.unsqueeze(1)))
                     x[:, group, row, column] = value
             cache.next_row()
         return x
