@@ -52,6 +52,19 @@ def test_what_cannot_be_compiled_goes_on_without(genlab: Genlab, monkeypatch: py
         assert f"{name} could not be compiled, and goes on without (no compiler here)" in result.err
 
 
+@pytest.mark.parametrize(("long_run", "compiled"), [(8, True), (9, False)])
+def test_long_runs_compile_by_themselves(
+    genlab: Genlab, monkeypatch: pytest.MonkeyPatch, long_run: int, compiled: bool
+) -> None:
+    found: list[object] = []
+    monkeypatch.setattr("genlab.training.compilation.LONG_RUN", long_run)
+    monkeypatch.setattr("genlab.training.compilation.compile_model", found.append)
+    options = ("model.width=4", "dataset.train_size=256", "dataset.batch_size=64", "trainer.max_epochs=2")
+    result = genlab("train", "model=flow/real_nvp", *options, "callbacks=minimal", "logger=csv")
+    assert result.code == 0, result.err
+    assert len(found) == compiled
+
+
 def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 

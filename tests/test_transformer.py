@@ -1,13 +1,16 @@
 """The causal attention layer, its cache, and the transformer backbone."""
 
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.layers.attention import CausalSelfAttention, KeyValueCache
+from genlab.layers.attention import BlockedCausalAttention, CausalSelfAttention, KeyValueCache
 from genlab.networks.transformer import Transformer
 
 LENGTH = 7
@@ -45,6 +48,31 @@ def test_attention_is_softmax_of_scaled_scores_below_the_diagonal(num_heads: int
             expected[:, i, of_head] = torch.einsum("bj,bjd->bd", weights, v[:, : i + 1, of_head])
     expected = expected @ attention.projection.weight.T + attention.projection.bias
     torch.testing.assert_close(attention(h), expected, rtol=0, atol=1e-13)
+
+
+def _attended(attend: Any, q: Tensor, k: Tensor, v: Tensor, out_grad: Tensor) -> list[Tensor]:
+    """The output and the three gradients."""
+    leaves = [t.detach().clone().requires_grad_() for t in (q, k, v)]
+    out = attend(*leaves)
+    return [out.detach(), *torch.autograd.grad(out, leaves, out_grad.to(out.dtype))]
+
+
+@pytest.mark.parametrize("length", [2, 111, 112, 113, 300])
+def test_attention_in_blocks_is_pytorchs(length: int) -> None:
+    torch.manual_seed(0)
+    of_pytorch = partial(F.scaled_dot_product_attention, is_causal=True)
+    inputs = [torch.randn(2, 3, length, 8, dtype=torch.float64) for _ in range(4)]
+    exact = _attended(of_pytorch, *inputs)
+    for found, expected in zip(_attended(BlockedCausalAttention.apply, *inputs), exact, strict=True):
+        # Sums of gradients are in float32.
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    half = [t.bfloat16() for t in inputs]
+    assert BlockedCausalAttention.suits(half[0], half[1], dropout=0.0)
+    errors = [
+        [float((a.double() - b).norm() / b.norm()) for a, b in zip(_attended(attend, *half), exact, strict=True)]
+        for attend in (BlockedCausalAttention.apply, of_pytorch)
+    ]
+    assert all(own < 1.5 * pytorchs + 1e-3 for own, pytorchs in zip(*errors, strict=True))
 
 
 @pytest.mark.parametrize("chunks", CHUNKS)

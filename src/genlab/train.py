@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +29,7 @@ TYPES = {
     "name": str,
     "budget__images": int | None,
     "resume": str | None,
-    "trainer__compile": bool,
+    "trainer__compile": bool | Literal["auto"],
     "sweep__resume": str | None,
 }
 

@@ -33,7 +33,7 @@ from genlab.runs.pictures import picture, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.wandb import ByImagesSeen, close_run, record_protocols
-from genlab.training.compilation import compile_model
+from genlab.training.compilation import Compilation
 from genlab.training.module import TrainingModule
 from genlab.training.parallel import strategy_for
 
@@ -105,8 +105,6 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             _continue_log(folder, found)
             loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
         callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
-        if config["trainer"].get("compile"):
-            compile_model(training.model)
         strategy = strategy_for(
             training, config["trainer"].get("strategy", "auto"), int(os.environ.get("WORLD_SIZE", 1))
         )
@@ -114,7 +112,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             {
                 **_trainer_options(config),
                 "logger": loggers,
-                "callbacks": [*callbacks.values()],
+                "callbacks": [*callbacks.values(), Compilation(config["trainer"].get("compile", False))],
                 "plugins": [SealedCheckpoints()],
                 "strategy": strategy,
             },
