@@ -37,6 +37,7 @@ COMMON = (
 FAMILIES = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2", "training.gradient_clip=1.0"),
     "vae/vae": ("model.networks.hidden=[16]", "training.accumulate=2", "training.gradient_clip=1.0"),
+    "vae/vq_vae": ("model.channels=8", "model.num_codes=8", "model.num_blocks=1", "model.restart_below=0.5"),
     "flow/real_nvp": ("model.width=8", "+dataset.flip=true"),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2", "trainer.precision=bf16-mixed"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1", "model.dropout=0.1"),
