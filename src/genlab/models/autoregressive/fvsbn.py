@@ -1,0 +1,87 @@
+"""The fully visible sigmoid belief network: each value a logistic regression on the values before it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, uniform
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.raster import to_image, to_sequence
+from genlab.models.base import LikelihoodModel, given
+
+
+class FVSBN(LikelihoodModel):
+    """Connectionist learning of belief networks (Neal, 1992), without hidden units.
+
+    ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other; one
+    strictly triangular linear layer maps the values to the parameters of each value's distribution. It is the baseline
+    of NADE (arXiv:1605.02226). A class adds a learnt bias to the parameters.
+
+    Args:
+        shape: ``(C, H, W)``; the layer has ``num_params * (C H W)^2`` weights.
+        distribution: of one value.
+        num_classes: of a class-conditional model.
+
+    Raises:
+        InputError: the shape is not an image's.
+    """
+
+    def __init__(self, shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None = None) -> None:
+        super().__init__(shape, num_classes)
+        if len(shape) != 3:
+            raise InputError(f"shape {tuple(shape)}: FVSBN models images (C, H, W)")
+        D, P = self.num_dims, distribution.num_params
+        self.distribution = distribution
+        # Zero: the likelihood of binary values is concave in the weights. The biases differ, or a mixture's components
+        # would begin alike and stay alike.
+        self.weight = nn.Parameter(torch.zeros(P, D, D))  # of value j in parameter p of value i: [p, i, j]
+        self.bias = nn.Parameter(0.1 * torch.randn(P, D))
+        if num_classes is not None:
+            self.class_bias = nn.Embedding(num_classes, P * D)
+            nn.init.zeros_(self.class_bias.weight)
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Each value begins with its own distribution in ``x``, whatever the values before it."""
+        with torch.no_grad():
+            self.bias.copy_(self.distribution.fit(to_sequence(x)))
+
+    def _bias(self, y: Tensor | None) -> Tensor:
+        """``(P, D)``, or of classes ``(B, P, D)``."""
+        if self.num_classes is None:
+            return self.bias
+        return self.bias + self.class_bias(given(y)).unflatten(1, self.bias.shape)
+
+    def _params(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Values in order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
+        # One layer is the whole model, and its outputs are logits: in float32 under autocast too.
+        with torch.autocast(x.device.type, enabled=False):
+            before = self.weight.tril(-1)  # value i sees those before it
+            return F.linear(x.to(before.dtype), before.flatten(0, 1)).unflatten(1, self.bias.shape) + self._bias(y)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        return to_image(self._params(to_sequence(x), y), self.shape)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log-likelihood in nats, ``(B,)``.
+
+        Raises:
+            InputError: the model is conditional and ``y`` is None.
+        """
+        values = to_sequence(x)
+        return self.distribution.log_prob(self._params(values, y), values).sum(1)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Value by value; each is a product with the values before it, all of them together one forward pass."""
+        y = self.classes(num_samples, y, generator)
+        u = to_sequence(uniform((num_samples, *self.shape), generator, self.device))  # (N, D)
+        bias = self._bias(y).expand(num_samples, -1, -1)
+        x = torch.empty_like(u)
+        for i in range(self.num_dims):
+            params = x[:, :i].to(self.weight.dtype) @ self.weight[:, i, :i].T + bias[:, :, i]  # (N, P)
+            x[:, i] = self.distribution.sample(params, u[:, i], temperature)
+        return to_image(x, self.shape)

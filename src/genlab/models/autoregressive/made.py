@@ -1,0 +1,206 @@
+"""MADE: an autoencoder whose masked weights let an output see the values before its own alone."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.noise import Generators, integers, mix, uniform
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.precision import own_precision
+from genlab.layers.raster import to_image, to_sequence
+from genlab.models.base import LikelihoodModel, given
+
+
+class MADE(LikelihoodModel):
+    """MADE: Masked Autoencoder for Distribution Estimation (arXiv:1502.03509).
+
+    ``p(x) = prod_i p(x_i | x_<i)`` in some order of the values, all factors in one pass of a network of ReLU units. A
+    unit of degree m sees the first m values of the order; weights that would show it others are masked.
+
+    With more than one mask, each an order and degrees of its own (the paper's order-agnostic and connectivity-agnostic
+    training), a step of training uses one of them, and the model is their mixture: ``p(x) = mean_k p_k(x)``. That is a
+    mean of the joint probabilities; a product of factors averaged over orders would be no distribution. A class adds a
+    learnt bias to every layer.
+
+    Args:
+        shape: ``(C, H, W)``.
+        distribution: of one value.
+        hidden: widths of the hidden layers.
+        num_classes: of a class-conditional model.
+        num_masks: in the mixture. Kept as their units' degrees; a mask itself is made when it is used.
+        order: "random" draws an order for each mask; "natural" is raster order, the channels of a pixel one after the
+            other.
+        direct: connect the values to the outputs besides.
+        seed: of orders and degrees, which checkpoints keep, and of the masks' turns.
+
+    Attributes:
+        mask: the index of the one in training.
+
+    Raises:
+        InputError: the shape is not an image's, a size is not positive, or the order is unknown.
+    """
+
+    ranks: Tensor
+    degrees: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        distribution: PixelDistribution,
+        hidden: Sequence[int] = (500,),
+        num_classes: int | None = None,
+        num_masks: int = 1,
+        order: Literal["natural", "random"] = "random",
+        direct: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if len(shape) != 3:
+            raise InputError(f"shape {tuple(shape)}: MADE models images (C, H, W)")
+        if not hidden or min(hidden) < 1:
+            raise InputError(f"hidden={list(hidden)}: at least one layer, and 1 unit in each")
+        if num_masks < 1:
+            raise InputError(f"num_masks={num_masks}: at least 1")
+        if order not in ("natural", "random"):
+            raise InputError(f"order={order}: choose natural or random")
+        D, P = self.num_dims, distribution.num_params
+        self.distribution = distribution
+        self.hidden = list(hidden)
+        self.num_masks = num_masks
+        self.seed = seed
+        self.mask = 0
+        masks = [
+            _draw_mask(D, self.hidden, order, torch.Generator().manual_seed(mix(seed, k))) for k in range(num_masks)
+        ]
+        self.register_buffer("ranks", torch.stack([ranks for ranks, _ in masks]).int())  # (K, D)
+        self.register_buffer("degrees", torch.stack([degrees for _, degrees in masks]).int())  # (K, units)
+        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in itertools.pairwise([D, *hidden]))
+        self.last = nn.Linear(hidden[-1], P * D)  # row p D + i is parameter p of value i
+        self.direct = nn.Linear(D, P * D, bias=False) if direct else None
+        if num_classes is not None:
+            self.class_bias = nn.Embedding(num_classes, sum(hidden) + P * D)
+            nn.init.zeros_(self.class_bias.weight)
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """The last biases become those of each value's own distribution in ``x``."""
+        with torch.no_grad():
+            self.last.bias.copy_(self.distribution.fit(to_sequence(x)).flatten())
+
+    def prepare(self, images_seen: int) -> None:
+        """The turn of a mask: a hash of the images seen, which go up by a batch of any size."""
+        self.mask = mix(self.seed, self.num_masks, images_seen) % self.num_masks
+
+    # -- one mask ------------------------------------------------------------------------------------------------------
+
+    def _masked_weights(self, k: int) -> list[Tensor]:
+        """The weights of every layer under mask ``k``; of the last one, and of the direct one if there is one."""
+        ranks = self.ranks[k]
+        degrees = [ranks + 1, *self.degrees[k].split(self.hidden)]
+        of_output = ranks.repeat(self.distribution.num_params)  # it sees as many values as are before its own
+        seen = [after[:, None] >= before for before, after in itertools.pairwise([*degrees, of_output])]
+        layers = [*self.layers, self.last]
+        if self.direct is not None:
+            seen.append(of_output[:, None] >= degrees[0])
+            layers.append(self.direct)
+        return [torch.where(mask, layer.weight, 0) for mask, layer in zip(seen, layers, strict=True)]
+
+    def _biases(self, y: Tensor | None) -> list[Tensor]:
+        """Of every hidden layer ``(units,)`` and of the last one ``(P D,)``, or of classes with a ``B`` before."""
+        biases = [layer.bias for layer in (*self.layers, self.last)]
+        if self.num_classes is None:
+            return biases
+        of_class = self.class_bias(given(y)).split([len(bias) for bias in biases], dim=1)
+        return [bias + more for bias, more in zip(biases, of_class, strict=True)]
+
+    def params_under(self, k: int, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Values in raster order ``(B, D)`` to the parameters of each under mask ``k``, ``(B, P, D)``."""
+        weights, biases = self._masked_weights(k), self._biases(y)
+        h = x = x.to(self.last.weight.dtype)
+        for weight, bias in zip(weights[: len(self.layers)], biases, strict=False):
+            h = F.relu(F.linear(h, weight) + bias)
+        with own_precision(h, self.distribution.needs_float32):
+            params = F.linear(h.to(x.dtype), weights[len(self.layers)]) + biases[-1]
+            if self.direct is not None:
+                params = params + F.linear(x, weights[-1])
+        return params.unflatten(1, (self.distribution.num_params, -1))
+
+    def log_prob_under(self, k: int, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Log-likelihood of images in nats under mask ``k`` alone, ``(B,)``."""
+        values = to_sequence(x)
+        return self.distribution.log_prob(self.params_under(k, values, y), values).sum(1)
+
+    # -- the contract --------------------------------------------------------------------------------------------------
+
+    def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """In training that of one mask, which bounds the mixture's on average; else the mixture's own."""
+        if not self.training:
+            return super().loss(x, y)
+        nll = -self.log_prob_under(self.mask, x, y).mean()
+        return {"loss": self.bits_per_dim(nll), "nll": nll}
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log-likelihood in nats, of the mixture of all masks, ``(B,)``.
+
+        Raises:
+            InputError: the model is conditional and ``y`` is None.
+        """
+        log_probs = torch.stack([self.log_prob_under(k, x, y) for k in range(self.num_masks)])
+        return log_probs.logsumexp(0) - math.log(self.num_masks)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """A mask for each sample, and then value by value in its order."""
+        y = self.classes(num_samples, y, generator)
+        masks = integers(self.num_masks, num_samples, generator, self.device)
+        u = to_sequence(uniform((num_samples, *self.shape), generator, self.device))  # (N, D)
+        x = torch.empty_like(u)
+        for k in masks.unique().tolist():
+            chosen = masks == k
+            x[chosen] = self._sample_under(k, u[chosen], None if y is None else y[chosen], temperature)
+        return to_image(x, self.shape)
+
+    def _sample_under(self, k: int, u: Tensor, y: Tensor | None, temperature: float) -> Tensor:
+        """Values in raster order of uniforms ``(N, D)`` in the same.
+
+        The sums of the first layer grow by one input a value, and of the last one only the value's own rows are
+        computed; between them every value costs a pass.
+        """
+        weights, biases = self._masked_weights(k), self._biases(y)
+        num_layers, P = len(self.layers), self.distribution.num_params
+        from_value = weights[0].T.contiguous()  # (D, units)
+        last = weights[num_layers].unflatten(0, (P, -1))  # (P, D, units)
+        direct = weights[-1].unflatten(0, (P, -1)) if self.direct is not None else None
+        last_bias = biases[-1].expand(len(u), -1).unflatten(1, (P, -1))  # (N, P, D)
+        a = biases[0].expand(len(u), -1)
+        x = torch.zeros_like(u, dtype=a.dtype)
+        for i in self.ranks[k].argsort().tolist():
+            h = F.relu(a)
+            for weight, bias in zip(weights[1:num_layers], biases[1:num_layers], strict=True):
+                h = F.relu(F.linear(h, weight) + bias)
+            params = h @ last[:, i].T + last_bias[:, :, i]  # (N, P)
+            if direct is not None:
+                params = params + x @ direct[:, i].T
+            x[:, i] = self.distribution.sample(params, u[:, i], temperature).to(x.dtype)
+            a = a + x[:, i, None] * from_value[i]
+        return x.to(u.dtype)
+
+
+def _draw_mask(D: int, hidden: Sequence[int], order: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The rank of each value in the order, ``(D,)``, and the degrees of all hidden units, ``(units,)``.
+
+    Degrees are uniform from the smallest of the layer before to D - 1, so that every unit sees something.
+    """
+    ranks = torch.randperm(D, generator=generator) if order == "random" else torch.arange(D)
+    degrees, lowest = [], 1
+    for width in hidden:
+        degrees.append(torch.randint(lowest, max(D, 2), (width,), generator=generator))
+        lowest = int(degrees[-1].min())
+    return ranks, torch.cat(degrees)
