@@ -1,6 +1,8 @@
 """The contract of ``models/base.py``, over every model in ``conf/model``."""
 
 import math
+import re
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,22 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from conftest import CONF
-from genlab.composition import build
+from genlab.composition import build, located
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel
 
 MODELS = sorted(str(p.relative_to(CONF / "model").with_suffix("")) for p in (CONF / "model").rglob("*.yaml"))
+
+
+def kinds_of(name: str) -> Set[str]:
+    """Of the class that a file names; a variant that names none is of an image model."""
+    found = re.search(r"^model:\n  _target_: (\S+)", (CONF / "model" / f"{name}.yaml").read_text(), re.MULTILINE)
+    return located(found[1], name).kinds if found else GenerativeModel.kinds
+
+
+IMAGE_MODELS = [name for name in MODELS if kinds_of(name) != {"points"}]
+POINT_MODELS = [name for name in MODELS if "points" in kinds_of(name)]
 # Shape and levels: digits', grey, colour, not square, odd, binary.
 DATA = [((1, 8, 8), 17), ((1, 12, 12), 256), ((3, 8, 8), 256), ((1, 5, 7), 4), ((2, 6, 4), 256), ((1, 8, 8), 2)]
 
@@ -37,8 +49,13 @@ def batch(shape: tuple[int, ...], levels: int, size: int = 4) -> torch.Tensor:
     return torch.randint(levels, (size, *shape), generator=generator) / (levels - 1)
 
 
+def example(name: str) -> tuple[tuple[int, ...], int]:
+    """Shape and levels of what any model can learn: images where it can."""
+    return ((1, 8, 8) if name in IMAGE_MODELS else (2,), 17)
+
+
 @pytest.mark.parametrize(("shape", "levels"), DATA)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_model_keeps_the_contract(name: str, shape: tuple[int, ...], levels: int) -> None:
     model = make(name, shape, levels)
     assert model.shape == shape
@@ -73,10 +90,8 @@ def test_model_keeps_the_contract(name: str, shape: tuple[int, ...], levels: int
         assert model.decode(z).shape == x.shape
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", POINT_MODELS)
 def test_a_model_of_points_keeps_the_contract(name: str) -> None:
-    if "points" not in make(name, (1, 8, 8), 17).kinds:
-        return
     for num_classes in (None, 3):
         model = make(name, (2,), 0, num_classes)
         y = None if num_classes is None else torch.tensor([0, 1, 2, 0])
@@ -84,7 +99,19 @@ def test_a_model_of_points_keeps_the_contract(name: str) -> None:
         if isinstance(model, AdversarialModel):
             assert model.generator(torch.randn(4, model.latent_dim), y).shape == (4, 2)
             assert model.discriminator(x, y).shape == (4,)
+        if isinstance(model, ObjectiveModel):
+            figures = model.loss(x, y)
+            assert all(value.ndim == 0 and value.isfinite() for value in figures.values())
+            figures["loss"].backward()
+            without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+            assert not without, f"no gradient reaches {without}"
         model.eval()
+        if isinstance(model, LikelihoodModel):
+            log_prob = model.log_prob(x, y)
+            assert log_prob.shape == (4,)
+            assert log_prob.isfinite().all()
+        if isinstance(model, LatentModel):
+            torch.testing.assert_close(model.decode(model.encode(x, y), y), x, atol=1e-3, rtol=1e-3)
         samples = model.sample(6, generator=generators(7, range(6)))
         assert samples.shape == (6, 2)
         assert samples.dtype == torch.float32
@@ -95,18 +122,19 @@ def test_a_model_of_points_keeps_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_classes_change_the_samples_and_the_likelihood(name: str) -> None:
-    model = make(name, (1, 8, 8), 17, num_classes=3)
+    shape, levels = example(name)
+    model = make(name, shape, levels, num_classes=3)
     for parameter in model.parameters():  # away from zero-initialised last layers
         parameter.data += 0.05 * torch.randn_like(parameter)
     model.eval()
     zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
     a, b = (model.sample(4, y, generator=generators(0, range(4))) for y in (zeros, ones))
     assert not torch.equal(a, b)
-    assert model.sample(5, generator=generators(0, range(5))).shape == (5, 1, 8, 8)  # classes are drawn
+    assert model.sample(5, generator=generators(0, range(5))).shape == (5, *shape)  # classes are drawn
     with pytest.raises(InputError):
         model.sample(2, torch.tensor([0, 3]))
     if isinstance(model, LikelihoodModel):
-        x = batch((1, 8, 8), 17)
+        x = batch(shape, levels)
         torch.manual_seed(0)
         first = model.log_prob(x, zeros)
         torch.manual_seed(0)
@@ -136,7 +164,7 @@ def test_uniform_data_cost_a_uniform_model_log2_levels(
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_sample_depends_on_its_seed_and_index_alone(name: str) -> None:
-    model = make(name, (1, 8, 8), 17).eval()
+    model = make(name, *example(name)).eval()
     together = model.sample(6, generator=generators(7, range(6)))
     apart = torch.cat([model.sample(2, generator=generators(7, range(i, i + 2))) for i in (0, 2, 4)])
     torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
@@ -145,7 +173,7 @@ def test_a_sample_depends_on_its_seed_and_index_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_sampling_leaves_the_global_randomness_alone(name: str) -> None:
-    model = make(name, (1, 8, 8), 17).eval()
+    model = make(name, *example(name)).eval()
     before = torch.get_rng_state()
     model.sample(2, generator=generators(0, range(2)))
     assert torch.equal(before, torch.get_rng_state())
@@ -153,9 +181,9 @@ def test_sampling_leaves_the_global_randomness_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_survive_a_checkpoint_that_runs_no_code(name: str, tmp_path: Path) -> None:
-    model = make(name, (1, 8, 8), 17).eval()
+    model = make(name, *example(name)).eval()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    other = make(name, (1, 8, 8), 17).eval()
+    other = make(name, *example(name)).eval()
     for parameter in other.parameters():
         parameter.data.zero_()
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from genlab import gpus
 from genlab.errors import InputError
@@ -371,6 +371,9 @@ def explain(error: BaseException) -> str | None:
         return f"{key}: there is no such key or group{did_you_mean(key, _groups())}"
     if isinstance(error, MissingMandatoryValue):
         return f"no value for {error.full_key} (give it as {error.full_key}=...)"
+    if isinstance(error, InterpolationToMissingValueError):
+        key = _first_line(error).rpartition(" ")[2]
+        return f"no value for {key} (give it as {key}=...)"
     if isinstance(error, OmegaConfBaseException):
         of_resolver = "InputError raised while resolving interpolation: "
         if of_resolver in str(error):

@@ -101,7 +101,7 @@ def _drawn(run: "Run", config: dict[str, Any]) -> "tuple[Image, Tensor, int]":
 
     from genlab.composition import build
     from genlab.errors import InputError
-    from genlab.metrics.measure import draw
+    from genlab.metrics.measure import density_in_plane, draw
     from genlab.runs import galleries
     from genlab.runs.evaluation import with_progress
     from genlab.runs.pictures import grid, picture
@@ -135,7 +135,9 @@ def _drawn(run: "Run", config: dict[str, Any]) -> "tuple[Image, Tensor, int]":
     if mode == "nearest":
         metrics = build({**run.config["metrics"], "cache_dir": config["cache_dir"]}, "metrics")
         return metrics.beside_neighbours(samples, run.data, run.device), samples, 1
-    return picture(samples, None if len(model.shape) == 3 else run.data.first("test", 1000)), samples, 1
+    if len(model.shape) == 3:
+        return picture(samples), samples, 1
+    return picture(samples, run.data.first("test", 1000), density=density_in_plane(model)), samples, 1
 
 
 def _steered(run: "Run", config: dict[str, Any]) -> "tuple[Image, Tensor, int]":

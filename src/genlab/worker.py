@@ -20,7 +20,7 @@ from genlab.callbacks.throughput import Throughput
 from genlab.composition import build, checked, located
 from genlab.data.module import DataModule
 from genlab.errors import InputError, Interrupted
-from genlab.metrics.measure import Result, own_randomness
+from genlab.metrics.measure import Result, density_in_plane, own_randomness
 from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
@@ -232,7 +232,7 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
     if len(model.shape) == 1:
         shown *= 16  # a point is a small picture
     real = data.pictured.first("test", shown)
-    save_png(picture(samples[:shown], real), folder.samples / "final.png")
+    save_png(picture(samples[:shown], real, density=density_in_plane(model)), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
     save_array(real, folder.samples / "real.npy")
     figures, neighbours = evaluation.measure(model, data, samples, which)

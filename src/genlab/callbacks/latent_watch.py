@@ -49,19 +49,18 @@ class LatentWatch(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         model = module.sampling_model
-        if trainer.sanity_checking or not isinstance(model, Diagnosable):
+        if trainer.sanity_checking or not isinstance(model, Diagnosable) or not isinstance(model, GenerativeModel):
             return
         self.validations += 1
         if (self.validations - 1) % self.every_n_validations:
             return
         if self._images is None:
-            self._images = trainer.datamodule.some("val", self.num_images)  # type: ignore[attr-defined]
+            num = min(self.num_images, model.most_diagnosed or self.num_images)
+            self._images = trainer.datamodule.some("val", num)  # type: ignore[attr-defined]
         x, y = (part.to(module.device) for part in self._images)
         # On every process alike, for all of them report.
         with own_randomness(0, module.device), evaluating(model):
-            found = model.diagnose(
-                x, y if isinstance(model, GenerativeModel) and model.num_classes is not None else None
-            )
+            found = model.diagnose(x, y if model.num_classes is not None else None)
         figures = {name: float(value) for name, value in found.items() if not isinstance(value, torch.Tensor)}
         module.report({f"val/{name}": value for name, value in figures.items()})
         if not trainer.is_global_zero:

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from genlab.metrics.measure import draw, evaluating
+from genlab.metrics.measure import density_in_plane, draw, evaluating
 from genlab.models.base import AdversarialModel
 from genlab.runs.pictures import film, grid, save_png, scatter
 from genlab.training.module import TrainingModule
@@ -16,8 +16,8 @@ from genlab.training.module import TrainingModule
 class SampleGrid(pl.Callback):
     """Writes ``<folder>/<images seen>.png`` after validations, from fixed seeds, and all of them as ``film.gif``.
 
-    Points of the plane are drawn over those of the data, and in a game over the discriminator's surface: red where it
-    says real.
+    Points of the plane are drawn over those of the data, over a density of them where the model has one, and in a game
+    over the discriminator's surface: red where it says real.
 
     Args:
         folder: of the pictures.
@@ -53,7 +53,7 @@ class SampleGrid(pl.Callback):
         samples = draw(model, 16 * self.num_samples, seed=self.seed)
         real = trainer.datamodule.first("val", 16 * self.num_samples)  # type: ignore[attr-defined]
         if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
-            return scatter(samples, real)
+            return scatter(samples, real, density=density_in_plane(model))
         player = module.model  # as it is trained, for an averaged discriminator plays no game
         with evaluating(player):
             return scatter(

@@ -201,8 +201,10 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None) -> list[str]:
         return known
     if wanted is None:
         usual = [name for of in USUAL for name in known if short(name) == of]
-        in_nats = any(run.figures[name]["protocol"].get("levels") == 2 for run in runs for name in run.figures)
-        return [name for name in usual if in_nats or short(name) != "nll"]  # bits/dim says it, but for binary images
+        protocols = [result["protocol"] for run in runs for result in run.figures.values()]
+        in_nats = any(protocol.get("levels") == 2 or protocol.get("of") == "density" for protocol in protocols)
+        # bits/dim says it, but for binary images and densities
+        return [name for name in usual if in_nats or short(name) != "nll"]
     chosen = []
     for one in wanted:
         found = [name for name in known if one in (name, short(name))]

@@ -1,11 +1,13 @@
 """The DataModule of points, and densities of the plane whose modes are known."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Source, Split
 from genlab.data.module import DataModule
 from genlab.distributions.noise import mix
@@ -35,7 +37,7 @@ class PointDataModule(DataModule):
         if not points.isfinite().all():
             raise InputError(f"dataset {self.name}: some {split} points are not numbers")
 
-    def transform(self, split: Split, augment: bool = True) -> "AsTheyAre":
+    def transform(self, split: Split, augment: bool = True) -> Transform:
         return AsTheyAre()
 
 
@@ -44,29 +46,45 @@ class AsTheyAre:
         return points
 
 
-class GaussianMixture:
+class DrawnPoints(ABC):
+    """Points drawn once and for all from a density.
+
+    Args:
+        num_train, num_val, num_test: points, each split a draw of its own.
+        seed: of the points; the same for every run, so that runs compare.
+    """
+
+    def __init__(self, num_train: int = 100_000, num_val: int = 10_000, num_test: int = 10_000, seed: int = 0) -> None:
+        if min(num_train, num_val, num_test) < 1:
+            raise InputError(f"num_train={num_train}, num_val={num_val}, num_test={num_test}: at least 1 of each")
+        self.seed = seed
+        self.sizes: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+
+    @abstractmethod
+    def draw(self, num: int, generator: torch.Generator) -> Examples:
+        """``num`` points ``(num, D)`` and their classes."""
+
+    def load(self) -> dict[Split, Examples]:
+        return {
+            split: self.draw(num, torch.Generator().manual_seed(mix(self.seed, i)))
+            for i, (split, num) in enumerate(self.sizes.items())
+        }
+
+
+class GaussianMixture(DrawnPoints):
     """Points of equally likely Gaussians; a point's class is the Gaussian that it was drawn from.
 
     Args:
         centres: ``(K, D)``.
         std: of every Gaussian, in each coordinate.
-        num_train, num_val, num_test: points, each split a draw of its own.
-        seed: of the points; the same for every run, so that runs compare.
+        **options: of :class:`DrawnPoints`.
     """
 
-    def __init__(
-        self,
-        centres: Tensor,
-        std: float,
-        num_train: int = 100_000,
-        num_val: int = 10_000,
-        num_test: int = 10_000,
-        seed: int = 0,
-    ) -> None:
-        if std <= 0 or min(num_train, num_val, num_test) < 1:
-            raise InputError(f"std={std}, num_train={num_train}, num_val={num_val}, num_test={num_test}: above 0")
-        self.centres, self.std, self.seed = centres, std, seed
-        self.sizes: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+    def __init__(self, centres: Tensor, std: float, **options: Any) -> None:
+        super().__init__(**options)
+        if std <= 0:
+            raise InputError(f"std={std}: above 0")
+        self.centres, self.std = centres, std
 
     @classmethod
     def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01, **options: Any) -> "GaussianMixture":
@@ -76,11 +94,7 @@ class GaussianMixture:
     def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05, **options: Any) -> "GaussianMixture":
         return cls(grid(side, spacing), std, **options)
 
-    def load(self) -> dict[Split, Examples]:
-        return {split: self._draw(num, mix(self.seed, i)) for i, (split, num) in enumerate(self.sizes.items())}
-
-    def _draw(self, num: int, seed: int) -> Examples:
-        generator = torch.Generator().manual_seed(seed)
+    def draw(self, num: int, generator: torch.Generator) -> Examples:
         labels = torch.randint(len(self.centres), (num,), generator=generator)
         noise = torch.randn(num, self.centres.shape[1], generator=generator)
         return Examples(self.centres[labels] + self.std * noise, labels)

@@ -1,5 +1,6 @@
 """Drawing from a model, and its likelihood of the test set with its protocol."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -71,6 +72,27 @@ def draw(
     return torch.cat(drawn)
 
 
+def density_in_plane(model: GenerativeModel) -> Callable[[Tensor], Tensor] | None:
+    """Of a model with a density of the plane, points ``(B, 2)`` on any device to log p(x) in nats, ``(B,)``.
+
+    A class-conditional model's is that of equally likely classes, as they are sampled. ``None`` for other models.
+    """
+    if not isinstance(model, LikelihoodModel) or model.discrete or model.shape != (2,):
+        return None
+
+    def log_density(x: Tensor) -> Tensor:
+        x = x.to(model.device)
+        num = model.num_classes or 1
+        with evaluating(model):
+            of_classes = [
+                model.log_prob(x, None if model.num_classes is None else torch.full((len(x),), k, device=x.device))
+                for k in range(num)
+            ]
+        return torch.stack(of_classes).logsumexp(0) - math.log(num)
+
+    return log_density
+
+
 def likelihood(
     model: LikelihoodModel,
     data: DataModule,
@@ -79,7 +101,10 @@ def likelihood(
     seed: int,
     advance: Advance = _nothing,
 ) -> dict[str, Result]:
-    """Negative log-likelihood of the test set, or of its first ``num`` images, in nats per image and in bits/dim."""
+    """Negative log-likelihood of the test set, or of its first ``num`` images, in nats per image and in bits/dim.
+
+    Of a density of real numbers, in nats alone.
+    """
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_images(data, num, model.device):
@@ -95,6 +120,8 @@ def likelihood(
     }
     if model.likelihood == "lower_bound":
         protocol["draws"] = 1
+    if not model.discrete:
+        protocol["of"] = "density"
     return _nll_results(model, nll, protocol, "")
 
 
@@ -144,7 +171,10 @@ def _test_images(
 
 def _nll_results(model: LikelihoodModel, nll: Tensor, protocol: dict[str, object], suffix: str) -> dict[str, Result]:
     results: dict[str, Result] = {}
-    for name, values, unit in (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim")):
+    figures = [("nll", nll, "nats")]
+    if model.discrete:
+        figures.append(("bits_per_dim", model.bits_per_dim(nll), "bits/dim"))
+    for name, values, unit in figures:
         result: Result = {"value": float(values.mean()), "unit": unit, "protocol": protocol}
         if len(values) > 1:
             result["standard_error"] = float(values.std() / len(values) ** 0.5)

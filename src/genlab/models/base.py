@@ -27,10 +27,12 @@ class GenerativeModel(nn.Module, ABC):
         num_classes: ``None`` for an unconditional model.
         kinds: the kinds of data the model can be trained on.
         sampler: what ``sample`` returns, in words; a part of the protocol of every number measured on samples.
+        most_diagnosed: examples that it is diagnosed on, at most; ``None`` for as many as whoever asks has.
     """
 
     kinds: ClassVar[Set[Kind]] = frozenset({"image", "binary"})
     sampler: ClassVar[str] = "ancestral"
+    most_diagnosed: ClassVar[int | None] = None
 
     def __init__(self, shape: tuple[int, ...], num_classes: int | None = None) -> None:
         super().__init__()
@@ -112,13 +114,15 @@ class LikelihoodModel(ObjectiveModel):
 
     Attributes:
         likelihood: ``"exact"``, or ``"lower_bound"`` where ``log_prob`` is one draw of a bound (ELBO, dequantization).
+        discrete: whether ``log_prob`` is of discrete data; a density of real numbers is told in nats, not in bits/dim.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
+    discrete: ClassVar[bool] = True
 
     @abstractmethod
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-likelihood in nats of the discrete data, ``(B,)``."""
+        """Log-likelihood in nats of the discrete data, or the log-density of points, ``(B,)``."""
 
     def bits_per_dim(self, nats: Tensor) -> Tensor:
         """Nats per example to bits per dimension."""

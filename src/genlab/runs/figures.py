@@ -22,7 +22,7 @@ SAMPLES = (
     "temperature",
 )
 MODES = ("dataset", "levels", "binarization", "classifier_sha256", "mode", "num_modes", "num_samples", "temperature")
-LIKELIHOOD = ("dataset", "levels", "binarization", "split", "num")
+LIKELIHOOD = ("dataset", "levels", "binarization", "test_sha256", "standardized", "split", "num")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ FIGURES = {
     "aggregate_gap": Figure("aggregate posterior's gap", "min", LIKELIHOOD),
     "codebook_use": Figure("codebook use", "max", LIKELIHOOD),
     "perplexity": Figure("codebook's perplexity", "max", LIKELIHOOD),
+    "inverse_error": Figure("decoding's error", "min", LIKELIHOOD),
     "too_near_to_train": Figure("too near to train", "min"),
     "loss": Figure("loss", "min"),
 }

@@ -34,20 +34,24 @@ def grid(images: "Tensor", columns: int | None = None, min_side: int = 32) -> Im
 
 
 def picture(
-    samples: "Tensor", real: "Tensor | None" = None, surface: "Callable[[Tensor], Tensor] | None" = None
+    samples: "Tensor", real: "Tensor | None" = None, density: "Callable[[Tensor], Tensor] | None" = None
 ) -> Image.Image:
     """Images ``(N, C, H, W)`` as :func:`grid`, points ``(N, D)`` as :func:`scatter` of their first two coordinates."""
-    return grid(samples) if samples.ndim == 4 else scatter(samples, real, surface)
+    return grid(samples) if samples.ndim == 4 else scatter(samples, real, density=density)
 
 
 def scatter(
-    samples: "Tensor", real: "Tensor | None" = None, surface: "Callable[[Tensor], Tensor] | None" = None
+    samples: "Tensor",
+    real: "Tensor | None" = None,
+    surface: "Callable[[Tensor], Tensor] | None" = None,
+    density: "Callable[[Tensor], Tensor] | None" = None,
 ) -> Image.Image:
     """Points ``(N, D)`` in blue over the data's in grey, on axes that the data sets.
 
     Args:
         real: ``(M, D)``.
         surface: of ``(B, 2)`` points, a height ``(B,)`` that colours the plane, red where it is high.
+        density: of ``(B, 2)`` points, log p(x) in nats, ``(B,)``: the darker the higher, from 10 nats below the top.
     """
     import matplotlib
     import torch
@@ -56,27 +60,36 @@ def scatter(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    samples = samples.detach().float().cpu()[:, :2]
-    frame = samples if real is None else real.detach().float().cpu()[:, :2]
+    in_plane = samples.shape[1] == 2
+    samples, *rest = (_first_two(points) for points in (samples, real) if points is not None)
+    frame = rest[0] if rest else samples
     low, high = frame.min(0).values, frame.max(0).values
     centre, half = (low + high) / 2, 0.6 * float((high - low).max().clamp_min(1e-3))
     figure = Figure(figsize=(4.8, 4.8), dpi=100)
     axes = figure.add_axes((0.08, 0.06, 0.89, 0.91))
     left, bottom = (float(c) - half for c in centre)
-    if surface is not None and frame.shape[1] == 2:
+    height = surface or density
+    if height is not None and in_plane:
         side = 100
         x = torch.linspace(left, left + 2 * half, side)
         y = torch.linspace(bottom, bottom + 2 * half, side)
-        heights = surface(torch.cartesian_prod(x, y)).detach().float().cpu().view(side, side).T
-        limit = float(heights.abs().quantile(0.98).clamp_min(1e-6))
+        heights = height(torch.cartesian_prod(x, y)).detach().float().cpu().view(side, side).T
+        if surface is not None:
+            limit = float(heights.abs().quantile(0.98).clamp_min(1e-6))
+            lowest, highest, colours = -limit, limit, "RdBu_r"
+        else:
+            heights = heights.nan_to_num(nan=-math.inf)
+            highest = float(heights.max())
+            lowest, colours = highest - 10, "YlOrBr"
+            heights = heights.clamp_min(lowest)
         axes.imshow(
             heights,
             extent=(left, left + 2 * half, bottom, bottom + 2 * half),
             origin="lower",
-            cmap="RdBu_r",
-            vmin=-limit,
-            vmax=limit,
-            alpha=0.5,
+            cmap=colours,
+            vmin=lowest,
+            vmax=highest,
+            alpha=0.5 if surface is not None else 0.8,
             interpolation="bilinear",
         )
     if real is not None:
@@ -87,6 +100,14 @@ def scatter(
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _first_two(points: "Tensor") -> "Tensor":
+    """Coordinates to draw, ``(N, 2)``; points of a line lie on the axis."""
+    import torch
+
+    points = points.detach().float().cpu()[:, :2]
+    return torch.nn.functional.pad(points, (0, 2 - points.shape[1]))
 
 
 def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:

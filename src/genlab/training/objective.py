@@ -12,7 +12,8 @@ from genlab.training.module import OptimizerFactory, TrainingModule
 class ObjectiveTraining(TrainingModule):
     """One loss, one optimizer, Lightning's automatic optimization.
 
-    Logs ``train/*`` and ``val/*``: whatever ``model.loss`` gives, and for a likelihood model ``bits_per_dim``.
+    Logs ``train/*`` and ``val/*``: whatever ``model.loss`` gives, and for a likelihood of discrete data
+    ``bits_per_dim``.
 
     Args:
         model: gives the loss.
@@ -43,7 +44,7 @@ class ObjectiveTraining(TrainingModule):
 
     def _figures(self, model: ObjectiveModel, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         figures = model.loss(x, y if model.num_classes is not None else None)
-        if isinstance(model, LikelihoodModel):
+        if isinstance(model, LikelihoodModel) and model.discrete:
             figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
         return figures
 

@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Iterable
-from typing import ClassVar, Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from genlab.distributions.dequantization import dequantize, from_logit, quantize, to_logit
-from genlab.distributions.noise import Generators, normal, uniform
 from genlab.errors import InputError
 from genlab.layers.coupling import AffineCoupling, Couplings, channel_mask, checkerboard_mask, squeeze, unsqueeze
-from genlab.models.base import LikelihoodModel
+from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
 
 def conv(in_channels: int, out_channels: int, size: int) -> nn.Module:
@@ -81,14 +79,10 @@ class Scale(nn.Module):
         return self.checkerboard.inverse(unsqueeze(h), y)
 
 
-class RealNVP(LikelihoodModel):
+class RealNVP(ImageFlow):
     """Density estimation using Real NVP (arXiv:1605.08803).
 
-    Grey levels are dequantized by uniform noise and mapped to ``h = logit(alpha + (1 - 2 alpha) x)``; affine couplings
-    take ``h`` to standard normal ``z``. ``log_prob`` is one draw of a lower bound: the model's probability of an image
-    is the mean over the noise of the density in the image's bin, and the mean of the logarithm lies below the logarithm
-    of the mean (A note on the evaluation of generative models, arXiv:1511.01844). The volume of the bin and the slope
-    of the logit are counted, so bits/dim are those of the discrete data.
+    Affine couplings take logits of points of [0, 1] to standard normal ``z``.
 
     A scale is squeezed while both of its sides are even and at least 4; a shape with an odd side is left to the
     checkerboard couplings.
@@ -97,10 +91,7 @@ class RealNVP(LikelihoodModel):
         shape: ``(C, H, W)``.
         num_classes: of a class-conditional model.
         levels: grey levels of the data.
-        alpha: how far the logit keeps off 0 and 1; ``None`` is an eighth of a bin, ``1 / (8 levels)``. The paper's 0.05
-            makes the bin of black a sliver that the flow must first find: on MNIST it was 0.9 bits/dim behind after
-            300 steps. Towards 0 the noise in that bin turns from uniform to exponential, which a Gaussian fits worse:
-            by 0.34 bits for each black pixel at 1e-6, by 0.1 at an eighth of a bin, which learns as quickly.
+        alpha: how far the logit keeps off 0 and 1; ``None`` is an eighth of a bin, ``1 / (8 levels)``.
         num_scales: at most; fewer where the shape cannot be squeezed that often.
         num_couplings: of each kind at each scale; the last scale has one more, of the checkerboard kind.
         width: features of the coupling networks.
@@ -109,9 +100,6 @@ class RealNVP(LikelihoodModel):
     Raises:
         InputError: the shape is not an image's or is a single value, or an option is out of its range.
     """
-
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
-    sampler: ClassVar[str] = "inverse flow, quantized"
 
     def __init__(
         self,
@@ -124,22 +112,12 @@ class RealNVP(LikelihoodModel):
         width: int = 32,
         num_blocks: int = 1,
     ) -> None:
-        super().__init__(shape, num_classes)
-        if len(shape) != 3:
-            raise InputError(f"shape {tuple(shape)}: RealNVP models images (C, H, W)")
-        if math.prod(shape) == 1:
-            raise InputError(f"shape {tuple(shape)}: a coupling needs at least two values, one to transform the other")
-        if levels < 2:
-            raise InputError(f"levels={levels}: a pixel takes at least 2 values")
-        if alpha is not None and not 0 < alpha < 0.5:
-            raise InputError(f"alpha={alpha}: expected above 0 and below 0.5, or null for 1 / (8 levels)")
+        super().__init__(shape, num_classes, levels, eighth_of_a_bin(levels) if alpha is None else alpha)
         if min(num_scales, num_couplings, width) < 1 or num_blocks < 0:
             raise InputError(
                 f"num_scales={num_scales}, num_couplings={num_couplings}, width={width}, num_blocks={num_blocks}: "
                 "expected at least 1 of each, and 0 or more blocks"
             )
-        self.levels = levels
-        self.alpha = 1 / (8 * levels) if alpha is None else alpha
 
         def couplings(channels: int, masks: Iterable[Tensor], patch: int) -> Couplings:
             return Couplings(
@@ -161,10 +139,6 @@ class RealNVP(LikelihoodModel):
         )
         self.last = couplings(C, masks, patch=2)
         self.last_shape = (C, H, W)
-
-    def _check(self, y: Tensor | None) -> None:
-        if self.num_classes is not None and y is None:
-            raise InputError(f"this RealNVP is conditional on {self.num_classes} classes: pass y")
 
     def transform(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits ``(B, C, H, W)`` to ``z`` of all scales, ``(B, D)`` with the finest first, and ``log|det dz/dh|`` in
@@ -191,33 +165,3 @@ class RealNVP(LikelihoodModel):
         for scale, latent in zip(reversed(cast(list[Scale], list(self.scales))), reversed(latents), strict=True):
             h = scale.inverse(h, latent.view_as(h), y)
         return h
-
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """One draw of the lower bound on the log-likelihood of grey levels, in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        point, log_bin = dequantize(x, uniform(x.shape, None, x.device), self.levels)
-        h, log_slope = to_logit(point, self.alpha)
-        z, log_det = self.transform(h, y)
-        log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
-        return log_prior + log_det + log_slope + log_bin
-
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The latents ``(B, D)`` of images, from the middle of their bins."""
-        point, _ = dequantize(x, 0.5, self.levels)
-        return self.transform(to_logit(point, self.alpha)[0], y)[0]
-
-    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latents ``(B, D)`` to images in [0, 1], between the grey levels (see ``quantize``)."""
-        return from_logit(self.inverse(z, y), self.alpha)
-
-    @torch.no_grad()
-    def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
-    ) -> Tensor:
-        """Grey levels; ``temperature`` is the standard deviation of ``z``."""
-        y = self.classes(num_samples, y, generator)
-        z = temperature * normal((num_samples, self.num_dims), generator, self.device)
-        return quantize(self.decode(z, y), self.levels)

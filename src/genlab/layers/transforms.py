@@ -1,0 +1,200 @@
+"""Increasing maps of single values, whose parameters a network gives: what a coupling does to each value.
+
+Values ``(B, *S)`` have parameters ``(B, num_params, *S)``. Whatever a network runs in, values are at least float32;
+float64 stays what it is. Log-determinants are in nats, of each value, ``(B, *S)``.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genlab.errors import InputError
+
+
+class Transform(ABC):
+    """A family of increasing maps of the real line onto itself.
+
+    Attributes:
+        num_params: numbers for every value; all 0 is near the identity.
+    """
+
+    num_params: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of ``x`` and the logarithm of the map's slope there, ``(B, *S)`` each."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        """What ``forward`` takes to ``y``."""
+
+
+def precise(values: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the values' precision, out of bfloat16 and float16."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values, params.to(values.dtype)
+
+
+class Affine(Transform):
+    """``(x + t) sigmoid(s + 2)``: Glow, Generative Flow with Invertible 1x1 Convolutions (arXiv:1807.03039).
+
+    The sigmoid keeps the scale below 1, so that one coupling cannot blow up the next one's input; the normalization
+    that follows gives size back.
+    """
+
+    num_params = 2
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, params = precise(x, params)
+        s, t = params.unbind(1)
+        return (x + t) * torch.sigmoid(s + 2), F.logsigmoid(s + 2)
+
+    def inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        y, params = precise(y, params)
+        s, t = params.unbind(1)
+        return y / torch.sigmoid(s + 2) - t
+
+
+class RationalQuadraticSpline(Transform):
+    """Monotone pieces, each a quotient of two quadratics: Neural Spline Flows (arXiv:1906.04032), section 3.1.
+
+    Knots ``(x_k, y_k)`` and slopes ``d_k`` there make the spline, from corner to corner of the square from ``-bound``
+    to ``bound``. Outside it is the identity, whose slope of 1 it has at both ends. All parameters 0 are the identity.
+
+    Args:
+        num_bins: pieces.
+        bound: half of the square's side.
+        least: width and height of a piece, as shares of the side, and slope at a knot; steeper or flatter pieces could
+            not be inverted in float32.
+
+    Raises:
+        InputError: fewer than 2 bins, a bound that is not positive, or a least share that leaves nothing to share out.
+    """
+
+    def __init__(self, num_bins: int = 8, bound: float = 3.0, least: float = 1e-3) -> None:
+        if num_bins < 2 or bound <= 0 or not 0 < least < 1 / num_bins:
+            raise InputError(
+                f"num_bins={num_bins}, bound={bound}, least={least}: expected at least 2 bins, a bound above 0, and "
+                "least above 0 and below 1 / num_bins"
+            )
+        self.num_bins, self.bound, self.least = num_bins, bound, least
+        self.num_params = 3 * num_bins - 1  # widths, heights, and slopes at the inner knots
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, params = precise(x, params)
+        xs, ys, slopes = self._knots(params)
+        inside = x.abs() < self.bound
+        at = x.clamp(-self.bound, self.bound)
+        x0, width, y0, height, d0, d1 = self._piece(at, xs, xs, ys, slopes)
+        s = height / width
+        xi = (at - x0) / width
+        both = xi * (1 - xi)
+        below = s + (d0 + d1 - 2 * s) * both  # the denominator of the quotient
+        y = y0 + height * (s * xi.square() + d0 * both) / below
+        slope = d1 * xi.square() + 2 * s * both + d0 * (1 - xi).square()
+        log_slope = 2 * s.log() + slope.log() - 2 * below.log()
+        return torch.where(inside, y, x), torch.where(inside, log_slope, torch.zeros_like(x))
+
+    def inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        y, params = precise(y, params)
+        xs, ys, slopes = self._knots(params)
+        inside = y.abs() < self.bound
+        at = y.clamp(-self.bound, self.bound)
+        x0, width, y0, height, d0, d1 = self._piece(at, ys, xs, ys, slopes)
+        s = height / width
+        # a xi^2 + b xi + c = 0, and of its roots the one in [0, 1], in the form that does not cancel.
+        bend = (at - y0) * (d0 + d1 - 2 * s)
+        a = height * (s - d0) + bend
+        b = height * d0 - bend
+        c = -s * (at - y0)
+        root = (b.square() - 4 * a * c).clamp_min(0).sqrt()
+        x = x0 + width * 2 * c / (-b - root)
+        return torch.where(inside, x, y)
+
+    def _knots(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions on both axes, and slopes, ``(B, num_bins + 1, *S)`` each."""
+        widths, heights, inner = params.split([self.num_bins, self.num_bins, self.num_bins - 1], 1)
+        of_one = math.log(math.expm1(1 - self.least))  # softplus of it and the least slope are 1
+        ones = torch.ones_like(widths[:, :1])
+        slopes = torch.cat([ones, self.least + F.softplus(inner + of_one), ones], 1)
+        return self._positions(widths), self._positions(heights), slopes
+
+    def _positions(self, logits: Tensor) -> Tensor:
+        shares = self.least + (1 - self.least * self.num_bins) * logits.softmax(1)
+        inner = 2 * self.bound * shares[:, :-1].cumsum(1) - self.bound
+        end = torch.full_like(logits[:, :1], self.bound)
+        return torch.cat([-end, inner, end], 1)
+
+    def _piece(self, at: Tensor, along: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor) -> list[Tensor]:
+        """Of the piece that ``at`` lies in on the axis ``along``: x, width, y, height, and the slopes at its ends."""
+        k = (at.unsqueeze(1) >= along[:, 1:-1]).sum(1, keepdim=True)
+        (x0, x1), (y0, y1), (d0, d1) = (
+            (knots.gather(1, k).squeeze(1), knots.gather(1, k + 1).squeeze(1)) for knots in (xs, ys, slopes)
+        )
+        return [x0, x1 - x0, y0, y1 - y0, d0, d1]
+
+
+class LogisticMixture(Transform):
+    """``Affine`` after the logit of a mixture of logistics' distribution function: Flow++ (arXiv:1902.00275), section
+    3.2.
+
+    ``logit F(x) = log F(x) - log(1 - F(x))`` has the slope ``f / (F (1 - F))``, and each of the three is a sum over
+    components that is taken in logarithms, exact in both tails. There is no closed inverse; it is found by halving an
+    interval.
+
+    Args:
+        num_components: of the mixture.
+
+    Raises:
+        InputError: no component.
+    """
+
+    # A component's scale lies between e^-3 and e^3: between two much narrower ones the map would be too flat to invert
+    # in float32.
+    LOG_SCALE = 3.0
+
+    def __init__(self, num_components: int = 4) -> None:
+        if num_components < 1:
+            raise InputError(f"num_components={num_components}: at least 1")
+        self.num_components = num_components
+        self.affine = Affine()
+        self.num_params = 3 * num_components + self.affine.num_params
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, params = precise(x, params)
+        log_pi, mean, log_scale, of_affine = self._components(params)
+        v = (x.unsqueeze(1) - mean) * torch.exp(-log_scale)
+        log_below, log_above = F.logsigmoid(v), F.logsigmoid(-v)
+        log_cdf = torch.logsumexp(log_pi + log_below, 1)
+        log_rest = torch.logsumexp(log_pi + log_above, 1)
+        log_pdf = torch.logsumexp(log_pi + log_below + log_above - log_scale, 1)
+        y, log_slope = self.affine.forward(log_cdf - log_rest, of_affine)
+        return y, log_pdf - log_cdf - log_rest + log_slope
+
+    def inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        y, params = precise(y, params)
+        log_pi, mean, log_scale, of_affine = self._components(params)
+        logit = self.affine.inverse(y, of_affine)
+        # The mixture's quantile lies between the least and the greatest of its components'.
+        quantiles = mean + log_scale.exp() * logit.unsqueeze(1)
+        low, high = quantiles.amin(1), quantiles.amax(1)
+        # Half as many halvings again as there are bits: for intervals that are wide beside the value.
+        for _ in range(int(-1.5 * math.log2(torch.finfo(y.dtype).eps))):
+            middle = (low + high) / 2
+            v = (middle.unsqueeze(1) - mean) * torch.exp(-log_scale)
+            found = torch.logsumexp(log_pi + F.logsigmoid(v), 1) - torch.logsumexp(log_pi + F.logsigmoid(-v), 1)
+            low, high = torch.where(found < logit, middle, low), torch.where(found < logit, high, middle)
+        return (low + high) / 2
+
+    def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log-weights, means and log-scales, ``(B, num_components, *S)`` each, and the affine map's parameters."""
+        K = self.num_components
+        logits, mean, log_scale, of_affine = params.split([K, K, K, self.affine.num_params], 1)
+        # Components that begin as one would learn as one: their means begin apart.
+        apart = torch.linspace(-1, 1, K, dtype=params.dtype, device=params.device) if K > 1 else params.new_zeros(1)
+        mean = mean + apart.view(-1, *[1] * (params.ndim - 2))
+        log_scale = self.LOG_SCALE * torch.tanh(log_scale / self.LOG_SCALE)
+        return logits.log_softmax(1), mean, log_scale, of_affine

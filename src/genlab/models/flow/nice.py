@@ -1,0 +1,125 @@
+"""NICE: additive couplings of fully connected networks, a scale for each dimension, and a logistic prior."""
+
+import math
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+from genlab.models.flow.image_flow import ImageFlow
+
+
+class AdditiveNet(nn.Module):
+    """What is added to half of the dimensions, given the others, ``(B, inputs)`` to ``(B, outputs)``.
+
+    0 to begin with. A class is one-hot beside the inputs.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, num_hidden: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        sizes = [inputs + (num_classes or 0), *[width] * num_hidden]
+        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.last = nn.Linear(sizes[-1], outputs)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        if self.num_classes is not None:
+            assert y is not None
+            h = torch.cat([h, F.one_hot(y, self.num_classes).to(h.dtype)], 1)
+        h = h.to(self.last.weight.dtype)
+        for layer in self.hidden:
+            h = F.relu(layer(h))
+        return self.last(h)
+
+
+class NICE(ImageFlow):
+    """NICE: Non-linear Independent Components Estimation (arXiv:1410.8516).
+
+    Points of [0, 1], as they are, in one row: couplings add to the even dimensions what a network makes of the odd
+    ones, and the other way round in turn; then each dimension is scaled. ``z`` has a logistic prior, and its dimensions
+    are the even ones followed by the odd ones. The latents of ``encode`` and ``decode`` are normal: of the same
+    probabilities as ``z``.
+
+    Args:
+        shape: ``(C, H, W)``.
+        num_classes: of a class-conditional model; of its networks.
+        levels: grey levels of the data.
+        dequantization: of the grey levels, see ``ImageFlow``; uniform if left out.
+        num_couplings: one after the other.
+        width: of the hidden layers of a coupling's network.
+        num_hidden: layers.
+
+    Raises:
+        InputError: the shape is not an image's or is a single value, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_classes: int | None = None,
+        levels: int = 256,
+        dequantization: nn.Module | None = None,
+        num_couplings: int = 4,
+        width: int = 1000,
+        num_hidden: int = 5,
+    ) -> None:
+        super().__init__(shape, num_classes, levels, None, dequantization)
+        if min(num_couplings, width, num_hidden) < 1:
+            raise InputError(
+                f"num_couplings={num_couplings}, width={width}, num_hidden={num_hidden}: expected at least 1 of each"
+            )
+        D = self.num_dims
+        self.sizes = [D - D // 2, D // 2]  # even and odd dimensions, counted from 0
+        self.nets = nn.ModuleList()
+        for i in range(num_couplings):
+            given, changed = self.sizes if i % 2 else reversed(self.sizes)
+            self.nets.append(AdditiveNet(given, changed, width, num_hidden, num_classes))
+        self.log_scale = nn.Parameter(torch.zeros(D))
+
+    def transform(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check(y)
+        h = h.flatten(1)
+        halves = [h[:, 0::2], h[:, 1::2]]
+        for i, net in enumerate(self.nets):
+            changed, given = halves[i % 2], halves[1 - i % 2]
+            halves[i % 2] = changed + net(given, y).to(h.dtype)
+        return torch.cat(halves, 1) * self.log_scale.exp(), self.log_scale.sum().expand(len(h))
+
+    def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        self._check(y)
+        z = z * torch.exp(-self.log_scale)
+        halves = list(z.split(self.sizes, 1))
+        for i, net in reversed(list(enumerate(cast(list[AdditiveNet], list(self.nets))))):
+            changed, given = halves[i % 2], halves[1 - i % 2]
+            halves[i % 2] = changed - net(given, y).to(z.dtype)
+        h = torch.empty_like(z)
+        h[:, 0::2], h[:, 1::2] = halves
+        return h.unflatten(1, self.shape)
+
+    def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Independent standard logistics."""
+        return (F.logsigmoid(z) + F.logsigmoid(-z)).sum(1)
+
+    def from_noise(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        """The logistic quantile, ``logit p``, of the noise's probability ``p``; in logarithms, exact in both tails."""
+        return torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise)
+
+    def to_noise(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        # From the lower tail, where the probability is not rounded to 1; never from 0, whose quantile is infinite.
+        p = torch.sigmoid(-z.abs()).clamp_min(torch.finfo(z.dtype).tiny)
+        return -torch.special.ndtri(p) * z.sign()
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Start ``z`` with zero mean and the logistic's variance in each dimension; a learned scale takes thousands of
+        steps to get there."""
+        h = self._to_reals(self._draw(x)[0])[0].flatten(1)
+        std, mean = torch.std_mean(torch.cat([h[:, 0::2], h[:, 1::2]], 1), 0, correction=0)
+        self.log_scale.copy_(math.log(math.pi / math.sqrt(3)) - std.clamp_min(1e-3).log())
+        for net, half in zip(cast(list[AdditiveNet], list(self.nets)), mean.split(self.sizes), strict=False):
+            net.last.bias.copy_(-half)
