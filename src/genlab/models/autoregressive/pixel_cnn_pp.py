@@ -1,0 +1,306 @@
+"""PixelCNN++: an image pixel by pixel, by two streams of convolutions that look up, and up and to the left."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.distributions.colour import jointly
+from genlab.distributions.noise import Generators, uniform
+from genlab.distributions.pixel import PixelDistribution
+from genlab.errors import InputError
+from genlab.layers.gated_resnet import GatedResnet
+from genlab.layers.precision import own_precision
+from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
+from genlab.models.base import LikelihoodModel, given
+
+
+class Level(nn.Module):
+    """One stream at one resolution, with the coarser ones inside it: down to the smallest map and back.
+
+    Every block on the way back is told what its opposite on the way down gave. A stream that is told another's features
+    gets them at every block.
+
+    Args:
+        channels: of all features.
+        conv: builds a convolution of the stream from its channels in and out, and ``kernel_size``.
+        kernel_size: of the convolutions.
+        enlarge: builds the layer from the map half as large.
+        told: whether another stream's features come to this one.
+        num_blocks: on the way down, and of the smallest map also on the way back, where the others have one more.
+        num_coarser: maps below this one, each half as large as the one above.
+        num_classes: a class adds a learnt bias to the gates of every block.
+        dropout: of the blocks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        conv: Callable[..., ShiftedConv2d],
+        kernel_size: tuple[int, int],
+        enlarge: Callable[[], nn.ConvTranspose2d],
+        told: bool,
+        num_blocks: int,
+        num_coarser: int,
+        num_classes: int | None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        within = partial(conv, kernel_size=kernel_size)
+        beside = channels if told else 0
+        self.descend = nn.ModuleList(GatedResnet(channels, within, beside, dropout) for _ in range(num_blocks))
+        num_up = num_blocks + (num_coarser > 0)
+        self.ascend = nn.ModuleList(GatedResnet(channels, within, channels + beside, dropout) for _ in range(num_up))
+        self.coarser: Level | None = None
+        if num_coarser:
+            self.halve = within(channels, channels, stride=2)
+            self.coarser = Level(
+                channels, conv, kernel_size, enlarge, told, num_blocks, num_coarser - 1, num_classes, dropout
+            )
+            self.enlarge = enlarge()
+            nn.init.normal_(self.enlarge.weight, std=channels**-0.5)
+        if num_classes is not None:
+            self.class_bias = nn.Embedding(num_classes, (num_blocks + num_up) * 2 * channels)
+            nn.init.zeros_(self.class_bias.weight)
+
+    def convs(self, width: int) -> Iterator[tuple[ShiftedConv2d, int]]:
+        """Of all resolutions, with the width of the map that each reads."""
+        for module in (*self.descend, *self.ascend):
+            yield from ((conv, width) for conv in module.modules() if isinstance(conv, ShiftedConv2d))
+        if self.coarser is not None:
+            yield self.halve, width
+            yield from self.coarser.convs(-(-width // 2))
+
+    def forward(
+        self, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None, walk: "Walk"
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Features of this resolution to the same, ``(B, channels, H, W)``.
+
+        Args:
+            told: by the other stream; by resolution, what it gave at each of its blocks. Empty if there is none.
+
+        Returns:
+            The last features; by resolution, the features at each block.
+        """
+        num_blocks = len(self.descend) + len(self.ascend)
+        biases: Sequence[Tensor | None] = [None] * num_blocks
+        if y is not None:
+            biases = self.class_bias(y)[:, :, None, None].chunk(num_blocks, dim=1)
+        skips = [x]
+        features: list[Tensor] = []
+        deeper: list[list[Tensor]] = []
+
+        def beside(*skip: Tensor) -> Tensor | None:
+            """What a block is told: the other stream after its block of the same place, and the way down."""
+            parts = ([walk.here(told[0][len(features)])] if told else []) + list(skip)
+            return torch.cat(parts, dim=1) if parts else None
+
+        for block in self.descend:
+            x = block(x, beside(), biases[len(features)], walk.conv)
+            features.append(x)
+            skips.append(x)
+        if self.coarser is None:
+            skips.pop()
+        else:
+            x, deeper = walk.to_coarser(self, x, told[1:], y)
+        for block in self.ascend:
+            x = block(x, beside(skips.pop()), biases[len(features)], walk.conv)
+            features.append(x)
+        return x, [features, *deeper]
+
+
+class Walk(ABC):
+    """How a stream goes over an image."""
+
+    @abstractmethod
+    def conv(self, layer: ShiftedConv2d, x: Tensor) -> Tensor:
+        """The layer's output of ``x``."""
+
+    @abstractmethod
+    def here(self, features: Tensor) -> Tensor:
+        """Of the other stream's features, those that are of use."""
+
+    @abstractmethod
+    def to_coarser(
+        self, level: Level, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """``x`` through the coarser resolutions and back, and the features there."""
+
+
+class WholeWalk(Walk):
+    """All of every image at once."""
+
+    def conv(self, layer: ShiftedConv2d, x: Tensor) -> Tensor:
+        return layer(x)
+
+    def here(self, features: Tensor) -> Tensor:
+        return features
+
+    def to_coarser(
+        self, level: Level, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        assert level.coarser is not None
+        coarse, features = level.coarser(level.halve(x), told, y, self)
+        return level.enlarge(coarse)[:, :, : x.shape[2], : x.shape[3]], features  # odd sides have been rounded up
+
+
+class CachedWalk(Walk):
+    """One row of the stream that looks up, or one pixel of the other.
+
+    A coarser map is gone to only where its next row or pixel is due; elsewhere what it gave last still holds.
+
+    Args:
+        cache: of the inputs of all convolutions.
+    """
+
+    def __init__(self, cache: ShiftedCache) -> None:
+        self.cache = cache
+        self.scale = 0
+        self._enlarged: dict[Level, Tensor] = {}  # two rows, (N, channels, 2, W rounded up to even)
+
+    def conv(self, layer: ShiftedConv2d, x: Tensor) -> Tensor:
+        self.cache.write(layer, x, self.scale)
+        return self.cache.read(layer, self.scale)
+
+    def here(self, features: Tensor) -> Tensor:
+        column = self.cache.column >> self.scale
+        return features[:, :, :, column : column + 1]
+
+    def to_coarser(
+        self, level: Level, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        assert level.coarser is not None
+        self.cache.write(level.halve, x, self.scale)
+        row = self.cache.row >> self.scale
+        column = self.cache.column >> self.scale if isinstance(level.halve, DownRightConv) else 0
+        features: list[list[Tensor]] = []
+        if row % 2 == 0 and column % 2 == 0:
+            halved = self.cache.read(level.halve, self.scale)
+            self.scale += 1
+            coarse, features = level.coarser(halved, told, y, self)
+            self.scale -= 1
+            enlarged = level.enlarge(coarse)
+            if isinstance(level.halve, DownConv):
+                self._enlarged[level] = enlarged
+            else:
+                if level not in self._enlarged:
+                    width = self.cache.width(level.halve)
+                    self._enlarged[level] = enlarged.new_zeros(*enlarged.shape[:3], width + width % 2)
+                self._enlarged[level][:, :, :, column : column + 2] = enlarged
+        return self._enlarged[level][:, :, row % 2, column : column + x.shape[3]].unsqueeze(2), features
+
+
+class PixelCNNpp(LikelihoodModel):
+    """PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (arXiv:1701.05517).
+
+    ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. One stream sees the rows above, the other also the
+    row itself, and the first stream; both go down to maps of half and of a quarter of the size and back, with short
+    cuts (figure 2). The channels of a pixel are told by one mixture of logistics with linear coefficients between the
+    channels (equation 3); of images of one channel, any distribution will do. A class adds a learnt bias to every gate.
+
+    Args:
+        shape: ``(C, H, W)``, sides of any length.
+        distribution: of one value; for more than one channel, a mixture of discretized logistics.
+        channels: features of either stream.
+        num_blocks: gated residual blocks on the way down, at each resolution.
+        num_levels: resolutions, each half of the one before.
+        num_classes: of a class-conditional model.
+        dropout: in every block.
+
+    Raises:
+        InputError: the shape is not an image's, a size is not positive, the distribution cannot tell channels jointly,
+            or ``dropout`` is not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        distribution: PixelDistribution,
+        channels: int = 32,
+        num_blocks: int = 2,
+        num_levels: int = 3,
+        num_classes: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if len(shape) != 3:
+            raise InputError(f"shape {tuple(shape)}: PixelCNN++ models images (C, H, W)")
+        if channels < 1 or num_blocks < 1 or num_levels < 1:
+            raise InputError(
+                f"channels={channels}, num_blocks={num_blocks}, num_levels={num_levels}: expected at least 1 of each"
+            )
+        C = shape[0]
+        self.distribution = distribution
+        self.pixel = jointly(C, distribution)
+        self.first_above = DownConv(C + 1, channels, (2, 3))
+        self.first_left_above = DownConv(C + 1, channels, (1, 3), gain=0.5)
+        self.first_left = DownRightConv(C + 1, channels, (2, 1), gain=0.5)
+        sizes = (num_blocks, num_levels - 1, num_classes, dropout)
+        # Of 3 columns, the outer ones of neighbours fall together.
+        enlarge_above = partial(nn.ConvTranspose2d, channels, channels, (2, 3), 2, (0, 1), (0, 1))
+        self.above = Level(channels, DownConv, (2, 3), enlarge_above, False, *sizes)
+        enlarge_left = partial(nn.ConvTranspose2d, channels, channels, 2, 2)
+        self.left = Level(channels, DownRightConv, (2, 2), enlarge_left, True, *sizes)
+        self.last = nn.Conv2d(channels, self.pixel.num_params, 1)
+        nn.init.normal_(self.last.weight, std=0.1 * channels**-0.5)
+
+    def _predict(self, z: Tensor) -> Tensor:
+        """Features to parameters of the pixels, ``(B, ..., H, W)``."""
+        with own_precision(z, self.distribution.needs_float32):
+            return self.last(F.elu(z).to(self.last.weight.dtype))
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Values in [0, 1] and a channel of ones, by which padding is known for what it is, ``(B, C + 1, H, W)``."""
+        x = (2 * x - 1).to(self.last.weight.dtype)
+        return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        y = None if self.num_classes is None else given(y)
+        values = self._read(x)
+        above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down, and right
+        walk = WholeWalk()
+        _, told = self.above(self.first_above(above), [], y, walk)
+        z, _ = self.left(self.first_left_above(above) + self.first_left(left), told, y, walk)
+        params = self._predict(z)
+        return self.pixel.given(params, x)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log-likelihood in nats, ``(B,)``.
+
+        Raises:
+            InputError: the model is conditional and ``y`` is None.
+        """
+        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Pixel by pixel; the stream that looks up once a row, the other at one pixel, of coarser maps where due."""
+        C, height, width = self.shape
+        y = self.classes(num_samples, y, generator)
+        u = uniform((num_samples, *self.shape), generator, self.device)
+        first = [(conv, width) for conv in (self.first_above, self.first_left_above, self.first_left)]
+        cache = ShiftedCache([*first, *self.above.convs(width), *self.left.convs(width)], num_samples)
+        walk = CachedWalk(cache)
+        x = torch.empty_like(u)
+        none = self.last.weight.new_zeros(num_samples, C + 1, 1, width)
+        for row in range(height):
+            cache.move(row, 0)
+            above = self._read(x[:, :, row - 1 : row]) if row else none
+            _, told = self.above(walk.conv(self.first_above, above), [], y, walk)
+            from_above = walk.conv(self.first_left_above, above)
+            for column in range(width):
+                cache.move(row, column)
+                left = self._read(x[:, :, row : row + 1, column - 1 : column]) if column else none[..., :1]
+                z = walk.here(from_above) + walk.conv(self.first_left, left)
+                z, _ = self.left(z, told, y, walk)
+                params = self._predict(z)[..., 0, 0]  # (N, ...)
+                for c in range(C):
+                    of_value = self.pixel.given(params, x[:, :c, row, column])[..., c]  # (N, num_params)
+                    x[:, c, row, column] = self.distribution.sample(of_value, u[:, c, row, column], temperature)
+        return x
