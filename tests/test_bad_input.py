@@ -78,6 +78,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["model=gan/r3gan", "model.channels=20", "model.group_width=16"], "do not split into groups of 16"),
         (["model=gan/sngan", "training.discriminator_steps=0"], "at least one of each"),
         (["model=vae/vae", "loss=hinge"], "loss"),
+        (["metrics.modes=null"], "a group cannot be null"),
         # A target that cannot be built.
         (["model._target_=genlab.models.vae.vae.VEA"], "model._target_: cannot import genlab.models.vae.vae.VEA"),
         (["model._target_=torch.nn.ReLU"], "ReLU has no option 'shape'"),

@@ -345,6 +345,8 @@ def explain(error: BaseException) -> str | None:
     """One line for an error that the user's input caused, ``None`` for a bug."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a group cannot be null: choose one of its files, or leave it out with a ~ before it (~metrics/modes)"
     if isinstance(error, MissingConfigException):
         # "model/flow/nvp": the user wrote model=flow/nvp.
         group, _, option = str(error.missing_cfg_file or "").partition("/")
