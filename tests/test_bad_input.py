@@ -35,7 +35,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
     [
         # An unknown group option or key, with the nearest names.
         (["model=vae"], "model=vae: no such option; did you mean vae/vae?"),
-        (["model=autoregressive/pixelcnn"], "did you mean autoregressive/pixel_cnn?"),
+        (["model=autoregressive/pixelcnn"], "did you mean autoregressive/pixel_cnn"),
         (["dataset=mnst"], "dataset=mnst: no such option; did you mean mnist?"),
         (["experiment=quikstart"], "did you mean quickstart?"),
         (["modle=vae/vae"], "modle: there is no such key; did you mean model?"),
