@@ -258,7 +258,8 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         write_cifar10(tmp_path)
         overrides = [f"paths.data_dir={tmp_path}", "dataset.batch_size=8", "dataset.val_size=8", "dataset.train_size=8"]
         overrides += ["metrics/features=pixels", "metrics.reference=train", "callbacks.sample_grid.num_samples=4"]
-        overrides += ["model.channels=16", "callbacks.latent_grid.num_images=4"]
+        narrow = "width" if experiment.endswith(("real_nvp", "glow")) else "channels"
+        overrides += [f"model.{narrow}=16", "callbacks.latent_grid.num_images=4"]
     result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *overrides)
     assert result.code == 0, result.err
     if experiment.startswith("paper/"):
