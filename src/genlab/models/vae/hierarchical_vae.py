@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
+from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.vae.networks import fit_bias, with_class
@@ -207,11 +208,8 @@ class HierarchicalVAE(LikelihoodModel):
                 else:
                     h = block(h)
         h = F.gelu(h)
-        if self.distribution.needs_float32:
-            with torch.autocast(h.device.type, enabled=False):
-                params = self.last(h.to(self.last.weight.dtype))
-        else:
-            params = self.last(h)
+        with own_precision(h, self.distribution.needs_float32):
+            params = self.last(h.to(self.last.weight.dtype))
         return params.unflatten(1, (self.distribution.num_params, self.shape[0])), found
 
     def _noise(self, num: int, like: Tensor) -> list[Tensor]:

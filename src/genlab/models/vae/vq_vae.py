@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
+from genlab.layers.precision import own_precision
 from genlab.models.base import LikelihoodModel
 from genlab.models.vae.networks import Doubled, ResidualBlock, fit_bias, with_class
 
@@ -218,11 +219,8 @@ class VQVAE(LikelihoodModel):
         if self.coarse_codebook is not None:
             h = torch.cat([h, self.coarse_decoder(vectors[0]).to(h.dtype)], 1)
         h = F.silu(self.decoder(with_class(h, y, self.num_classes)))
-        if self.distribution.needs_float32:
-            with torch.autocast(h.device.type, enabled=False):
-                params = self.last(h.to(self.last.weight.dtype))
-        else:
-            params = self.last(h)
+        with own_precision(h, self.distribution.needs_float32):
+            params = self.last(h.to(self.last.weight.dtype))
         return params.unflatten(1, (self.distribution.num_params, self.shape[0]))
 
     def codes(self, x: Tensor, y: Tensor | None = None) -> Tensor:
