@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import torch

@@ -66,7 +66,11 @@ def in_child(arguments: Sequence[str], trap: Callable[[], None] | None = None) -
             traceback.print_exc()
         finally:
             os._exit(code)
-    _, status = os.waitpid(pid, 0)
+    try:
+        _, status = os.waitpid(pid, 0)
+    except BaseException:  # the test's time is up
+        os.kill(pid, signal.SIGKILL)
+        raise
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
