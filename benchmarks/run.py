@@ -170,7 +170,7 @@ def start(short: bool) -> dict[str, Any]:
 
 
 def jobs(short: bool) -> dict[str, Any]:
-    """Eight jobs of some ten seconds, one after the other and by hydra/launcher=cores.
+    """Eight jobs of some fifteen seconds, one after the other and by hydra/launcher=cores.
 
     Their networks are too small for PyTorch to use several cores; a job that uses them all by itself gains nothing.
     """
@@ -180,7 +180,7 @@ def jobs(short: bool) -> dict[str, Any]:
             command = [
                 sys.executable, "-m", "genlab", "train", "-m", "model=vae/vae", "dataset=digits", "logger=csv",
                 "model.networks.hidden=[64]", "distribution=logistic", "metrics.num_samples=1000",
-                f"trainer.max_epochs={1 if short else 60}",
+                f"trainer.max_epochs={1 if short else 100}",
                 "seed=range(2)" if short else "seed=range(8)", *launcher,
             ]  # fmt: skip
             subprocess.run(command, env={**os.environ, "GENLAB_OUTPUTS": folder}, capture_output=True, check=True)

@@ -24,7 +24,7 @@ from genlab.worker import assemble
 FAMILIES = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2"),
     "vae/vae": ("model.networks.hidden=[16]", "training.gradient_clip=1.0"),
-    "flow/real_nvp": ("model.width=8",, "trainer.compile=false"),
+    "flow/real_nvp": ("model.width=8", "trainer.compile=false"),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1"),
 }
