@@ -70,8 +70,23 @@ def codes_of(run: str, key: str) -> Any:
         raise InputError(f"dataset.run={run}: its model has no codes; give a run of model=vae/vq_vae") from None
 
 
+def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
+    """The number of tokens of a tokenizer for a text, which is read where it depends on it.
+
+    Raises:
+        InputError: where there is no such text.
+    """
+    from genlab.data.tokenizers import vocabulary
+
+    if missing := OmegaConf.missing_keys(source):
+        raise InputError(f"no value for {min(missing)} (give it as {min(missing)}=...)")
+    made = build(tokenizer, "tokenizer")
+    return vocabulary(made, lambda: build(source, "dataset.source").read(), tokenizer.get("vocab_size"))
+
+
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
+OmegaConf.register_new_resolver("genlab.vocabulary", vocabulary_of, replace=True)
 # Cached, so that all jobs of a sweep read one name.
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
@@ -193,7 +208,10 @@ def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """What a function or a class takes, and of which types; of ``**options`` those of the classes it inherits from."""
+    """What a function or a class takes, and of which types.
+
+    Of ``**options`` those of the classes it inherits from; of ``**options: Unpack[...]`` those of the TypedDict.
+    """
     found: dict[str, inspect.Parameter] = {}
     annotations: dict[str, Any] = {}
     sources = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else []
@@ -201,6 +219,12 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     for source in sources if of_genlab and sources else [target]:
         given = dict(inspect.signature(source).parameters)
         given.pop("self", None)
+        for name, p in list(given.items()):
+            if typing.get_origin(p.annotation) is typing.Unpack:
+                (listed,) = typing.get_args(p.annotation)
+                del given[name]
+                given |= {key: inspect.Parameter(key, p.KEYWORD_ONLY) for key in listed.__annotations__}
+                annotations = {**typing.get_type_hints(listed), **annotations}
         options = [name for name, p in given.items() if p.kind is p.VAR_KEYWORD]
         named = {name: p for name, p in given.items() if name not in options}
         found = {**named, **found}

@@ -147,9 +147,9 @@ def _absolute_paths(cfg: DictConfig) -> None:
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
     if cfg.dataset.get("run"):
         cfg.dataset.run = str(Path(cfg.dataset.run).expanduser().absolute())
-    source = cfg.dataset.get("source")
-    if source and "path" in source and not OmegaConf.is_missing(source, "path"):
-        source.path = str(Path(source.path).expanduser().absolute())
+    for node in (cfg.dataset.get("source"), cfg.get("tokenizer")):
+        if node and "path" in node and not OmegaConf.is_missing(node, "path"):
+            node.path = str(Path(node.path).expanduser().absolute())
 
 
 def _overrides(without: str | None = None) -> list[str]:

@@ -27,12 +27,24 @@ MAY_CHANGE = (
     "logger",
     "callbacks.progress",
     "callbacks.throughput",
+    "callbacks.noise_to_data",
+    "callbacks.likelihood_histogram",
     "metrics",
     "paths",
     "tags",
 )
 # Not of the run at all, or where its data lie on this machine.
-NOT_COMPARED = ("run_dir", "resume", "sweep", "dataset.source.path", "dataset.source.root", "dataset.num_workers")
+NOT_COMPARED = (
+    "run_dir",
+    "resume",
+    "sweep",
+    "dataset.source.path",
+    "dataset.source.root",
+    "dataset.num_workers",
+    "dataset.cache_dir",
+    "dataset.tokenizer.path",
+    "tokenizer.path",
+)
 BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
 
