@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.layers.attention import BlockedCausalAttention, CausalSelfAttention, KeyValueCache
+from genlab.layers.attention import BlockedCausalAttention, KeyValueCache, SelfAttention
+from genlab.layers.sparse_attention import Pattern, allowed, attend
 from genlab.networks.transformer import Transformer
 
 LENGTH = 7
@@ -21,7 +22,7 @@ def transformer(**changes: float) -> Transformer:
     """A small float64 backbone whose weights are large enough for every input to matter."""
     torch.manual_seed(0)
     arguments = {"num_layers": 3, "num_heads": 2, "width": 8, "dropout": 0.0} | changes
-    model = Transformer(**arguments).double().eval()  # type: ignore[arg-type]
+    model = Transformer(max_length=LENGTH, **arguments).double().eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -35,7 +36,7 @@ def features(batch: int = 2, width: int = 8) -> Tensor:
 @pytest.mark.parametrize("num_heads", [1, 2, 4])
 def test_attention_is_softmax_of_scaled_scores_below_the_diagonal(num_heads: int) -> None:
     torch.manual_seed(0)
-    attention = CausalSelfAttention(8, num_heads).double()
+    attention = SelfAttention(8, num_heads).double()
     h = features()
     d = 8 // num_heads
     q, k, v = (h @ attention.qkv.weight.T + attention.qkv.bias).split(8, dim=-1)
@@ -78,7 +79,7 @@ def test_attention_in_blocks_is_pytorchs(length: int) -> None:
 @pytest.mark.parametrize("chunks", CHUNKS)
 def test_cached_attention_is_the_uncached_one_however_the_positions_come(chunks: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    attention = CausalSelfAttention(8, 2).double()
+    attention = SelfAttention(8, 2).double()
     cache = KeyValueCache(LENGTH + 2)
     h = features()
     out = torch.cat([attention(part, cache) for part in h.split(list(chunks), dim=1)], dim=1)
@@ -137,7 +138,7 @@ def test_one_sequence_does_not_see_the_others_of_its_batch() -> None:
 
 def test_initialisation_is_gpt2s() -> None:
     torch.manual_seed(0)
-    model = Transformer(num_layers=8, num_heads=4, width=64)
+    model = Transformer(num_layers=8, num_heads=4, width=64, max_length=LENGTH)
     residual = 0
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
@@ -149,7 +150,7 @@ def test_initialisation_is_gpt2s() -> None:
     assert residual == 2 * 8
     # At the start every block is close to the identity, so the output is the normalised input.
     h = torch.randn(2, LENGTH, 64)
-    torch.testing.assert_close(model(h), nn.functional.layer_norm(h, (64,)), rtol=0, atol=0.1)
+    torch.testing.assert_close(model(h), nn.functional.layer_norm(model.positions(h), (64,)), rtol=0, atol=0.1)
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -168,7 +169,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_dropout_acts_on_the_attention_weights_too() -> None:
-    attention, h = CausalSelfAttention(8, 2, dropout=0.5).double(), features()
+    attention, h = SelfAttention(8, 2, dropout=0.5).double(), features()
     attention.dropout.register_forward_hook(lambda module, inputs, output: inputs[0])  # not on the output
     assert not torch.equal(attention(h), attention(h))
     attention.eval()
@@ -199,3 +200,33 @@ def test_gradients_reach_every_parameter() -> None:
 def test_what_cannot_be_built_is_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         transformer(**changes)
+
+
+# -- sparse attention --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7, 9])
+@pytest.mark.parametrize("pattern", ["local", "column"])
+def test_sparse_attention_is_full_attention_with_a_mask(stride: int, pattern: Pattern) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, LENGTH, 4, dtype=torch.float64)
+    positions = torch.arange(LENGTH)
+    mask = torch.zeros(LENGTH, LENGTH, dtype=torch.bool)
+    for i in range(LENGTH):
+        for j in range(i + 1):
+            mask[i, j] = i - j < stride if pattern == "local" else (i - j) % stride == 0
+    assert torch.equal(allowed(positions, positions, stride, pattern), mask)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    for first in range(LENGTH):  # of all positions, of the last few, and of the last alone
+        found = attend(q[:, :, first:], k, v, stride, pattern)
+        torch.testing.assert_close(found, expected[:, :, first:], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_two_sparse_layers_see_all_that_came_before(chunks: tuple[int, ...]) -> None:
+    model, h = transformer(num_layers=2, stride=3), features(batch=1)
+    jacobian = torch.autograd.functional.jacobian(lambda h: model(h).sum(dim=(0, 2)), h).squeeze(1)
+    assert torch.equal(jacobian.abs().amax(dim=-1) > 0, torch.ones(LENGTH, LENGTH).tril().bool())
+    caches = model.caches(LENGTH)
+    out = torch.cat([model(part, caches) for part in h.split(list(chunks), dim=1)], dim=1)
+    torch.testing.assert_close(out, model(h), rtol=0, atol=1e-12)

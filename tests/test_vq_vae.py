@@ -152,7 +152,7 @@ def test_training_uses_the_codebook_and_lowers_the_loss() -> None:
     assert losses[-1] < 0.3 * losses[0]
     found = model.eval().diagnose(x)
     assert found["codebook_use"] >= 0.8
-    assert 1 < found["perplexity"] <= 5
+    assert 1 < found["codebook_perplexity"] <= 5
 
 
 def test_perplexity_is_the_number_of_equally_frequent_codes() -> None:
@@ -162,7 +162,7 @@ def test_perplexity_is_the_number_of_equally_frequent_codes() -> None:
     found = model.diagnose(x)
     shares = torch.bincount(model.codes(x).flatten(), minlength=5) / (50 * 16)
     entropy = -sum(float(p) * math.log(float(p)) for p in shares if p > 0)
-    assert found["perplexity"] == pytest.approx(math.exp(entropy), rel=1e-5)
+    assert found["codebook_perplexity"] == pytest.approx(math.exp(entropy), rel=1e-5)
     assert found["codebook_use"] == pytest.approx(float((shares > 0).float().mean()))
 
 

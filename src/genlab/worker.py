@@ -19,6 +19,7 @@ from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.throughput import Throughput
 from genlab.composition import build, checked, located
 from genlab.data.module import DataModule
+from genlab.data.text import TextDataModule
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result, density_in_plane, own_randomness
 from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
@@ -26,12 +27,13 @@ from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
 from genlab.runs.environment import environment, peak_memory_mb
 from genlab.runs.evaluation import Evaluation, print_figures
-from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, TOKENIZER, RunFolder
 from genlab.runs.loading import load
 from genlab.runs.metrics_csv import MetricsCSV
 from genlab.runs.pictures import picture, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
+from genlab.runs.texts import save_texts
 from genlab.runs.wandb import ByImagesSeen, close_run, record_protocols
 from genlab.training.compilation import Compilation
 from genlab.training.module import TrainingModule
@@ -102,6 +104,8 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         if first:
             folder.set_status("running")  # by this process, should another have started it
             folder.clear_halves()
+            if isinstance(data, TextDataModule):
+                data.tokenizer.save(folder.path / TOKENIZER)
             _continue_log(folder, found)
             loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
         callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
@@ -229,6 +233,9 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     samples = evaluation.draw(model, data)
     shown = evaluation.num_shown
+    if isinstance(data, TextDataModule):
+        save_texts(data.text(samples[:shown]), folder.samples / "final.txt")
+        return evaluation.measure(model, data, samples, which)[0]
     if len(model.shape) == 1:
         shown *= 16  # a point is a small picture
     real = data.pictured.first("test", shown)
@@ -279,7 +286,7 @@ def _report(
             "images seen": f"{summary['images_seen']:,}",
             "images/s": f"{rate:,.0f}" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",
-            "samples": str(folder.samples / "final.png"),
+            "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),
             "checkpoints": str(folder.checkpoints),
             **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
         },

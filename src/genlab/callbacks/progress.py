@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from genlab.training.module import TrainingModule
 
+SHOWN = ("val/bits_per_dim", "val/nats_per_token", "val/nll", "val/fid", "val/modes", "val/high_quality")
+
 
 class TrainingProgress(pl.Callback):
     """Images seen, images/s, time left and the latest figures.
@@ -74,11 +76,7 @@ class TrainingProgress(pl.Callback):
             fractions.append(seconds / self.max_seconds)
             left.append(self.max_seconds - seconds)
         figures = {name: float(value) for name, value in module.latest.items() if name.endswith("loss")}
-        figures |= {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name in ("val/bits_per_dim", "val/nll", "val/fid", "val/modes", "val/high_quality")
-        }
+        figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if name in SHOWN}
         eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         return min(1.0, max(fractions)), f"{module.images_seen:,} images  {rate:,.0f} images/s  ETA {eta}  {shown}"

@@ -7,9 +7,11 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
+from genlab.data.text import TextDataModule
 from genlab.metrics.measure import density_in_plane, draw, evaluating
 from genlab.models.base import AdversarialModel
 from genlab.runs.pictures import film, grid, save_png, scatter
+from genlab.runs.texts import save_texts
 from genlab.training.module import TrainingModule
 
 
@@ -17,7 +19,7 @@ class SampleGrid(pl.Callback):
     """Writes ``<folder>/<images seen>.png`` after validations, from fixed seeds, and all of them as ``film.gif``.
 
     Points of the plane are drawn over those of the data, over a density of them where the model has one, and in a game
-    over the discriminator's surface: red where it says real.
+    over the discriminator's surface: red where it says real. Of text, ``<images seen>.txt`` has the first 8 samples.
 
     Args:
         folder: of the pictures.
@@ -40,6 +42,12 @@ class SampleGrid(pl.Callback):
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, TextDataModule):
+            texts = data.text(draw(module.sampling_model, min(8, self.num_samples), seed=self.seed))
+            save_texts(texts, self.folder / f"{module.images_seen:010d}.txt")
+            log_texts(trainer, "samples", texts, module.images_seen)
             return
         drawn = self._picture(trainer, module)
         save_png(drawn, self.folder / f"{module.images_seen:010d}.png")
@@ -72,6 +80,15 @@ class SampleGrid(pl.Callback):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.validations = state["validations"]
+
+
+def log_texts(trainer: pl.Trainer, name: str, texts: list[str], images_seen: int) -> None:
+    """To the loggers that can show some."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_text(name, columns=["text"], data=[[text] for text in texts], step=images_seen)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(name, "\n\n".join(f"```\n{text}\n```" for text in texts), images_seen)
 
 
 def log_picture(trainer: pl.Trainer, name: str, picture: Image.Image, images_seen: int) -> None:

@@ -1,10 +1,15 @@
-"""Images per second of training alone, validation, sampling and checkpoints not counted; and the memory it takes."""
+"""Images per second of training alone, validation, sampling and checkpoints not counted; and the memory it takes.
+
+Of text also tokens per second; and where a model knows its floating-point operations, how many it does of those that
+the device could (model FLOPs utilisation: PaLM, arXiv:2204.02311, appendix B).
+"""
 
 import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.throughput import get_available_flops
 
 from genlab.runs.environment import peak_memory_mb
 from genlab.training.module import TrainingModule
@@ -59,6 +64,21 @@ class Throughput(pl.Callback):
             module.log_now(
                 {
                     "train/images_per_second": self.images_per_second,
+                    **self._operations(trainer, module, self.images_per_second),
                     **({} if memory is None else {"train/peak_memory_mb": memory}),
                 }
             )
+
+    @staticmethod
+    def _operations(trainer: pl.Trainer, module: TrainingModule, rate: float) -> dict[str, float]:
+        """Per second, of all devices together."""
+        flops = getattr(module.model, "flops", None)
+        if flops is None:
+            return {}
+        found = {"train/teraflops": 1e-12 * rate * flops}
+        if len(module.model.shape) == 1:
+            found["train/tokens_per_second"] = rate * module.model.num_dims
+        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+        if module.device.type == "cuda" and (peak := get_available_flops(module.device, dtype)) is not None:
+            found["train/mfu"] = rate * flops / (peak * trainer.world_size)
+        return found

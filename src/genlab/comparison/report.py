@@ -26,7 +26,10 @@ NUM_GRIDS = 12  # of a run over training at most, and so many of all
 ALL_GRIDS = 600
 SIDE = 280  # pixels of a picture at most
 # Of the curves there are, those that are offered first.
-FIRST = ("val/bits_per_dim", "val/fid", "val/nll", "train/loss", "train/generator_loss", "train/discriminator_loss")
+FIRST = (
+    "val/bits_per_dim", "val/nats_per_token", "val/fid", "val/nll", "train/loss", "train/generator_loss",
+    "train/discriminator_loss",
+)  # fmt: skip
 
 
 def report(table: Table, command: str, heading: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,10 @@ Kind = Literal["config", "seeds", "figure", "fact", "status"]
 
 # Shown where nothing else is asked for.
 Spread = Literal["std", "sem"]
-USUAL = ("nll", "bits_per_dim", "nll_iw", "fid", "precision", "recall", "modes", "high_quality")
+USUAL = (
+    "nll", "bits_per_dim", "nats_per_token", "bits_per_byte", "nll_iw", "fid", "precision", "recall", "modes",
+    "high_quality",
+)  # fmt: skip
 
 
 @dataclass

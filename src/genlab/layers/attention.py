@@ -1,4 +1,4 @@
-"""Causal self-attention, with a cache of keys and values to generate one position at a time.
+"""Self-attention, causal or not, with a cache of keys and values to generate one position at a time.
 
 Attention Is All You Need, arXiv:1706.03762.
 """
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.layers import sparse_attention
+from genlab.layers.positions import Rotary
 
 
 class KeyValueCache:
@@ -102,43 +104,73 @@ def _blocks(length: int) -> list[tuple[int, int]]:
     return [(start, min(length, start + size)) for start in range(0, length, size)]
 
 
-class CausalSelfAttention(nn.Module):
-    """Multi-head attention in which position i looks at positions up to and including i.
+class SelfAttention(nn.Module):
+    """Multi-head attention in which position i looks at positions up to and including i, or at all of them.
 
     Args:
         width: of the features.
         num_heads: of ``width / num_heads`` dimensions each.
         dropout: on the attention weights, and on the output.
+        num_kv_heads: heads of keys and values, each of which so many queries share (grouped-query attention,
+            arXiv:2305.13245); ``None`` for as many as ``num_heads``.
+        rotary: turns queries and keys by their positions.
+        causal: whether a position sees nothing that comes after it.
+        pattern: of a causal layer that sees a part of what is before it alone (:mod:`genlab.layers.sparse_attention`).
+        stride: of the pattern.
 
     Raises:
-        InputError: if the heads do not share the width evenly.
+        InputError: if the heads do not share the width, or the queries the keys, evenly.
     """
 
-    def __init__(self, width: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        num_kv_heads: int | None = None,
+        rotary: Rotary | None = None,
+        causal: bool = True,
+        pattern: sparse_attention.Pattern | None = None,
+        stride: int = 1,
+    ) -> None:
         super().__init__()
         if num_heads < 1 or width < 1 or width % num_heads:
             raise InputError(
                 f"width={width} does not split into num_heads={num_heads}: make it a multiple of the heads"
             )
         self.num_heads, self.head_dim = num_heads, width // num_heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
+            raise InputError(f"num_heads={num_heads} do not share num_kv_heads={num_kv_heads} evenly")
+        self.qkv = nn.Linear(width, (num_heads + 2 * self.num_kv_heads) * self.head_dim)
         self.projection = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
+        self.rotary, self.causal = rotary, causal
+        self.pattern, self.stride = pattern, stride
 
     def forward(self, h: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """``(B, T, width)`` to the same; with a cache, ``h`` are the T positions after those in it."""
         B, T, _ = h.shape
-        heads = (t.view(B, T, self.num_heads, self.head_dim).transpose(1, 2) for t in self.qkv(h).chunk(3, dim=-1))
-        q, k, v = heads  # each (B, heads, T, head_dim)
+        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        parts = self.qkv(h).split([n * self.head_dim for n in heads], dim=-1)
+        q, k, v = (t.view(B, T, n, self.head_dim).transpose(1, 2) for t, n in zip(parts, heads, strict=True))
+        if self.rotary is not None:
+            start = 0 if cache is None else cache.length
+            q, k = self.rotary(q, start), self.rotary(k, start)
         if cache is not None:
-            k, v = cache.append(k, v)  # (B, heads, S, head_dim), S >= T positions so far
+            k, v = cache.append(k, v)  # (B, kv_heads, S, head_dim), S >= T positions so far
+        if self.num_kv_heads < self.num_heads:
+            k, v = (t.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1) for t in (k, v))
         dropout = self.dropout.p if self.training else 0.0
         out = self._attend(q, k, v, dropout).transpose(1, 2).reshape(B, T, -1)
         return self.dropout(self.projection(out))
 
-    @staticmethod
-    def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         """``(B, heads, T, head_dim)``, of the last T positions of S."""
+        if not self.causal:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        if self.pattern is not None:
+            return sparse_attention.attend(q, k, v, self.stride, self.pattern, dropout)
         if BlockedCausalAttention.suits(q, k, dropout):
             with torch.autocast(q.device.type, enabled=False):
                 return BlockedCausalAttention.apply(q, k, v)

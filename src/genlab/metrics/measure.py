@@ -1,7 +1,7 @@
 """Drawing from a model, and its likelihood of the test set with its protocol."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,7 +122,7 @@ def likelihood(
         protocol["draws"] = 1
     if not model.discrete:
         protocol["of"] = "density"
-    return _nll_results(model, nll, protocol, "")
+    return _nll_results(model, nll, protocol, "", data.per_example("test"))
 
 
 def importance_weighted(
@@ -154,7 +154,7 @@ def importance_weighted(
         "draws": draws,
         "seed": seed,
     }
-    return _nll_results(model, -torch.cat(log_probs), protocol, "_iw")
+    return _nll_results(model, -torch.cat(log_probs), protocol, "_iw", {})
 
 
 def _test_images(
@@ -169,14 +169,23 @@ def _test_images(
         left -= len(x)
 
 
-def _nll_results(model: LikelihoodModel, nll: Tensor, protocol: dict[str, object], suffix: str) -> dict[str, Result]:
-    results: dict[str, Result] = {}
+def _nll_results(
+    model: LikelihoodModel, nll: Tensor, protocol: dict[str, object], suffix: str, per_example: Mapping[str, float]
+) -> dict[str, Result]:
+    """Figures of the nats of examples ``(N,)``; of text by token, character and byte."""
     figures = [("nll", nll, "nats")]
-    if model.discrete:
+    if per_example:
+        units = {"nats_per_token": "nats/token", "bits_per_char": "bits/character", "bits_per_byte": "bits/byte"}
+        figures += [(name, nll / divisor, units[name]) for name, divisor in per_example.items()]
+    elif model.discrete:
         figures.append(("bits_per_dim", model.bits_per_dim(nll), "bits/dim"))
+    results: dict[str, Result] = {}
     for name, values, unit in figures:
         result: Result = {"value": float(values.mean()), "unit": unit, "protocol": protocol}
         if len(values) > 1:
             result["standard_error"] = float(values.std() / len(values) ** 0.5)
         results[f"test/{name}{suffix}"] = result
+    if "nats_per_token" in per_example:
+        nats = results[f"test/nats_per_token{suffix}"]["value"]
+        results[f"test/perplexity{suffix}"] = {"value": math.exp(nats), "unit": "tokens", "protocol": protocol}
     return results

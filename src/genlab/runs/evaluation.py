@@ -109,8 +109,8 @@ class Evaluation:
         self.memorization, self.num_shown, self.seed, self.cache_dir = memorization, num_shown, seed, cache_dir
 
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
-        """The samples to measure, and to show where more of them are shown, ``(N, *shape)``."""
-        total = max(self.num_samples, self.num_shown)
+        """The samples to measure, and to show where more of them are shown, ``(N, *shape)``; of text to show alone."""
+        total = self.num_shown if data.kind == "tokens" else max(self.num_samples, self.num_shown)
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 

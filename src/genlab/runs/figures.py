@@ -23,6 +23,7 @@ SAMPLES = (
 )
 MODES = ("dataset", "levels", "binarization", "classifier_sha256", "mode", "num_modes", "num_samples", "temperature")
 LIKELIHOOD = ("dataset", "levels", "binarization", "test_sha256", "standardized", "split", "num")
+TEXT = ("dataset", "test_sha256", "split")  # of characters and bytes, that tokenizers share
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ FIGURES = {
     "nll": Figure("NLL", "min", LIKELIHOOD),
     "bits_per_dim_iw": Figure("bits/dim, importance-weighted", "min", (*LIKELIHOOD, "draws")),
     "nll_iw": Figure("NLL, importance-weighted", "min", (*LIKELIHOOD, "draws")),
+    "nats_per_token": Figure("nats/token", "min", (*TEXT, "tokenizer", "tokenizer_sha256")),
+    "perplexity": Figure("perplexity of a token", "min", (*TEXT, "tokenizer", "tokenizer_sha256")),
+    "bits_per_char": Figure("bits/character", "min", TEXT),
+    "bits_per_byte": Figure("bits/byte", "min", TEXT),
     "fid": Figure("FID", "min"),
     "kid": Figure("KID", "min", (*SAMPLES, "estimator")),
     "inception_score": Figure("inception score", "max"),
@@ -62,7 +67,7 @@ FIGURES = {
     "active_blocks": Figure("active blocks", None, LIKELIHOOD),
     "aggregate_gap": Figure("aggregate posterior's gap", "min", LIKELIHOOD),
     "codebook_use": Figure("codebook use", "max", LIKELIHOOD),
-    "perplexity": Figure("codebook's perplexity", "max", LIKELIHOOD),
+    "codebook_perplexity": Figure("codebook's perplexity", "max", LIKELIHOOD),
     "inverse_error": Figure("decoding's error", "min", LIKELIHOOD),
     "too_near_to_train": Figure("too near to train", "min"),
     "loss": Figure("loss", "min"),

@@ -12,12 +12,13 @@ from typing import Any
 from genlab.errors import InputError
 from genlab.files import write_atomically
 
-CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
+CONFIG, STATUS, SUMMARY, EVALUATION, METRICS, TOKENIZER = (
     "config.yaml",
     "status.json",
     "summary.json",
     "evaluation.json",
     "metrics.csv",
+    "tokenizer.json",  # of text
 )
 
 

@@ -10,10 +10,11 @@ import torch
 
 from genlab.composition import build
 from genlab.data.module import DataModule
+from genlab.data.tokenizers import Tokenizer, load_tokenizer
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
 from genlab.runs.checkpoints import read_checkpoint
-from genlab.runs.folder import CONFIG, SUMMARY, RunFolder
+from genlab.runs.folder import CONFIG, SUMMARY, TOKENIZER, RunFolder
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -88,6 +89,11 @@ class Run:
         assert isinstance(data, DataModule)
         data.setup()
         return data
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of a model of text; the text itself is not needed."""
+        return load_tokenizer(self.folder.path / TOKENIZER)
 
     def decode(self, x: torch.Tensor) -> torch.Tensor:
         """What the model draws as what people look at: of a prior over codes, the images of the codes."""

@@ -61,6 +61,8 @@ class ObjectiveTraining(TrainingModule):
         model = self.sampling_model
         assert isinstance(model, ObjectiveModel)
         figures = {f"val/{name}": value for name, value in self._figures(model, x, y).items()}
+        for name, divisor in self.trainer.datamodule.per_example("val").items():  # type: ignore[attr-defined]
+            figures[f"val/{name}"] = figures["val/nll"] / divisor
         self.log_dict(figures, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=len(x))
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:

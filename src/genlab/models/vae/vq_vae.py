@@ -287,13 +287,16 @@ class VQVAE(LikelihoodModel):
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """How ``N`` images use the codebooks: ``codebook_use``, the share of codes that they use, and ``perplexity``,
-        of how many equally frequent codes they would have as much entropy; means over levels."""
+        """How ``N`` images use the codebooks, as means over levels.
+
+        ``codebook_use`` is the share of codes that they use, ``codebook_perplexity`` of how many equally frequent codes
+        they would have as much entropy.
+        """
         counts = [torch.bincount(level.codes.flatten(), minlength=self.num_codes) for level in self.quantize(x, y)]
         shares = torch.stack(counts) / torch.stack(counts).sum(1, keepdim=True)
         return {
             "codebook_use": float((shares > 0).float().mean()),
-            "perplexity": float(torch.special.entr(shares).sum(1).exp().mean()),
+            "codebook_perplexity": float(torch.special.entr(shares).sum(1).exp().mean()),
         }
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -1,0 +1,82 @@
+"""Where a position stands in its sequence: added to its features, or turned into its queries and keys."""
+
+import torch
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+
+
+class LearnedPositions(nn.Module):
+    """A vector learned for every position, added to its features.
+
+    Args:
+        max_length: positions.
+        width: of the features.
+    """
+
+    def __init__(self, max_length: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(max_length, width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def forward(self, h: Tensor, start: int = 0) -> Tensor:
+        """``(B, T, width)`` of the positions from ``start`` on to the same."""
+        return h + self.embedding.weight[start : start + h.shape[1]]
+
+
+class SinusoidalPositions(nn.Module):
+    """Sines and cosines of geometrically growing wavelengths: Attention Is All You Need (arXiv:1706.03762), 3.5.
+
+    Scaled to the size of GPT-2's embeddings, beside which the paper's would drown the tokens.
+    """
+
+    table: Tensor
+
+    def __init__(self, max_length: int, width: int) -> None:
+        super().__init__()
+        if width % 2:
+            raise InputError(f"width={width}: sinusoidal positions need an even width")
+        angles = _angles(torch.arange(max_length), width, base=10000.0)  # (L, width / 2)
+        table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+        self.register_buffer("table", 0.02 * 2**0.5 * table, persistent=False)
+
+    def forward(self, h: Tensor, start: int = 0) -> Tensor:
+        """``(B, T, width)`` of the positions from ``start`` on to the same."""
+        return h + self.table[start : start + h.shape[1]].to(h.dtype)
+
+
+class Rotary(nn.Module):
+    """Rotates pairs of dimensions by angles that grow with the position: RoFormer (arXiv:2104.09864).
+
+    The product of a query and a key then depends on their distance alone. Dimension i is paired with i + d / 2, as in
+    GPT-NeoX and LLaMA.
+
+    Args:
+        max_length: positions.
+        head_dim: d, of a query.
+        base: the longest wavelength is 2 pi times nearly that.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, max_length: int, head_dim: int, base: float = 10000.0) -> None:
+        super().__init__()
+        if head_dim % 2:
+            raise InputError(f"rotary positions need heads of an even number of dimensions, not {head_dim}")
+        angles = _angles(torch.arange(max_length), head_dim, base)  # (L, d / 2)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Queries or keys ``(B, heads, T, d)`` of the positions from ``start`` on, in their own precision."""
+        T = x.shape[2]
+        cos, sin = self.cos[start : start + T].to(x.dtype), self.sin[start : start + T].to(x.dtype)
+        x1, x2 = x.chunk(2, dim=-1)
+        return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)
+
+
+def _angles(positions: Tensor, dims: int, base: float) -> Tensor:
+    """Of every position in every pair of dimensions, ``(T, dims / 2)``."""
+    frequencies = base ** (-torch.arange(0, dims, 2).double() / dims)
+    return torch.outer(positions.double(), frequencies).float()
