@@ -1,0 +1,233 @@
+"""Images as few colours: each pixel is the nearest of a palette that k-means makes of the training pixels.
+
+Generative Pretraining from Pixels (Chen et al., ICML 2020), section 3.1.
+"""
+
+import hashlib
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genlab.data.batches import Transform
+from genlab.data.examples import Examples, Split
+from genlab.data.images import ImageDataModule, ToModel
+from genlab.data.module import SPLITS, DataModule
+from genlab.distributions.noise import mix
+from genlab.errors import InputError
+from genlab.files import write_atomically
+
+FORMAT = 1  # of a kept palette; another one where the same images must give another
+NUM_IMAGES, NUM_PIXELS = 10_000, 100_000  # that a palette is made of, at most
+
+
+class PaletteDataModule(DataModule):
+    """Images as ``(B, 1, H, W)`` of values k / (levels - 1): the numbers of colours, from the darkest to the brightest.
+
+    Splits, classes and flips are the images' own, and samples are measured against the images as they are. The
+    palette is one for every run on the same training images.
+
+    Args:
+        of: the images, grey or colour.
+        num_colours: of the palette.
+        shape: ``(1, H, W)``.
+        levels: ``num_colours``.
+        cache_dir: where palettes are kept; ``None`` for nowhere.
+        num_classes, train_size, batch_size, seed: as of :class:`~genlab.data.module.DataModule`.
+
+    Raises:
+        InputError: for data that is not images of at most 3 channels, or sizes that are not as they must be.
+    """
+
+    levels: int
+
+    def __init__(
+        self,
+        of: DataModule,
+        num_colours: int,
+        shape: tuple[int, int, int],
+        levels: int,
+        kind: Literal["codes"] = "codes",
+        num_classes: int | None = None,
+        train_size: int | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        if not isinstance(of, ImageDataModule) or of.kind != "image" or of.shape[0] > 3:
+            raise InputError(f"dataset.of={of.name}: a palette is of images with 1 to 3 channels")
+        if not 2 <= num_colours <= 2**15:
+            raise InputError(f"dataset.num_colours={num_colours}: expected 2 to {2**15}")
+        if levels != num_colours or tuple(shape) != (1, *of.shape[1:]):
+            raise InputError(
+                f"dataset palette: shape={list(shape)}, levels={levels}; of {of.name} in {num_colours} colours they "
+                f"are {[1, *of.shape[1:]]} and {num_colours}"
+            )
+        self.of = of
+        self._coded = CodedImages(of, num_colours, cache_dir)
+        super().__init__(
+            self._coded,
+            f"{of.name} in {num_colours} colours",
+            shape,
+            kind=kind,
+            levels=levels,
+            num_classes=num_classes,
+            train_size=train_size,
+            batch_size=batch_size,
+            seed=seed,
+        )
+
+    @property
+    def pictured(self) -> DataModule:
+        return self.of
+
+    def decode(self, x: Tensor) -> Tensor:
+        return coloured((x * (self.levels - 1)).round().long(), self._coded.palette)
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """With ``palette_mse``: of a value in [0, 1] of the test images, by taking the nearest colour."""
+        error = self._coded.test_mse
+        return super().protocol if error is None else {**super().protocol, "palette_mse": error}
+
+    def check(self, split: Split, examples: Examples) -> None:
+        """Of the images it is done where they are loaded; the codes are made here."""
+
+    def transform(self, split: Split, augment: bool = True) -> Transform:
+        train = split == "train"
+        seed = mix(self.seed, SPLITS.index(split))
+        return ToModel(self.levels, flip=self.of.flip and train and augment, binarize=False, seed=seed)
+
+
+class CodedImages:
+    """The source of a :class:`PaletteDataModule`.
+
+    Attributes:
+        test_mse: mean squared error of the test images; ``None`` until they are loaded.
+    """
+
+    def __init__(self, of: ImageDataModule, num_colours: int, cache_dir: str | None) -> None:
+        self.of, self.num_colours, self.cache_dir = of, num_colours, cache_dir
+        self.test_mse: float | None = None
+        self._palette: Tensor | None = None
+
+    @property
+    def palette(self) -> Tensor:
+        """Colours in [0, 1], float32 ``(K, C)``; read from the cache, or made and put there.
+
+        The file's name holds a hash of the training images, and it appears whole or not at all. A damaged file is made
+        anew, and a cache that cannot be written to costs time, not the result.
+        """
+        if self._palette is None:
+            self.of.setup()
+            path = self._path()
+            kept = None if path is None else _read(path, (self.num_colours, self.of.shape[0]))
+            self._palette = palette_of(some_pixels(self.of), self.num_colours) if kept is None else kept
+            if kept is None:
+                _keep(self._palette, path)
+        return self._palette
+
+    def load(self) -> dict[Split, Examples]:
+        nearest = Nearest(self.palette, self.of.source_levels)
+        splits: dict[Split, Examples] = {}
+        for split in SPLITS:
+            codes, squares = [], 0.0
+            for x, _ in self.of.batches(split, augment=False):
+                codes.append(nearest(x))
+                if split == "test":
+                    squares += float((coloured(codes[-1].long(), self.palette) - x).square().sum(dtype=torch.float64))
+            splits[split] = Examples(torch.cat(codes), self.of.splits[split].labels)
+        self.test_mse = squares / (len(splits["test"]) * self.of.shape[0] * codes[-1][0].numel())
+        return splits
+
+    def _path(self) -> Path | None:
+        if self.cache_dir is None:
+            return None
+        of = self.of
+        made_of = {"format": FORMAT, "images": of.splits["train"].fingerprint(), "levels": of.source_levels}
+        key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:24]
+        return Path(self.cache_dir).expanduser() / f"{of.name}-palette-{self.num_colours}-{key}.npy"
+
+
+class Nearest:
+    """The nearest colour of a palette to each pixel; every distinct pixel is looked up once.
+
+    Args:
+        palette: ``(K, C)``.
+        levels: of the images' values.
+    """
+
+    def __init__(self, palette: Tensor, levels: int) -> None:
+        self.palette, self.levels = palette, levels
+        self.place = levels ** torch.arange(palette.shape[1])
+        self.found = torch.full((levels ** palette.shape[1],), -1, dtype=torch.int16)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images in [0, 1], ``(B, C, H, W)``, to int16 ``(B, 1, H, W)``."""
+        values = (x * (self.levels - 1)).round().long()
+        pixels = (values * self.place.view(-1, 1, 1)).sum(1, keepdim=True)  # each colour a number
+        new = pixels[self.found[pixels] < 0].unique()
+        for part in new.split(2**15):
+            colours = (part.unsqueeze(1) // self.place % self.levels).float() / (self.levels - 1)
+            self.found[part] = torch.cdist(colours, self.palette).argmin(1).to(torch.int16)
+        return self.found[pixels]
+
+
+def coloured(codes: Tensor, palette: Tensor) -> Tensor:
+    """int64 ``(B, 1, H, W)`` to the colours ``(B, C, H, W)`` of a palette ``(K, C)``."""
+    return palette.to(codes.device)[codes.squeeze(1)].permute(0, 3, 1, 2).contiguous()
+
+
+def some_pixels(images: ImageDataModule) -> Tensor:
+    """Of training images, the same every time: in [0, 1], float32 ``(N, C)``, N at most ``NUM_PIXELS``."""
+    generator = torch.Generator().manual_seed(0)
+    train = images.splits["train"]
+    index = torch.randperm(len(train), generator=generator)[:NUM_IMAGES]
+    stored = train.take(index).movedim(1, -1).flatten(0, -2)
+    chosen = torch.randperm(len(stored), generator=generator)[:NUM_PIXELS]
+    return stored[chosen].cpu().float() / (images.source_levels - 1)
+
+
+def palette_of(pixels: Tensor, num_colours: int) -> Tensor:
+    """The centres that k-means finds among ``(N, C)`` pixels, by rising brightness, float32 ``(num_colours, C)``.
+
+    Raises:
+        InputError: there are not so many colours among the pixels.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    if (distinct := len(pixels.unique(dim=0))) < num_colours:
+        raise InputError(f"dataset.num_colours={num_colours}: {len(pixels):,} pixels have {distinct} colours")
+    kmeans = MiniBatchKMeans(num_colours, batch_size=4096, n_init=3, random_state=0).fit(pixels.numpy())
+    centres = torch.from_numpy(kmeans.cluster_centers_).float()
+    return centres[centres.mean(1).argsort(stable=True)].clamp(0, 1)
+
+
+def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    if not path.is_file():
+        return None
+    try:
+        kept = np.load(path, allow_pickle=False)
+        if kept.shape != shape or kept.dtype != np.float32:
+            raise ValueError(f"{kept.dtype} {kept.shape} in place of float32 {shape}")
+        return torch.from_numpy(kept)
+    except (ValueError, OSError, EOFError) as error:
+        warnings.warn(f"{path} is damaged ({error}): the palette is made again", stacklevel=2)
+        return None
+
+
+def _keep(palette: Tensor, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        np.save(content, palette.numpy())
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"the palette could not be kept in {path.parent} ({error})", stacklevel=2)
