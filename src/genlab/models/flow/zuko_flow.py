@@ -1,5 +1,6 @@
 """Normalizing flows of points and tables: whichever the library zuko has, behind the contract."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from zuko.distributions import DiagNormal
 from zuko.flows import Flow
+from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 
 from genlab.distributions.noise import Generators, normal
 from genlab.errors import InputError
@@ -118,6 +120,19 @@ class ZukoFlow(LikelihoodModel):
         return self.inverse(z, y)
 
     @torch.no_grad()
+    def path(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
+        """``decode`` of latents ``(B, D)`` step by step: ``(B, D)`` before and after each transform, the points last.
+
+        All of them in the units of points, in which the latents' prior has the data's mean and standard deviations. A
+        continuous transform is stopped at ``times`` times, evenly.
+        """
+        with _as_it_is(z.device):
+            stages = [z.to(self.mean.dtype)]
+            for step in _steps(self._network(y).inv, times):
+                stages.append(step(stages[-1]))
+            return [h * self.std + self.mean for h in stages]
+
+    @torch.no_grad()
     def sample(
         self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
@@ -136,6 +151,19 @@ class ZukoFlow(LikelihoodModel):
 def _is_normal(flow: Flow) -> bool:
     base = flow.base(None)
     return isinstance(base, DiagNormal) and bool((base.mean == 0).all() and (base.stddev == 1).all())
+
+
+def _steps(network: Any, times: int) -> list[Any]:
+    """What a network is composed of, one after the other; what is continuous in ``times`` pieces."""
+    steps: list[Any] = []
+    for part in network.transforms if isinstance(network, ComposedTransform) else [network]:
+        if not isinstance(part, FreeFormJacobianTransform):
+            steps.append(part)
+            continue
+        ends = [part.t0 + (part.t1 - part.t0) * i / times for i in range(times + 1)]
+        for t0, t1 in itertools.pairwise(ends):
+            steps.append(FreeFormJacobianTransform(part.f, t0, t1, part.phi, part.atol, part.rtol, part.exact))
+    return steps
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""How a flow of the plane makes data of noise, filmed when it has learned it."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from genlab.runs.noise_to_data import moves_in_plane, noise_to_data
+from genlab.runs.pictures import film, save_png
+from genlab.training.module import TrainingModule
+
+
+class NoiseToData(pl.Callback):
+    """Writes ``<folder>/noise_to_data.gif`` and ``.png`` at the end of training, of the weights that it ends with.
+
+    Models without transforms of the plane are left alone.
+
+    Args:
+        folder: of the film.
+        num_samples: that are seen on their way.
+        seed: of their noise.
+    """
+
+    def __init__(self, folder: str, num_samples: int = 2000, seed: int = 0) -> None:
+        self.folder, self.num_samples, self.seed = Path(folder), num_samples, seed
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        model = module.sampling_model
+        if not trainer.is_global_zero or not moves_in_plane(model):
+            return
+        real = trainer.datamodule.first("val", self.num_samples)  # type: ignore[attr-defined]
+        frames, sheet = noise_to_data(model, real, num=self.num_samples, seed=self.seed)
+        film(frames, self.folder / "noise_to_data.gif", seconds=5)
+        save_png(sheet, self.folder / "noise_to_data.png")
