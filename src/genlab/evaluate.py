@@ -1,4 +1,5 @@
-"""``genlab evaluate RUN...`` measures runs, ``genlab evaluate real=DIR fake=DIR`` two sets of images."""
+"""``genlab evaluate RUN...`` measures runs, with ``images=DIR`` their likelihood of the images in a folder, and
+``genlab evaluate real=DIR fake=DIR`` two sets of images."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,11 @@ from genlab.composition import conf_dir, one_line_errors, paths_as
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from genlab.runs.folder import RunFolder
+    from genlab.runs.loading import Run
+
+LIKELIHOOD = "likelihood.csv"
 
 
 def main() -> None:
@@ -23,7 +29,7 @@ def _main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Write each run's figures into its ``evaluation.json``, a pair's into a folder of its own, and print them.
+    """Write each run's figures into its ``evaluation.json``, those of folders into one of their own, and print them.
 
     The same numbers come out every time. A run that cannot be measured does not keep the others from it.
 
@@ -39,6 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
         run=list[str] | str | None,
         real=str | None,
         fake=str | None,
+        images=str | None,
         checkpoint=str,
         weights=Literal["auto", "ema", "raw", "both"],
         device=str,
@@ -48,6 +55,8 @@ def evaluate(cfg: DictConfig) -> None:
     pair = [config[name] for name in ("real", "fake") if config[name] is not None]
     if bool(runs) == bool(pair) or len(pair) == 1:
         raise InputError("give runs (genlab evaluate FOLDER...), or real=DIR and fake=DIR")
+    if pair and config["images"]:
+        raise InputError("images=DIR is measured by a run: give one (genlab evaluate FOLDER... images=DIR)")
     if pair:
         _pair(config)
         return
@@ -74,6 +83,9 @@ def _run(path: str, config: dict[str, Any]) -> None:
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
     for kind in kinds:
         run = load(folder, checkpoint, kind, config["device"], config["dataset"])
+        if config["images"]:
+            _images(run, config)
+            continue
         metrics = {**config["metrics"]}
         for name in ("features", "modes"):  # what the run was measured by, unless another was chosen
             metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
@@ -109,13 +121,49 @@ def _checkpoint_of(path: str, checkpoint: str) -> "tuple[Path, str]":
     return folder, file.stem if file.stem in ("best", "last") else str(file)
 
 
-def _pair(config: dict[str, Any]) -> None:
+def _images(run: "Run", config: dict[str, Any]) -> None:
+    """The likelihood of every image of a folder, as a table, and its mean."""
+    import csv
+    import io
+
+    from genlab.composition import build
+    from genlab.files import write_atomically
+    from genlab.metrics.folder_likelihood import FolderLikelihood
+    from genlab.runs.evaluation import print_figures, with_progress
+    from genlab.runs.folder import EVALUATION
+
+    of_folder = FolderLikelihood(config["images"], run.model, build(run.config["dataset"], "dataset"))
+    with with_progress("likelihood", len(of_folder)) as advance:
+        figures, nll = of_folder.measure(config["metrics"]["seed"], advance)
+    for figure in figures.values():
+        figure["protocol"] |= {"run": str(run.folder.path), "checkpoint": run.checkpoint, "weights": run.used_weights}
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["path", "nats", "bits_per_dim"])
+    for file, nats, bits in zip(of_folder.files, nll, of_folder.model.bits_per_dim(nll), strict=True):
+        rows.writerow([file.relative_to(of_folder.path), f"{nats:.6g}", f"{bits:.6g}"])
+    folder = _new_folder(config)
+    write_atomically(folder.path / LIKELIHOOD, table.getvalue())
+    folder.write_json(EVALUATION, {"run": str(run.folder.path), "images": config["images"], "metrics": figures})
+    print_figures(figures, {"run": str(run.folder.path), "each image": str(folder.path / LIKELIHOOD)})
+
+
+def _new_folder(config: dict[str, Any]) -> "RunFolder":
     from pathlib import Path
 
-    from genlab.composition import build, unique_name
+    from genlab.composition import unique_name
+    from genlab.runs.folder import RunFolder
+
+    path = Path(config["paths"]["output_dir"], "evaluate", unique_name())
+    path.mkdir(parents=True)
+    return RunFolder(path)
+
+
+def _pair(config: dict[str, Any]) -> None:
+    from genlab.composition import build
     from genlab.data.image_sets import open_pair
     from genlab.runs.evaluation import print_figures
-    from genlab.runs.folder import EVALUATION, RunFolder
+    from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import device_named
 
     real, fake = open_pair(config["real"], config["fake"])
@@ -123,11 +171,9 @@ def _pair(config: dict[str, Any]) -> None:
     metrics["features"] = metrics.get("features") or {"_target_": "genlab.metrics.inception.Inception"}
     evaluation = build(metrics, "metrics")
     figures = evaluation.compare(real, fake, device_named(config["device"]))
-    path = Path(config["paths"]["output_dir"], "evaluate", unique_name())
-    path.mkdir(parents=True)
-    folder = RunFolder(path)
+    folder = _new_folder(config)
     folder.write_json(EVALUATION, {"real": config["real"], "fake": config["fake"], "metrics": figures})
-    print_figures(figures, {"written to": str(path / EVALUATION)})
+    print_figures(figures, {"written to": str(folder.path / EVALUATION)})
 
 
 if __name__ == "__main__":

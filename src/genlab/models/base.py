@@ -7,14 +7,16 @@ discrete data and bits/dim compare across families.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, integers, normal
+from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
+from genlab.layers.raster import to_image
 
 Kind = Literal["image", "binary", "points", "codes", "tokens"]
 
@@ -134,6 +136,85 @@ class LikelihoodModel(ObjectiveModel):
         return {"loss": self.bits_per_dim(nll), "nll": nll}
 
 
+class AutoregressiveModel(LikelihoodModel):
+    """A model of images, one value after the other: ``p(x) = prod_i p(x_i | x_<i)``.
+
+    Attributes:
+        distribution: of one value.
+    """
+
+    distribution: PixelDistribution
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``."""
+        return self.distribution.log_prob(self(x, y), x)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log-likelihood in nats, ``(B,)``.
+
+        Raises:
+            InputError: the model is conditional and ``y`` is None.
+        """
+        return self.log_prob_map(x, y).flatten(1).sum(1)
+
+    @property
+    def orders(self) -> Tensor:
+        """When each value is drawn, counted from 0, in each of K orders; int64 ``(K, C, H, W)``.
+
+        It is one order, the raster's with the channels of a pixel one after the other, unless a model says otherwise.
+        """
+        return to_image(torch.arange(self.num_dims, device=self.device), self.shape).unsqueeze(0)
+
+    @abstractmethod
+    def sample(
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Draw ``(num_samples, C, H, W)``, or complete images.
+
+        Args:
+            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn. Known values are kept, and the
+                others drawn each given all values before it. Where the known values come first in the model's order,
+                that is a sample of the others given them; a value drawn before a known one does not heed it.
+        """
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """A model that can draw what is missing of an image; see :class:`AutoregressiveModel`."""
+
+    @property
+    def orders(self) -> Tensor: ...
+
+    def sample(
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+@runtime_checkable
+class Pointwise(Protocol):
+    """A model whose likelihood is a product over the values of an image."""
+
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Log-probability of every value in nats, ``(B, C, H, W)``; its sum is ``log_prob``."""
+        ...
+
+
 @runtime_checkable
 class Diagnosable(Protocol):
     """A model that can say what its latents carry."""
@@ -202,3 +283,24 @@ class LatentModel(Protocol):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor: ...
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """A model of text that continues it.
+
+    Attributes:
+        start: the token that a text begins after.
+        num_dims: tokens that it sees at most.
+    """
+
+    start: int
+
+    @property
+    def num_dims(self) -> int: ...
+
+    def generate(
+        self, prompt: Tensor, u: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> Iterator[Tensor]:
+        """Tokens int64 ``(B,)`` after ``(B, T)``, one for every column of the uniform numbers ``(B, num)``."""
+        ...

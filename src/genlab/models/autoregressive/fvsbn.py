@@ -4,14 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 
-class FVSBN(LikelihoodModel):
+class FVSBN(AutoregressiveModel):
     """Connectionist learning of belief networks (Neal, 1992), without hidden units.
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other; one
@@ -63,25 +64,27 @@ class FVSBN(LikelihoodModel):
         """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
         return to_image(self._params(to_sequence(x), y), self.shape)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         values = to_sequence(x)
-        return self.distribution.log_prob(self._params(values, y), values).sum(1)
+        return to_image(self.distribution.log_prob(self._params(values, y), values), self.shape)
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Value by value; each is a product with the values before it, all of them together one forward pass."""
         y = self.classes(num_samples, y, generator)
-        u = to_sequence(uniform((num_samples, *self.shape), generator, self.device))  # (N, D)
+        u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
         bias = self._bias(y).expand(num_samples, -1, -1)
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)  # (N, D)
         for i in range(self.num_dims):
             params = x[:, :i].to(self.weight.dtype) @ self.weight[:, i, :i].T + bias[:, :, i]  # (N, P)
-            x[:, i] = self.distribution.sample(params, u[:, i], temperature)
+            x[:, i] = draws(params, i)
         return to_image(x, self.shape)

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.stack_conv import HorizontalConv, StackCache, VerticalConv
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 # How a convolution is applied: to whole images, or at one row or position of a StackCache.
 Apply = Callable[[nn.Module, Tensor], Tensor]
@@ -81,7 +82,7 @@ class GatedLayer(nn.Module):
         return h + z if self.residual else z
 
 
-class GatedPixelCNN(LikelihoodModel):
+class GatedPixelCNN(AutoregressiveModel):
     """Conditional Image Generation with PixelCNN Decoders (arXiv:1606.05328).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. The
@@ -159,22 +160,21 @@ class GatedPixelCNN(LikelihoodModel):
         params = self._look_left(x, links, self.shape[0], _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
-
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Value by value; the vertical stack once a row, and of the horizontal one a column a value."""
         groups, height, width = self.shape
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known)
         class_biases = self._class_biases(y)
         convs = (m for m in self.modules() if isinstance(m, VerticalConv | HorizontalConv))
         cache = StackCache(convs, num_samples, width)
@@ -188,7 +188,7 @@ class GatedPixelCNN(LikelihoodModel):
                 for group in range(groups):
                     cache.move(column, group)
                     params = self._look_left(unknown, links[:, :, group, :, column].unbind(), 1, cache)
-                    value = self.distribution.sample(params, u[:, group, row, column], temperature)
+                    value = draws(params, group, row, column)
                     cache.write(self.first.horizontal, (2 * value - 1).unsqueeze(1))
                     x[:, group, row, column] = value
             above = (2 * x[:, :, row : row + 1] - 1).to(above.dtype)

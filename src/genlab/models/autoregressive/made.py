@@ -3,21 +3,23 @@
 import itertools
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, integers, mix, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 
-class MADE(LikelihoodModel):
+class MADE(AutoregressiveModel):
     """MADE: Masked Autoencoder for Distribution Estimation (arXiv:1502.03509).
 
     ``p(x) = prod_i p(x_i | x_<i)`` in some order of the values, all factors in one pass of a network of ReLU units. A
@@ -132,8 +134,11 @@ class MADE(LikelihoodModel):
 
     def log_prob_under(self, k: int, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Log-likelihood of images in nats under mask ``k`` alone, ``(B,)``."""
-        values = to_sequence(x)
-        return self.distribution.log_prob(self.params_under(k, values, y), values).sum(1)
+        return self._log_probs_under(k, to_sequence(x), y).sum(1)
+
+    def _log_probs_under(self, k: int, values: Tensor, y: Tensor | None) -> Tensor:
+        """Of each of the values in raster order, ``(B, D)`` to the same."""
+        return self.distribution.log_prob(self.params_under(k, values, y), values)
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
@@ -143,6 +148,34 @@ class MADE(LikelihoodModel):
             return super().loss(x, y)
         nll = -self.log_prob_under(self.mask, x, y).mean()
         return {"loss": self.bits_per_dim(nll), "nll": nll}
+
+    def _only_mask(self) -> int:
+        if self.num_masks > 1:
+            raise InputError(
+                f"this MADE is a mixture of {self.num_masks} orders, whose likelihood is no product over values: "
+                "train it with model.num_masks=1"
+            )
+        return 0
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``.
+
+        Raises:
+            InputError: there are several masks, and so several parameters of a value.
+        """
+        return to_image(self.params_under(self._only_mask(), to_sequence(x), y), self.shape)
+
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``.
+
+        Raises:
+            InputError: there are several masks, whose mixture is of joint probabilities.
+        """
+        return to_image(self._log_probs_under(self._only_mask(), to_sequence(x), y), self.shape)
+
+    @property
+    def orders(self) -> Tensor:
+        return to_image(self.ranks.long(), self.shape)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Exact log-likelihood in nats, of the mixture of all masks, ``(B,)``.
@@ -155,20 +188,27 @@ class MADE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
-        """A mask for each sample, and then value by value in its order."""
+        """A mask for each sample, and then value by value in its order; of several, whatever is ``known``."""
         y = self.classes(num_samples, y, generator)
         masks = integers(self.num_masks, num_samples, generator, self.device)
-        u = to_sequence(uniform((num_samples, *self.shape), generator, self.device))  # (N, D)
-        x = torch.empty_like(u)
+        u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
+        x = torch.empty_like(draws.u)  # (N, D)
         for k in masks.unique().tolist():
             chosen = masks == k
-            x[chosen] = self._sample_under(k, u[chosen], None if y is None else y[chosen], temperature)
+            x[chosen] = self._sample_under(k, draws.map(itemgetter(chosen)), None if y is None else y[chosen])
         return to_image(x, self.shape)
 
-    def _sample_under(self, k: int, u: Tensor, y: Tensor | None, temperature: float) -> Tensor:
-        """Values in raster order of uniforms ``(N, D)`` in the same.
+    def _sample_under(self, k: int, draws: Draws, y: Tensor | None) -> Tensor:
+        """Values in raster order, ``(N, D)``, of draws in the same.
 
         The sums of the first layer grow by one input a value, and of the last one only the value's own rows are
         computed; between them every value costs a pass.
@@ -178,9 +218,9 @@ class MADE(LikelihoodModel):
         from_value = weights[0].T.contiguous()  # (D, units)
         last = weights[num_layers].unflatten(0, (P, -1))  # (P, D, units)
         direct = weights[-1].unflatten(0, (P, -1)) if self.direct is not None else None
-        last_bias = biases[-1].expand(len(u), -1).unflatten(1, (P, -1))  # (N, P, D)
-        a = biases[0].expand(len(u), -1)
-        x = torch.zeros_like(u, dtype=a.dtype)
+        last_bias = biases[-1].expand(len(draws.u), -1).unflatten(1, (P, -1))  # (N, P, D)
+        a = biases[0].expand(len(draws.u), -1)
+        x = torch.zeros_like(draws.u, dtype=a.dtype)
         for i in self.ranks[k].argsort().tolist():
             h = F.relu(a)
             for weight, bias in zip(weights[1:num_layers], biases[1:num_layers], strict=True):
@@ -188,9 +228,9 @@ class MADE(LikelihoodModel):
             params = h @ last[:, i].T + last_bias[:, :, i]  # (N, P)
             if direct is not None:
                 params = params + x @ direct[:, i].T
-            x[:, i] = self.distribution.sample(params, u[:, i], temperature).to(x.dtype)
+            x[:, i] = draws(params, i).to(x.dtype)
             a = a + x[:, i, None] * from_value[i]
-        return x.to(u.dtype)
+        return x.to(draws.u.dtype)
 
 
 def _draw_mask(D: int, hidden: Sequence[int], order: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, mix, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu}
 
 
-class NADE(LikelihoodModel):
+class NADE(AutoregressiveModel):
     """Neural Autoregressive Distribution Estimation (arXiv:1605.02226), section 2.
 
     ``p(x) = prod_i p(x_i | x_<i)``, where position i has ``h_i = sigmoid(c + W[:, <i] x_<i)`` and its distribution the
@@ -118,26 +119,33 @@ class NADE(LikelihoodModel):
         params = self._params(to_sequence(x)[:, self.order], y)
         return to_image(params[..., self.order.argsort()], self.shape)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         values = to_sequence(x)[:, self.order]
-        return self.distribution.log_prob(self._params(values, y), values).sum(1)
+        log_probs = self.distribution.log_prob(self._params(values, y), values)
+        return to_image(log_probs[:, self.order.argsort()], self.shape)
+
+    @property
+    def orders(self) -> Tensor:
+        return to_image(self.order.argsort(), self.shape).unsqueeze(0)
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Value by value; each adds its column of W to the activations, so that all cost as much as one pass."""
         y = self.classes(num_samples, y, generator)
-        u = to_sequence(uniform((num_samples, *self.shape), generator, self.device))  # (N, D)
+        u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
         a = self._start(num_samples, y)
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)  # (N, D)
         for i, value in enumerate(self.order.tolist()):
             params = self._read_out(self.activation(a)[None], self.V[:, i : i + 1])[0] + self.b[:, i]  # (N, P)
-            x[:, value] = self.distribution.sample(params, u[:, value], temperature)
+            x[:, value] = draws(params, value)
             a = a + x[:, value, None].to(a.dtype) * self.W[i]
         return to_image(x, self.shape)

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
-from genlab.models.base import Kind, LikelihoodModel
+from genlab.models.base import AutoregressiveModel, Kind
 
 # How a masked convolution is applied: to whole images, or at one position of a RasterCache.
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
         return apply(self.expand, z.relu_()).add_(x)
 
 
-class PixelCNN(LikelihoodModel):
+class PixelCNN(AutoregressiveModel):
     """Pixel Recurrent Neural Networks (arXiv:1601.06759), the PixelCNN of section 3.5.
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. A 7x7
@@ -123,22 +124,21 @@ class PixelCNN(LikelihoodModel):
         params = self._after_first(x, biases, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
-
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Value by value; each costs one column of features, as all before it are kept (see :class:`RasterCache`)."""
         groups, height, width = self.shape
         y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, groups, height, width), generator, self.device)
+        u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known)
         biases = [[None] * groups if bias is None else bias.chunk(groups, 1) for bias in self._class_biases(y)]
         cache = RasterCache((m for m in self.modules() if isinstance(m, MaskedConv2d)), num_samples, width)
         x = torch.empty_like(u)
@@ -148,7 +148,7 @@ class PixelCNN(LikelihoodModel):
                     cache.move(column, group)
                     features = cache.read(self.first)  # (B, 2h / C)
                     params = self._after_first(features, [bias[group] for bias in biases], cache)
-                    value = self.distribution.sample(params, u[:, group, row, column], temperature)
+                    value = draws(params, group, row, column)
                     cache.write(self.first, self._read(value.unsqueeze(1)))
                     x[:, group, row, column] = value
             cache.next_row()

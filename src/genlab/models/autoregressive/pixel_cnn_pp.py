@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.colour import jointly
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.gated_resnet import GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 
 class Level(nn.Module):
@@ -193,7 +194,7 @@ class CachedWalk(Walk):
         return self._enlarged[level][:, :, row % 2, column : column + x.shape[3]].unsqueeze(2), features
 
 
-class PixelCNNpp(LikelihoodModel):
+class PixelCNNpp(AutoregressiveModel):
     """PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (arXiv:1701.05517).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. One stream sees the rows above, the other also the
@@ -268,22 +269,21 @@ class PixelCNNpp(LikelihoodModel):
         params = self._predict(z)
         return self.pixel.given(params, x)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
-
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Pixel by pixel; the stream that looks up once a row, the other at one pixel, of coarser maps where due."""
         C, height, width = self.shape
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known)
         first = [(conv, width) for conv in (self.first_above, self.first_left_above, self.first_left)]
         cache = ShiftedCache([*first, *self.above.convs(width), *self.left.convs(width)], num_samples)
         walk = CachedWalk(cache)
@@ -302,5 +302,5 @@ class PixelCNNpp(LikelihoodModel):
                 params = self._predict(z)[..., 0, 0]  # (N, ...)
                 for c in range(C):
                     of_value = self.pixel.given(params, x[:, :c, row, column])[..., c]  # (N, num_params)
-                    x[:, c, row, column] = self.distribution.sample(of_value, u[:, c, row, column], temperature)
+                    x[:, c, row, column] = draws(of_value, c, row, column)
         return x

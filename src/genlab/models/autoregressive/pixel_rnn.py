@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
 from genlab.layers.precision import own_precision
 from genlab.layers.stack_conv import HorizontalConv, StackCache
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 # How a convolution is applied: to whole images, or at one position of a StackCache.
 Apply = Callable[[HorizontalConv, Tensor], Tensor]
@@ -253,7 +254,7 @@ class DiagonalMemory(Memory):
         return h + self.h_right[:, column].chunk(groups, 1)[group]
 
 
-class PixelRNN(LikelihoodModel):
+class PixelRNN(AutoregressiveModel):
     """Pixel Recurrent Neural Networks (arXiv:1601.06759), Row LSTM and Diagonal BiLSTM of section 3.
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. A 7x7
@@ -318,22 +319,21 @@ class PixelRNN(LikelihoodModel):
         params = self._predict(z, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
-
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Value by value; each costs one step of every layer, as the states of all before it are kept."""
         groups, height, width = self.shape
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known)
         raster = RasterCache([self.first], num_samples, width)
         cache = StackCache((m for m in self.modules() if isinstance(m, HorizontalConv)), num_samples, width)
         memories = []
@@ -351,7 +351,7 @@ class PixelRNN(LikelihoodModel):
                     z = raster.read(self.first)  # (N, 2h / C)
                     for memory, expand in zip(memories, self.expand, strict=True):
                         z = z + cache(expand, memory.step(z, column, group, cache))
-                    value = self.distribution.sample(self._predict(z, cache), u[:, group, row, column], temperature)
+                    value = draws(self._predict(z, cache), group, row, column)
                     raster.write(self.first, (2 * value - 1).unsqueeze(1))
                     x[:, group, row, column] = value
             raster.next_row()

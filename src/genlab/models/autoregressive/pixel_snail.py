@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.colour import jointly
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.gated_resnet import Apply, GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.base import AutoregressiveModel, given
 
 
 def _whole(conv: ShiftedConv2d, x: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class SnailBlock(nn.Module):
         return self.ask(z, places, told, causal=True)
 
 
-class PixelSNAIL(LikelihoodModel):
+class PixelSNAIL(AutoregressiveModel):
     """PixelSNAIL: An Improved Autoregressive Generative Model (arXiv:1712.09763).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. Convolutions look up and to the left, and attention
@@ -172,22 +173,21 @@ class PixelSNAIL(LikelihoodModel):
         params = self._predict(z)
         return self.pixel.given(params, x)
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
-
-        Raises:
-            InputError: the model is conditional and ``y`` is None.
-        """
-        return self.distribution.log_prob(self(x, y), x).flatten(1).sum(1)
-
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Pixel by pixel; each costs one column of features and one query, as all before it are kept."""
         C, height, width = self.shape
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.shape), generator, self.device)
+        draws = Draws(self.distribution, u, temperature, known)
         class_biases = self._class_biases(y)
         cache = ShiftedCache(((m, width) for m in self.modules() if isinstance(m, ShiftedConv2d)), num_samples)
 
@@ -220,7 +220,7 @@ class PixelSNAIL(LikelihoodModel):
                 params = self._predict(z)[..., 0, 0]  # (N, ...)
                 for c in range(C):
                     of_value = self.pixel.given(params, x[:, :c, row, column])[..., c]  # (N, num_params)
-                    x[:, c, row, column] = self.distribution.sample(of_value, u[:, c, row, column], temperature)
+                    x[:, c, row, column] = draws(of_value, c, row, column)
                 value = self._read(x[:, :, row : row + 1, column : column + 1])
                 before = [(z, value, place) for z in looked]
         return x

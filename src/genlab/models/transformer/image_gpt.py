@@ -1,18 +1,20 @@
 """ImageGPT: Generative Pretraining from Pixels (Chen et al., ICML 2020)."""
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
-from genlab.models.base import Kind, LikelihoodModel
-from genlab.networks.transformer import Transformer, init_weights
+from genlab.layers.raster import to_image
+from genlab.models.base import AutoregressiveModel, Kind
+from genlab.networks.transformer import Options, Transformer, init_weights
 
 
-class ImageGPT(LikelihoodModel):
+class ImageGPT(AutoregressiveModel):
     """A causal transformer over the values of an image, p(x | y) = prod_i p(x_i | x_<i, y), exact.
 
     The sequence is the image in raster order, a pixel's channels one after the other: L = H W C values. Where the
@@ -23,10 +25,7 @@ class ImageGPT(LikelihoodModel):
         shape: ``(C, H, W)``; time and memory of attention grow with the square of C H W.
         distribution: of a value given those before it.
         num_classes: of a class-conditional model.
-        num_layers: blocks of the transformer.
-        num_heads: attention heads a block.
-        width: of the residual stream, a multiple of ``num_heads``.
-        dropout: of the transformer.
+        num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
 
     Raises:
         InputError: for a shape that is not an image's, or what :class:`~genlab.networks.transformer.Transformer`
@@ -43,19 +42,18 @@ class ImageGPT(LikelihoodModel):
         num_layers: int = 4,
         num_heads: int = 4,
         width: int = 128,
-        dropout: float = 0.0,
+        **transformer: Unpack[Options],
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
             raise InputError(f"shape {tuple(shape)}: ImageGPT models images, expected (C, H, W)")
         self.distribution = distribution
-        self.transformer = Transformer(num_layers, num_heads, width, dropout)
+        self.transformer = Transformer(num_layers, num_heads, width, self.num_dims, **transformer)
         self.start = nn.Embedding(1 if num_classes is None else num_classes, width)
         self.values = nn.Embedding(distribution.levels, width)
-        self.positions = nn.Embedding(self.num_dims, width)
         # Not zero: a mixture's components would begin alike and stay alike.
         self.head = nn.Linear(width, distribution.num_params)
-        for module in (self.start, self.values, self.positions, self.head):
+        for module in (self.start, self.values, self.head):
             init_weights(module)
 
     def _to_sequence(self, x: Tensor) -> Tensor:
@@ -87,23 +85,34 @@ class ImageGPT(LikelihoodModel):
         """Parameters of p(x_i | x_<i, y) at every position of the sequence, ``(B, num_params, L)``."""
         before = self._to_sequence(x)[:, :-1]  # the last value is seen by none
         h = torch.cat([self._embed_start(len(x), y), self._embed_values(before)], dim=1)  # (B, L, width)
-        return self._predict(self.transformer(h + self.positions.weight))
+        return self._predict(self.transformer(h))
 
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.distribution.log_prob(self.likelihood_params(x, y), self._to_sequence(x)).sum(1)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        return to_image(self.likelihood_params(x, y), self.shape)
+
+    def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self._to_image(self.distribution.log_prob(self.likelihood_params(x, y), self._to_sequence(x)))
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        temperature: float = 1.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, self.num_dims), generator, self.device)
-        x = torch.empty_like(u)
-        caches = self.transformer.caches(self.num_dims)
+        u = self._to_image(uniform((num_samples, self.num_dims), generator, self.device))
+        draws = Draws(self.distribution, u, temperature, known).map(self._to_sequence)
+        x = torch.empty_like(draws.u)  # (N, L)
+        caches = self.transformer.caches()
         h = self._embed_start(num_samples, y)
         for i in range(self.num_dims):
-            params = self._predict(self.transformer(h + self.positions.weight[i], caches))  # (N, num_params, 1)
-            x_i = self.distribution.sample(params, u[:, i : i + 1], temperature)
+            params = self._predict(self.transformer(h, caches))  # (N, num_params, 1)
+            x_i = draws(params, slice(i, i + 1))
             x[:, i : i + 1] = x_i
             h = self._embed_values(x_i)  # (N, 1, width)
         return self._to_image(x)

@@ -1,0 +1,105 @@
+"""The likelihood of every image in a folder, read as the run's data is."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genlab.data.image_sets import FolderImages
+from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.metrics.measure import Advance, Result, evaluating, own_randomness
+from genlab.models.base import GenerativeModel, LikelihoodModel
+
+
+class FolderLikelihood:
+    """The images of a folder, and the model to take their likelihood under.
+
+    Grey levels become those that the data is stored in, and are then read as the test set's: of binary data each is one
+    draw, which depends on the data's ``eval_seed`` and on the image's place among the files by name.
+
+    Args:
+        path: of the folder.
+        model: of a class-conditional one the classes are equally likely.
+        data: that it was trained on; only how it is read is used, not the examples.
+
+    Attributes:
+        files: in the order of their names.
+
+    Raises:
+        InputError: the model has no likelihood, it is not of grey or colour images, or the images are of another size.
+    """
+
+    def __init__(self, path: str, model: GenerativeModel, data: DataModule) -> None:
+        if not isinstance(model, LikelihoodModel):
+            raise InputError("images=...: this run's model has no likelihood")
+        if not isinstance(data, ImageDataModule) or data.shape[0] not in (1, 3):
+            raise InputError("images=...: this run's model is not one of grey or colour images")
+        self.model, self.data = model, data
+        self.images = FolderImages(path, grey=data.shape[0] == 1)
+        self.images.batch_size = data.eval_batch_size
+        self.path, self.files = Path(path).expanduser(), self.images.files
+        (_, H, W), (_, h, w) = data.shape, self.images.shape
+        if (h, w) != (H, W):
+            raise InputError(
+                f"{self.files[0]} is {w}x{h} and the run's images are {W}x{H}: resize the folder's images to that"
+            )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def measure(self, seed: int, advance: Advance) -> tuple[dict[str, Result], Tensor]:
+        """The mean negative log-likelihood with its protocol, and that of every file in nats, ``(N,)``.
+
+        Args:
+            seed: of a bound's draws.
+        """
+        model, data = self.model, self.data
+        transform, highest = data.transform("test", augment=False), data.source_levels - 1
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        as_stored = black_or_white = True
+        log_probs: list[Tensor] = []
+        with evaluating(model), own_randomness(seed, model.device):
+            for images in self.images:
+                digest.update(images.numpy().tobytes())
+                stored = (images * (highest / 255)).round().byte()
+                as_stored &= bool(((stored * (255 / highest)).round() == images).all())
+                black_or_white &= bool(((images == 0) | (images == 255)).all())
+                first = sum(map(len, log_probs))
+                x = transform(stored, torch.arange(first, first + len(images)), 0).to(model.device)
+                log_probs.append(self._log_prob(x).double().cpu())
+                advance(len(images))
+        nll = -torch.cat(log_probs)
+        protocol: dict[str, object] = {
+            "dataset": self.images.name,
+            "num": len(nll),
+            "sha256": digest.hexdigest(),
+            "levels": data.levels,
+            "likelihood": model.likelihood,
+            "seed": seed,
+        }
+        if data.kind == "binary":
+            drawn = f"one draw of each grey level, seed {data.eval_seed}"
+            protocol["binarization"] = "black and white already" if black_or_white else drawn
+        if not as_stored:
+            protocol["grey_levels"] = f"256 rounded to {data.source_levels}"
+        if model.num_classes is not None:
+            protocol["classes"] = f"{model.num_classes}, equally likely"
+        if model.likelihood == "lower_bound":
+            protocol["draws"] = 1
+        results: dict[str, Result] = {}
+        for name, values, unit in (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim")):
+            results[name] = {"value": float(values.mean()), "unit": unit, "protocol": protocol}
+            if len(values) > 1:
+                results[name]["standard_error"] = float(values.std() / len(values) ** 0.5)
+        return results, nll
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        model, K = self.model, self.model.num_classes
+        if K is None:
+            return model.log_prob(x)
+        of_classes = [model.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(K)]
+        return torch.stack(of_classes).logsumexp(0) - math.log(K)
