@@ -4,8 +4,8 @@
 
 The parts: pairs (one model of each family against the plain loop, on MNIST-sized data), growth (with batch, width and
 image side), sampling and writing (images and text, cached against naive), start (from the command to the first step),
-jobs (a sweep on several cores against one after the other) and figures (FID and the other figures of samples). Run it on
-a quiet machine; --short only shows that it runs.
+jobs (a sweep on several cores against one after the other) and figures (FID and the other figures of samples). Run it
+on a quiet machine; --short only shows that it runs.
 """
 
 import argparse
