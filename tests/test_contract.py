@@ -14,9 +14,9 @@ from conftest import CONF
 from genlab.composition import build, located
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel
+from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel, Writes
 
-MODELS = sorted(str(p.relative_to(CONF / "model").with_suffix("")) for p in (CONF / "model").rglob("*.yaml"))
+ALL = sorted(str(p.relative_to(CONF / "model").with_suffix("")) for p in (CONF / "model").rglob("*.yaml"))
 
 
 def kinds_of(name: str) -> Set[str]:
@@ -25,6 +25,8 @@ def kinds_of(name: str) -> Set[str]:
     return located(found[1], name).kinds if found else GenerativeModel.kinds
 
 
+TEXT_MODELS = [name for name in ALL if kinds_of(name) == {"tokens"}]
+MODELS = [name for name in ALL if name not in TEXT_MODELS]
 IMAGE_MODELS = [name for name in MODELS if kinds_of(name) != {"points"}]
 POINT_MODELS = [name for name in MODELS if "points" in kinds_of(name)]
 # Shape and levels: digits', grey, colour, not square, odd, binary.
@@ -42,6 +44,32 @@ def make(name: str, shape: tuple[int, ...], levels: int, num_classes: int | None
         cfg.model.num_classes = num_classes
     torch.manual_seed(0)
     return build(OmegaConf.to_container(cfg.model, resolve=True), "model")
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_a_model_of_text_keeps_the_contract(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"model={name}", "dataset=text", "dataset.source.path=none", "dataset.shape=[12]"])
+    torch.manual_seed(0)
+    model = build(OmegaConf.to_container(cfg.model, resolve=True), "model")
+    assert model.shape == (12,)
+    assert model.num_classes == 256  # the token before a text is its class
+    x, y = torch.randint(256, (4, 12)), torch.randint(256, (4,))
+    figures = model.loss(x, y)
+    assert all(value.ndim == 0 and value.isfinite() for value in figures.values())
+    figures["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.eval()
+    assert model.log_prob(x, y).shape == (4,)
+    assert (model.log_prob(x, y) < 0).all()
+    assert model.log_prob(x, y).ne(model.log_prob(x, y.flip(0))).any()
+    together = model.sample(4, y, generator=generators(7, range(4)))
+    assert together.shape == (4, 12)
+    assert together.dtype == torch.int64
+    assert 0 <= together.min() <= together.max() < 256
+    apart = [model.sample(1, y[i : i + 1], generator=generators(7, [i])) for i in range(4)]
+    assert torch.equal(together, torch.cat(apart))
+    assert isinstance(model, Writes)
 
 
 def batch(shape: tuple[int, ...], levels: int, size: int = 4) -> torch.Tensor:

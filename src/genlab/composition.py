@@ -223,7 +223,9 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
             if typing.get_origin(p.annotation) is typing.Unpack:
                 (listed,) = typing.get_args(p.annotation)
                 del given[name]
-                given |= {key: inspect.Parameter(key, p.KEYWORD_ONLY) for key in listed.__annotations__}
+                for key in listed.__annotations__:
+                    default = None if key in listed.__optional_keys__ else p.empty
+                    given[key] = inspect.Parameter(key, p.KEYWORD_ONLY, default=default)
                 annotations = {**typing.get_type_hints(listed), **annotations}
         options = [name for name, p in given.items() if p.kind is p.VAR_KEYWORD]
         named = {name: p for name, p in given.items() if name not in options}

@@ -146,6 +146,7 @@ def _name(config: dict[str, Any]) -> str:
     numbers = [config["images"] or config["attribute"] or []]
     if config["mode"] == "complete":
         numbers.append([config["redraw"]] if isinstance(config["redraw"], str) else config["redraw"])
+        numbers.append([f"draws{config['draws']}"])
     if config["mode"] == "receptive_field":
         return f"{prefix}{'-'.join(map(str, config['pixel'] or ['centre']))}"
     if config["mode"] == "likelihood":

@@ -201,9 +201,7 @@ def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
             raise InputError(f"{name}: there are no images")
         if not of_set.isfinite().all():
             raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are no numbers")
-    import matplotlib
 
-    matplotlib.use("Agg", force=False)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

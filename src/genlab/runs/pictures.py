@@ -53,10 +53,7 @@ def scatter(
         surface: of ``(B, 2)`` points, a height ``(B,)`` that colours the plane, red where it is high.
         density: of ``(B, 2)`` points, log p(x) in nats, ``(B,)``: the darker the higher, from 10 nats below the top.
     """
-    import matplotlib
     import torch
-
-    matplotlib.use("Agg", force=False)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,8 +111,6 @@ def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:
     """Latents ``(N, D)`` in the colours of their classes ``(N,)``; of more than two, on their principal components."""
     import matplotlib
     import torch
-
-    matplotlib.use("Agg", force=False)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
