@@ -1,7 +1,6 @@
 """The likelihood of every image in a folder, read as the run's data is."""
 
 import hashlib
-import math
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from genlab.data.image_sets import FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.measure import Advance, Result, evaluating, own_randomness
+from genlab.metrics.measure import Advance, Result, evaluating, marginal_log_prob, own_randomness
 from genlab.models.base import GenerativeModel, LikelihoodModel
 
 
@@ -70,7 +69,7 @@ class FolderLikelihood:
                 black_or_white &= bool(((images == 0) | (images == 255)).all())
                 first = sum(map(len, log_probs))
                 x = transform(stored, torch.arange(first, first + len(images)), 0).to(model.device)
-                log_probs.append(self._log_prob(x).double().cpu())
+                log_probs.append(marginal_log_prob(model, x).double().cpu())
                 advance(len(images))
         nll = -torch.cat(log_probs)
         protocol: dict[str, object] = {
@@ -96,10 +95,3 @@ class FolderLikelihood:
             if len(values) > 1:
                 results[name]["standard_error"] = float(values.std() / len(values) ** 0.5)
         return results, nll
-
-    def _log_prob(self, x: Tensor) -> Tensor:
-        model, K = self.model, self.model.num_classes
-        if K is None:
-            return model.log_prob(x)
-        of_classes = [model.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(K)]
-        return torch.stack(of_classes).logsumexp(0) - math.log(K)

@@ -72,6 +72,14 @@ def draw(
     return torch.cat(drawn)
 
 
+def marginal_log_prob(model: LikelihoodModel, x: Tensor) -> Tensor:
+    """Nats of examples ``(B,)`` whose classes are not known: of a class-conditional model, all are equally likely."""
+    if model.num_classes is None:
+        return model.log_prob(x)
+    of_classes = [model.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(model.num_classes)]
+    return torch.stack(of_classes).logsumexp(0) - math.log(model.num_classes)
+
+
 def density_in_plane(model: GenerativeModel) -> Callable[[Tensor], Tensor] | None:
     """Of a model with a density of the plane, points ``(B, 2)`` on any device to log p(x) in nats, ``(B,)``.
 
@@ -81,14 +89,8 @@ def density_in_plane(model: GenerativeModel) -> Callable[[Tensor], Tensor] | Non
         return None
 
     def log_density(x: Tensor) -> Tensor:
-        x = x.to(model.device)
-        num = model.num_classes or 1
         with evaluating(model):
-            of_classes = [
-                model.log_prob(x, None if model.num_classes is None else torch.full((len(x),), k, device=x.device))
-                for k in range(num)
-            ]
-        return torch.stack(of_classes).logsumexp(0) - math.log(num)
+            return marginal_log_prob(model, x.to(model.device))
 
     return log_density
 

@@ -1,6 +1,5 @@
 """How likely a model finds each single image, of its own data and of others: bits/dim as a histogram."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,7 +16,7 @@ from genlab.data.image_sets import ArrayImages, FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.measure import Advance, evaluating, own_randomness
+from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.runs.evaluation import with_progress
 from genlab.runs.loading import Run
@@ -77,17 +76,13 @@ def bits_of(
     with evaluating(model), own_randomness(seed, model.device):
         for i in range(0, len(x), batch_size):
             part = x[i : i + batch_size].to(model.device)
-            log_prob = _log_prob(model, part, None if y is None else y[i : i + batch_size].to(model.device))
+            if y is None:
+                log_prob = marginal_log_prob(model, part)
+            else:
+                log_prob = model.log_prob(part, y[i : i + batch_size].to(model.device))
             found.append(model.bits_per_dim(-log_prob.double()).cpu())
             advance(len(part))
     return torch.cat(found)
-
-
-def _log_prob(model: LikelihoodModel, x: Tensor, y: Tensor | None) -> Tensor:
-    if model.num_classes is None or y is not None:
-        return model.log_prob(x, y)
-    of_classes = [model.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(model.num_classes)]
-    return torch.stack(of_classes).logsumexp(0) - math.log(model.num_classes)
 
 
 # -- images that a model was not trained on ----------------------------------------------------------------------------

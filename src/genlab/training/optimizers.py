@@ -4,19 +4,24 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 
-def adamw(parameters: Iterable[nn.Parameter], weight_decay: float = 0.1, **options: Any) -> AdamW:
+def adamw(
+    parameters: Iterable[nn.Parameter], weight_decay: float = 0.1, fused: bool | None = None, **options: Any
+) -> AdamW:
     """AdamW (arXiv:1711.05101) that decays matrices and embeddings, and leaves biases and scales alone, as in GPT-3.
 
     Args:
-        **options: of :class:`torch.optim.AdamW`.
+        fused, **options: of :class:`torch.optim.AdamW`.
     """
-    matrices, others = _by_rank(parameters)
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return AdamW([group for group in groups if group["params"]], **options)
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], fused=fused, **options)
 
 
 class MuonWithAdamW(Optimizer):
@@ -78,9 +83,3 @@ class MuonWithAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-
-def _by_rank(parameters: Iterable[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
-    """Matrices and convolutions, and the vectors."""
-    parameters = list(parameters)
-    return [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
