@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.data.image_sets import ArrayImages, SplitImages
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST

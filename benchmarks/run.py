@@ -25,7 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genlab.composition import as_groups, build, composed, plain
+from genlab.composition.building import build, plain
+from genlab.composition.command_line import as_groups
+from genlab.composition.configs import composed
 from genlab.files import write_atomically
 from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.measure import draw

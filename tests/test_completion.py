@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from conftest import CONF, Genlab
-from genlab.composition import located
+from genlab.composition.building import located
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli
 from genlab.errors import InputError

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from conftest import CONF
-from genlab.composition import build, located
+from genlab.composition.building import build, located
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel, Writes

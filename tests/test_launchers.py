@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hydra.errors import MissingConfigException
 
-from genlab.composition import explain
+from genlab.composition.explaining import explain
 
 SHORT = (
     "model=vae/vae", "model.networks.hidden=[32]", "dataset=digits", "metrics.num_samples=16", "metrics.num_test=16",

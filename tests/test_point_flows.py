@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from conftest import CONF, Genlab
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.data.plane import Checkerboard, Pinwheel, TwoMoons
 from genlab.data.points import DrawnPoints, GaussianMixture
 from genlab.data.table import Table, TableDataModule

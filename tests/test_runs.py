@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genlab.composition import run_name, unique_name
+from genlab.composition.resolvers import run_name, unique_name
 from genlab.errors import InputError
 from genlab.files import write_atomically
 from genlab.runs.folder import RunFolder, find_runs

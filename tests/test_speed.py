@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from conftest import Genlab
-from genlab.composition import composed, plain
+from genlab.composition.building import plain
+from genlab.composition.configs import composed
 from genlab.data.images import ImageDataModule
 from genlab.devices import computes_in_bfloat16
 from genlab.runs.folder import RunFolder

@@ -16,7 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genlab.composition import build, composed, explain, plain
+from genlab.composition.building import build, plain
+from genlab.composition.configs import composed
+from genlab.composition.explaining import explain
 from genlab.data import tokenizers
 from genlab.data.batches import Batches
 from genlab.data.text import TextDataModule, contiguous

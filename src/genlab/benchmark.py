@@ -3,7 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
 from genlab.train import TYPES
 
 BENCHMARK = {
@@ -36,7 +37,7 @@ def benchmark(cfg: DictConfig) -> None:
     import tempfile
     from pathlib import Path
 
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.files import write_atomically
     from genlab.runs.evaluation import with_progress

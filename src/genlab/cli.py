@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     module = import_module(f"genlab.{command}")
     # A file that Lightning's DDP can start again; shell completion registers the name it was called by.
     if not completing:
-        from genlab.composition import as_groups
+        from genlab.composition.command_line import as_groups
 
         arguments = as_groups(arguments)
     sys.argv = [program if completing else str(module.__file__), *arguments]
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         print("genlab: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        from genlab.composition import explain
+        from genlab.composition.explaining import explain
 
         line = explain(error)
         if line is None or os.environ.get("GENLAB_DEBUG"):

@@ -7,7 +7,9 @@ from typing import Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
+from genlab.composition.command_line import flags_as, paths_as
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
 
 TYPES = {
     "figures": list[str] | None,
@@ -48,7 +50,8 @@ def compare(cfg: DictConfig) -> None:
     from genlab.comparison.picture import picture
     from genlab.comparison.runs import read_run
     from genlab.comparison.table import compared
-    from genlab.composition import did_you_mean, plain
+    from genlab.composition.building import plain
+    from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
     from genlab.runs.folder import find_runs
     from genlab.runs.pictures import save_png

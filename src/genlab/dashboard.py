@@ -5,7 +5,9 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, flags_as, one_line_errors, paths_as
+from genlab.composition.command_line import flags_as, paths_as
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def dashboard(cfg: DictConfig) -> None:
 
     from genlab.comparison.runs import read_run
     from genlab.comparison.workspace import outline, plan, workspace
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.runs.config import read_yaml
     from genlab.runs.folder import CONFIG, find_runs

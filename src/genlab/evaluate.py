@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors, paths_as
+from genlab.composition.command_line import paths_as
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +38,7 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         InputError: where something could not be measured, after everything else was.
     """
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.runs.process import quiet_libraries
 
@@ -73,7 +75,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def _run(path: str, config: dict[str, Any]) -> None:
-    from genlab.composition import build
+    from genlab.composition.building import build
     from genlab.runs.evaluation import print_figures
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
@@ -126,7 +128,7 @@ def _images(run: "Run", config: dict[str, Any]) -> None:
     import csv
     import io
 
-    from genlab.composition import build
+    from genlab.composition.building import build
     from genlab.files import write_atomically
     from genlab.metrics.folder_likelihood import FolderLikelihood
     from genlab.runs.evaluation import print_figures, with_progress
@@ -151,7 +153,7 @@ def _images(run: "Run", config: dict[str, Any]) -> None:
 def _new_folder(config: dict[str, Any]) -> "RunFolder":
     from pathlib import Path
 
-    from genlab.composition import unique_name
+    from genlab.composition.resolvers import unique_name
     from genlab.runs.folder import RunFolder
 
     path = Path(config["paths"]["output_dir"], "evaluate", unique_name())
@@ -160,7 +162,7 @@ def _new_folder(config: dict[str, Any]) -> "RunFolder":
 
 
 def _pair(config: dict[str, Any]) -> None:
-    from genlab.composition import build
+    from genlab.composition.building import build
     from genlab.data.image_sets import open_pair
     from genlab.runs.evaluation import print_figures
     from genlab.runs.folder import EVALUATION

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition import conf_dir, one_line_errors
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
 
 if TYPE_CHECKING:
     from genlab.runs.loading import Run
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> None:
 
 def sample(cfg: DictConfig) -> None:
     """Write samples as a picture and an array, or as text; the same ones for the same seed."""
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.runs import showing
     from genlab.runs.loading import Weights, load

@@ -13,7 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from genlab.composition import as_groups, composed, conf_dir, explain, one_line_errors, unique_name
+from genlab.composition.command_line import as_groups
+from genlab.composition.configs import composed, conf_dir
+from genlab.composition.explaining import explain, one_line_errors
+from genlab.composition.resolvers import unique_name
 from genlab.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ def launch(*overrides: str) -> "Run":
 
 
 def _begin(cfg: DictConfig, planned: Path) -> float | None:
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.files import write_atomically
     from genlab.runs.folder import CONFIG, RunFolder
     from genlab.worker import assemble
@@ -176,7 +179,7 @@ def _resume(folder: "RunFolder", changes: list[str]) -> float | None:
     Raises:
         InputError: where the run is done, is running, or its config comes out another.
     """
-    from genlab.composition import plain
+    from genlab.composition.building import plain
     from genlab.files import write_atomically
     from genlab.runs.folder import CONFIG, STATUS
     from genlab.runs.resuming import check_not_running, check_unchanged

@@ -17,7 +17,7 @@ import yaml
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.throughput import Throughput
-from genlab.composition import build, checked, located
+from genlab.composition.building import build, checked, located
 from genlab.data.module import DataModule
 from genlab.data.text import TextDataModule
 from genlab.errors import InputError, Interrupted

@@ -94,7 +94,7 @@ class Search(Sweeper):
             raise failures[0]
 
     def _study(self, folder: Path, space: dict[str, Any], fixed: list[str]) -> Any:
-        from genlab.composition import build
+        from genlab.composition.building import build
         from genlab.errors import InputError
 
         try:

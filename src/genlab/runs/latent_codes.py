@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
 from genlab.data.module import SPLITS, DataModule

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from genlab.composition import build, composed, conf_dir
+from genlab.composition.building import build
+from genlab.composition.configs import composed, conf_dir
 from genlab.data.examples import Split
 from genlab.data.image_sets import ArrayImages, FolderImages
 from genlab.data.images import ImageDataModule

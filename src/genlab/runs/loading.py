@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import Tokenizer, load_tokenizer
 from genlab.errors import InputError

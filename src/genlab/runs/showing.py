@@ -6,7 +6,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.errors import InputError
 from genlab.metrics.measure import density_in_plane, draw
 from genlab.metrics.receptive_field import receptive_field

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.models.base import AdversarialModel, ObjectiveModel

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning.loggers import WandbLogger
 
-from genlab.composition import build
+from genlab.composition.building import build
 from genlab.errors import InputError
 from genlab.metrics.measure import draw
 from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop

@@ -1,0 +1,169 @@
+"""A config checked against the constructors that it names, and built."""
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from genlab.composition.explaining import did_you_mean, first_line
+from genlab.errors import InputError
+
+_PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+
+
+def located(target: str, where: str) -> Callable[..., Any]:
+    """What a ``_target_`` names; raises InputError where there is no such thing."""
+    from hydra.utils import get_object
+
+    try:
+        return get_object(target)
+    except Exception as error:
+        raise InputError(f"{where}._target_: cannot import {target} ({first_line(error)})") from error
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target)
+    except Exception:  # a library's annotations that cannot be evaluated tell us nothing
+        return {}
+
+
+def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """What a function or a class takes, and of which types.
+
+    Of ``**options`` those of the classes it inherits from; of ``**options: Unpack[...]`` those of the TypedDict.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    annotations: dict[str, Any] = {}
+    sources = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else []
+    of_genlab = getattr(target, "__module__", "").startswith("genlab.")
+    for source in sources if of_genlab and sources else [target]:
+        given = dict(inspect.signature(source).parameters)
+        given.pop("self", None)
+        for name, p in list(given.items()):
+            if typing.get_origin(p.annotation) is typing.Unpack:
+                (listed,) = typing.get_args(p.annotation)
+                del given[name]
+                for key in listed.__annotations__:
+                    default = None if key in listed.__optional_keys__ else p.empty
+                    given[key] = inspect.Parameter(key, p.KEYWORD_ONLY, default=default)
+                annotations = {**typing.get_type_hints(listed), **annotations}
+        options = [name for name, p in given.items() if p.kind is p.VAR_KEYWORD]
+        named = {name: p for name, p in given.items() if name not in options}
+        found = {**named, **found}
+        annotations = {**_annotations(source.__init__ if inspect.isclass(source) else source), **annotations}
+        if not options:
+            return found, annotations
+    open_ended = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)
+    return {**found, "options": open_ended}, annotations
+
+
+def _coerce(value: Any, annotation: Any, where: str) -> Any:
+    """``value`` as the annotated type: a list as a tuple, ``"3"`` refused or read as pydantic's lax mode does."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, TypeError, NameError):
+        return value
+    try:
+        coerced = adapter.validate_python(value)
+    except ValidationError as error:
+        expected = "; ".join(dict.fromkeys(e["msg"][0].lower() + e["msg"][1:] for e in error.errors()[:2]))
+        raise InputError(f"{where}={value!r}: {expected}") from None
+    return coerced if isinstance(coerced, _PLAIN) else value
+
+
+def _is_built(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_is_built, value.values()))
+    return isinstance(value, list) and any(map(_is_built, value))
+
+
+def checked(node: Any, where: str) -> Any:
+    """A plain copy of a resolved config in which every value has the type its constructor asks for.
+
+    Raises:
+        InputError: naming the key, for an unknown or missing argument or a value of the wrong type.
+    """
+    if isinstance(node, list):
+        return [checked(value, f"{where}[{i}]") for i, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" not in node:
+        return {key: checked(value, f"{where}.{key}") for key, value in node.items()}
+    target = located(node["_target_"], where)
+    parameters, annotations = _arguments(target)
+    accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    arguments: dict[str, Any] = {}
+    for key, value in node.items():
+        at = f"{where}.{key}"
+        if key.startswith("_") and key.endswith("_"):
+            arguments[key] = value
+            continue
+        if key not in parameters and not accepts_any:
+            name = getattr(target, "__name__", str(target))
+            raise InputError(f"{at}: {name} has no option '{key}'{did_you_mean(key, parameters)}")
+        value = checked(value, at)
+        if key in annotations and not _is_built(value):
+            value = _coerce(value, annotations[key], at)
+        arguments[key] = value
+    if not node.get("_partial_"):
+        positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        missing = [
+            name
+            for name, p in parameters.items()
+            if p.kind in positional and p.default is p.empty and name not in arguments
+        ]
+        if missing:
+            raise InputError(f"{where}: no value for {', '.join(missing)} (give it as {where}.{missing[0]}=...)")
+    return arguments
+
+
+def build(node: Any, where: str) -> Any:
+    """Instantiate a config node (or ``None``), after :func:`checked`.
+
+    Args:
+        where: the node's key in the config, for the error's line.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if node is None:
+        return None
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    plain = checked(plain, where)
+    try:
+        return instantiate(plain, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
+            key = re.search(r"full_key: (\S+)", str(error))
+            at = f"{where}.{key[1]}" if key else where
+            raise InputError(f"{at}: {first_line(cause)}") from cause
+        raise
+
+
+def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
+    """A config as resolved plain values.
+
+    Args:
+        **types: what the values that no constructor takes have to be: ``seed=int``, ``metrics__seed=int``.
+
+    Raises:
+        InputError: for a value that was never given or has another type.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError(f"no value for {', '.join(missing)} (give it as {missing[0]}=...)")
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    for path, annotation in types.items():
+        *parents, key = path.split("__")
+        node = functools.reduce(dict.__getitem__, parents, config)
+        node[key] = _coerce(node[key], annotation, ".".join([*parents, key]))
+    return config

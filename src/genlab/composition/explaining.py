@@ -1,0 +1,116 @@
+"""What was wrong with an input, in one line."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+from genlab.composition.configs import conf_dir
+from genlab.errors import InputError
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """``"; did you mean ...?"``, or the list of what there is."""
+    known = sorted(set(known))
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    # "vae" is a good guess at "vae/vae", which difflib finds too short to be alike.
+    near += [k for k in known if k.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1] and k not in near]
+    if near:
+        return "; did you mean " + " or ".join(prefix + k for k in near) + "?"
+    return f"; there is {', '.join(known)}" if known else ""
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# Of Hydra, which launchers build on: what it is, and the extra that installs it.
+_PLUGINS = {
+    "launcher/joblib": ("Hydra's joblib launcher", "joblib"),
+    "launcher/submitit_slurm": ("Hydra's submitit launcher", "slurm"),
+    "launcher/submitit_local": ("Hydra's submitit launcher", "slurm"),
+    "launcher/ray": ("Hydra's Ray launcher", "ray"),
+}
+
+
+def _options(group: str, listed: Iterable[str]) -> set[str]:
+    folder = Path(conf_dir(), group)
+    return {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml")} | set(listed)
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user's input caused, ``None`` for a bug."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a group cannot be null: choose one of its files, or leave it out with a ~ before it (~metrics/modes)"
+    if isinstance(error, MissingConfigException):
+        # "model/flow/nvp": the user wrote model=flow/nvp.
+        group, _, option = str(error.missing_cfg_file or "").partition("/")
+        if (missing := _PLUGINS.get(option)) is not None:
+            return f"{missing[0]} is not installed: pip install 'genlab[{missing[1]}]'"
+        if group == "hydra" or not option or not Path(conf_dir(), group).is_dir():
+            return first_line(error)
+        return f"{group}={option}: no such option{did_you_mean(option, _options(group, error.options or []))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as an override ({first_line(error)})"
+    if isinstance(error, HydraException):
+        override = re.match(r"Could not (?:override|append|delete) '?([\w./@]+)'?", str(error))
+        if override is None:
+            return " ".join(str(error).split()) or first_line(error.__cause__ or error)
+        cause = error.__cause__
+        key = override[1]
+        siblings: Iterable[str] = ()
+        parent = getattr(cause, "parent_node", None)
+        if parent is not None and OmegaConf.is_dict(parent):
+            siblings = [str(k) for k in parent if not str(k).startswith("_")]
+            prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+            hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
+            return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
+        return f"{key}: there is no such key or group{did_you_mean(key, _groups())}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"no value for {error.full_key} (give it as {error.full_key}=...)"
+    if isinstance(error, InterpolationToMissingValueError):
+        key = first_line(error).rpartition(" ")[2]
+        return f"no value for {key} (give it as {key}=...)"
+    if isinstance(error, OmegaConfBaseException):
+        of_resolver = "InputError raised while resolving interpolation: "
+        if of_resolver in str(error):
+            return first_line(error).partition(of_resolver)[2]
+        return f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)
+    return None
+
+
+def _groups() -> set[str]:
+    return {p.name for p in Path(conf_dir()).iterdir() if p.is_dir()}
+
+
+def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Wrap a command's task: a wrong input ends it with one line and exit code 2.
+
+    Inside a sweep the error goes up to the launcher instead, so that the other jobs still run.
+    """
+
+    @functools.wraps(task)
+    def wrapped(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            line = explain(error)
+            in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+            if line is None or in_sweep or os.environ.get("GENLAB_DEBUG"):
+                raise
+            print(f"genlab: error: {line}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return wrapped
