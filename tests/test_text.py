@@ -123,6 +123,27 @@ def test_pairs_are_learned_alike_every_time_and_shorten_the_text() -> None:
     assert BytePairs.of(PROSE + "zzzz" * 1000, PROSE, vocab_size=300).facts == PAIRS.facts
 
 
+def test_merges_are_made_once_for_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BytePairs.of(PROSE, PROSE, vocab_size=300, cache_dir=str(tmp_path))
+    (kept,) = tmp_path.iterdir()
+    with monkeypatch.context() as no_training:
+        no_training.setattr("tokenizers.trainers.BpeTrainer", None)
+        assert BytePairs.of(PROSE, PROSE, vocab_size=300, cache_dir=str(tmp_path)).facts == made.facts == PAIRS.facts
+    BytePairs.of(PROSE, PROSE, vocab_size=301, cache_dir=str(tmp_path))
+    BytePairs.of(PROSE, PROSE * 2, vocab_size=300, cache_dir=str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 3
+    kept.write_text(kept.read_text()[:100])
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert BytePairs.of(PROSE, PROSE, vocab_size=300, cache_dir=str(tmp_path)).facts == made.facts
+    assert BytePairs.of(PROSE, PROSE, vocab_size=300, cache_dir=str(tmp_path)).facts == made.facts
+
+
+def test_a_cache_that_cannot_be_written_to_costs_time_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="could not be kept"):
+        assert BytePairs.of(PROSE, PROSE, vocab_size=300, cache_dir=str(tmp_path / "file")).facts == PAIRS.facts
+
+
 def test_a_long_text_is_cut_where_no_pair_crosses(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = PAIRS.encode(PROSE)
     chunks = tokenizers._chunks

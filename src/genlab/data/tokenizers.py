@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -161,11 +162,25 @@ class BytePairs(Tokenizer):
             raise InputError("it changes texts: give a tokenizer of bytes that neither normalizes nor adds spaces")
 
     @classmethod
-    def of(cls, text: str, train: str, vocab_size: int) -> "BytePairs":
-        """Merges of the text that is trained on, until there are ``vocab_size`` tokens, 256 of which are the bytes."""
+    def of(cls, text: str, train: str, vocab_size: int, cache_dir: str | None = None) -> "BytePairs":
+        """Merges of the text that is trained on, until there are ``vocab_size`` tokens, 256 of which are the bytes.
+
+        Args:
+            cache_dir: where the tokenizer is kept for the next run on this text; ``None`` for nowhere. A damaged file
+                is made anew, and a cache that cannot be written to costs time, not the result.
+        """
         if vocab_size < 256:
             raise InputError(f"tokenizer.vocab_size={vocab_size}: at least the 256 bytes")
         library = _library()
+        path = None
+        if cache_dir is not None:
+            key = hashlib.sha256(f"{library.__version__} {vocab_size} ".encode() + _utf8(train)).hexdigest()[:24]
+            path = Path(cache_dir).expanduser() / f"bpe-{vocab_size}-{key}.json"
+            if path.is_file():
+                try:
+                    return cls(path.read_text(encoding="utf-8"))
+                except (InputError, OSError, ValueError) as error:
+                    warnings.warn(f"{path} is damaged ({_first_line(error)}): the merges are made again", stacklevel=2)
         encoder = library.Tokenizer.from_str(json.dumps(_described({}, [])))
         encoder.train_from_iterator(
             _chunks(train),
@@ -175,7 +190,14 @@ class BytePairs(Tokenizer):
         )
         if (found := encoder.get_vocab_size()) < vocab_size:
             raise InputError(f"tokenizer.vocab_size={vocab_size}: the training text has {found}; set it to that")
-        return cls(encoder.to_str())
+        made = cls(encoder.to_str())
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.save(path)
+            except OSError as error:
+                warnings.warn(f"the merges could not be kept in {path.parent} ({error})", stacklevel=2)
+        return made
 
     @classmethod
     def read(cls, path: str) -> "BytePairs":
