@@ -21,7 +21,7 @@ from genlab.layers.stack_conv import HorizontalConv, StackCache, VerticalConv
 from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from genlab.models.autoregressive.made import MADE
-from genlab.models.autoregressive.nade import NADE
+from genlab.models.autoregressive.nade import NADE, Recursion
 from genlab.models.base import LikelihoodModel
 
 MODELS: dict[str, Callable[..., LikelihoodModel]] = {
@@ -265,6 +265,15 @@ def test_nade_in_chunks_is_the_papers_formulas(distribution: PixelDistribution, 
         torch.autograd.grad(p.sum(), list(model.parameters())) for p in (model.log_prob(x), log_prob)
     )
     torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)  # the likelihood itself is in float32
+
+
+@pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_nades_recursion_has_the_gradient_of_finite_differences(activation: str, T: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (4, 6), (7, 4), (7, 6), (7, 2, 6)  # c, x, W, V
+    inputs = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes]
+    assert torch.autograd.gradcheck(lambda *tensors: Recursion.apply(*tensors, activation, T), inputs)
 
 
 def test_nade_never_holds_the_activations_of_all_positions() -> None:

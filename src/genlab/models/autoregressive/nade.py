@@ -1,20 +1,83 @@
 """NADE: a value after the other, from hidden units whose sums grow by one input a value."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from genlab.distributions.drawing import Draws
 from genlab.distributions.noise import Generators, mix, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
-from genlab.layers.precision import own_precision
 from genlab.layers.raster import to_image, to_sequence
 from genlab.models.base import AutoregressiveModel, given
 
-ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu}
+Activation = Literal["sigmoid", "relu"]
+
+
+class Recursion(torch.autograd.Function):
+    """``V_i s(a_i)`` of all positions i, where ``a_1 = c`` and ``a_{i+1} = a_i + x_i W_i``: the paper's Algorithm 1.
+
+    Only one sum ``a`` is held, and the backward pass takes from it what the forward pass has added. On a CPU it so
+    stays in the cache, and the arithmetic is what a step costs; autograd would write all D of them to memory. ``T``
+    positions are computed at once, which saves launches on a GPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, x: Tensor, W: Tensor, V: Tensor, activation: Activation, T: int) -> Tensor:
+        """``(B, H)``, ``(D, B)``, ``(D, H)`` and ``(D, P, H)`` to ``(D, B, P)``."""
+        a = c.clone()
+        out = x.new_empty(*x.shape, V.shape[1])
+        for x_now, W_now, V_now, out_now in zip(*(t.split(T) for t in (x, W, V, out)), strict=True):
+            torch.bmm(_hidden(a, x_now, W_now, activation), V_now.mT, out=out_now)
+            a.addmm_(x_now.T, W_now)
+        ctx.save_for_backward(a, x, W, V)
+        ctx.activation, ctx.T = activation, T
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        a, x, W, V = ctx.saved_tensors
+        a = a.clone()  # this may run again
+        grad_a = torch.zeros_like(a)  # by all positions after this one
+        grad_x = torch.zeros_like(x)
+        grad_W, grad_V = torch.empty_like(W), torch.empty_like(V)
+        parts = list(zip(*(t.split(ctx.T) for t in (x, W, V, grad, grad_x, grad_W, grad_V)), strict=True))
+        with torch.autocast(a.device.type, enabled=False):
+            for x_now, W_now, V_now, grad_now, grad_x_now, grad_W_now, grad_V_now in reversed(parts):
+                a.addmm_(x_now.T, W_now, alpha=-1)
+                h = _hidden(a, x_now, W_now, ctx.activation)  # (T, B, H)
+                torch.bmm(grad_now.mT, h, out=grad_V_now)
+                slope = _through(torch.bmm(grad_now, V_now), h, ctx.activation)
+                if ctx.T == 1:
+                    behind = grad_a[None]
+                else:  # the gradients by all positions after t, which have x_t in their sums
+                    behind = torch.cat([slope[1:].flip(0).cumsum(0).flip(0) + grad_a, grad_a[None]])
+                torch.bmm(x_now[:, None], behind, out=grad_W_now[:, None])
+                if ctx.needs_input_grad[1]:
+                    torch.sum(behind * W_now[:, None], -1, out=grad_x_now)
+                grad_a += slope[0] if ctx.T == 1 else slope.sum(0)
+        return grad_a, grad_x, grad_W, grad_V, None, None
+
+
+def _hidden(a: Tensor, x: Tensor, W: Tensor, activation: Activation) -> Tensor:
+    """Hidden units ``(T, B, H)`` of T positions, of the first of which ``a`` is the sum; the others add ``x_s W_s``."""
+    T = len(x)
+    if T == 1:
+        a = a[None]
+    else:
+        before = x.T * x.new_ones(T, T).tril(-1)[:, None]  # (T, B, T): [t, :, s] is x_s if s is before t, else 0
+        a = torch.baddbmm(a, before, W.expand(T, -1, -1))
+    return a.sigmoid() if activation == "sigmoid" else a.relu()
+
+
+def _through(grad: Tensor, h: Tensor, activation: Activation) -> Tensor:
+    """The gradient by hidden units to that by their sums."""
+    if activation == "sigmoid":
+        return torch.ops.aten.sigmoid_backward(grad, h)
+    return torch.ops.aten.threshold_backward(grad, h, 0)
 
 
 class NADE(AutoregressiveModel):
@@ -23,9 +86,8 @@ class NADE(AutoregressiveModel):
     ``p(x) = prod_i p(x_i | x_<i)``, where position i has ``h_i = sigmoid(c + W[:, <i] x_<i)`` and its distribution the
     parameters ``b_i + V_i h_i``. A class chooses ``c``.
 
-    The hidden activations of all positions, ``(B, D, H)``, are never held at once: they would be written and read ten
-    times over, and that costs more than the arithmetic. ``chunk`` positions are computed together, from the sum before
-    the first of them and a triangular product among them, and computed again in the backward pass.
+    It is computed in the precision of its weights under autocast too: sums of a thousand terms are no place for
+    bfloat16.
 
     Args:
         shape: ``(C, H, W)``.
@@ -36,7 +98,7 @@ class NADE(AutoregressiveModel):
         order: of the values: "natural" is raster order, the channels of a pixel one after the other; "random" one
             permutation of them.
         seed: of the random order, which checkpoints keep.
-        chunk: positions at once; it changes the speed alone.
+        chunk: positions at once, which changes the speed alone; by default 1 on a CPU, 32 elsewhere.
 
     Raises:
         InputError: the shape is not an image's, a size is not positive, or a name is unknown.
@@ -50,24 +112,24 @@ class NADE(AutoregressiveModel):
         distribution: PixelDistribution,
         hidden: int = 500,
         num_classes: int | None = None,
-        activation: Literal["sigmoid", "relu"] = "sigmoid",
+        activation: Activation = "sigmoid",
         order: Literal["natural", "random"] = "natural",
         seed: int = 0,
-        chunk: int = 16,
+        chunk: int | None = None,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
             raise InputError(f"shape {tuple(shape)}: NADE models images (C, H, W)")
-        if hidden < 1 or chunk < 1:
+        if hidden < 1 or (chunk is not None and chunk < 1):
             raise InputError(f"hidden={hidden}, chunk={chunk}: expected at least 1 of each")
-        if activation not in ACTIVATIONS:
-            raise InputError(f"activation={activation}: choose one of {', '.join(ACTIVATIONS)}")
+        if activation not in ("sigmoid", "relu"):
+            raise InputError(f"activation={activation}: choose sigmoid or relu")
         if order not in ("natural", "random"):
             raise InputError(f"order={order}: choose natural or random")
         D, P = self.num_dims, distribution.num_params
         self.distribution = distribution
         self.chunk = chunk
-        self.activation = ACTIVATIONS[activation]
+        self.activation = activation
         # Which value comes i-th; W, V and b are in this order too.
         permutation = torch.randperm(D, generator=torch.Generator().manual_seed(mix(seed)))
         self.register_buffer("order", permutation if order == "random" else torch.arange(D))
@@ -85,34 +147,15 @@ class NADE(AutoregressiveModel):
         """The activations of the first position, ``(num, H)``."""
         return self.c.expand(num, -1) if self.num_classes is None else self.c[given(y)]
 
-    def _read_out(self, h: Tensor, V: Tensor) -> Tensor:
-        """Hidden units of T positions ``(T, B, H)`` and their ``V``, ``(P, T, H)``, to ``(T, B, P)``."""
-        with own_precision(h, self.distribution.needs_float32):
-            return torch.bmm(h.to(V.dtype), V.permute(1, 2, 0))
-
-    def _chunk(self, a: Tensor, x: Tensor, W: Tensor, V: Tensor) -> Tensor:
-        """Parameters, without ``b``, of T positions in order, ``(T, B, P)``.
-
-        Args:
-            a: activations of the first of them, ``(B, H)``.
-            x, W, V: their values ``(T, B)`` and their weights, ``(T, H)`` and ``(P, T, H)``.
-        """
-        T, B = x.shape
-        earlier = torch.ones(T, T, dtype=x.dtype, device=x.device).tril(-1)
-        before = x.T * earlier[:, None]  # (T, B, T): [t, :, s] is x_s if s is before t, else 0
-        a = (before.flatten(0, 1) @ W).view(T, B, -1) + a
-        return self._read_out(self.activation(a), V)
-
     def _params(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Values in their order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
-        T = self.chunk
-        x = x.T.to(self.W.dtype)
-        a = self._start(x.shape[1], y)
-        chunks = []
-        for x_now, W_now, V_now in zip(x.split(T), self.W.split(T), self.V.split(T, dim=1), strict=True):
-            chunks.append(checkpoint(self._chunk, a, x_now, W_now, V_now, use_reentrant=False))
-            a = a + x_now.T @ W_now
-        return torch.cat(chunks).permute(1, 2, 0) + self.b
+        T = self.chunk or (1 if x.device.type == "cpu" else 32)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.T.to(self.W.dtype).contiguous()
+            V = self.V.transpose(0, 1).contiguous()
+            start = self._start(x.shape[1], y)
+            out: Tensor = Recursion.apply(start, x, self.W, V, self.activation, T)
+            return out.permute(1, 2, 0) + self.b
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
@@ -145,7 +188,8 @@ class NADE(AutoregressiveModel):
         a = self._start(num_samples, y)
         x = torch.empty_like(draws.u)  # (N, D)
         for i, value in enumerate(self.order.tolist()):
-            params = self._read_out(self.activation(a)[None], self.V[:, i : i + 1])[0] + self.b[:, i]  # (N, P)
+            h = a.sigmoid() if self.activation == "sigmoid" else a.relu()
+            params = h @ self.V[:, i].T + self.b[:, i]  # (N, P)
             x[:, value] = draws(params, value)
             a = a + x[:, value, None].to(a.dtype) * self.W[i]
         return to_image(x, self.shape)
