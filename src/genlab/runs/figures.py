@@ -92,12 +92,13 @@ def remark(result: Mapping[str, Any]) -> str:
     """A result's protocol in a few words."""
     protocol = result["protocol"]
     words = [result["unit"]] if "unit" in result else []
+    examples = "windows" if "windows" in protocol else "images" if "levels" in protocol else "examples"
     if "likelihood" in protocol:
         kind = str(protocol["likelihood"]).replace("_", " ")
         draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
-        words.append(f"{kind}{draws}, {protocol['num']:,} test images")
+        words.append(f"{kind}{draws}, {protocol['num']:,} test {examples}")
     elif "split" in protocol:
-        words.append(f"{protocol['num']:,} {protocol['split']} images")
+        words.append(f"{protocol['num']:,} {protocol['split']} {examples}")
     elif "num_modes" in protocol:
         words.append(f"{protocol['num_samples']:,} samples")
         words += [f"of {result['out_of']:,}"] if "out_of" in result else []
