@@ -1,4 +1,4 @@
-"""FVSBN, NADE, MADE and Gated PixelCNN: normalised, causal, and sampled as they score."""
+"""FVSBN, NADE, MADE and Gated PixelCNN: the formulas of their papers, what they see and what they hold."""
 
 import itertools
 import json
@@ -12,202 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autoregressive_models import naive_sample
 from conftest import Genlab
-from genlab.distributions.noise import Generators, generators, integers, uniform
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
 from genlab.errors import InputError
-from genlab.layers.raster import to_image, to_sequence
 from genlab.layers.stack_conv import HorizontalConv, StackCache, VerticalConv
 from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from genlab.models.autoregressive.made import MADE
 from genlab.models.autoregressive.nade import NADE, Recursion
-from genlab.models.base import LikelihoodModel
-
-MODELS: dict[str, Callable[..., LikelihoodModel]] = {
-    "fvsbn": FVSBN,
-    "nade": lambda *args: NADE(*args, chunk=3),
-    "nade of random order": lambda *args: NADE(*args, activation="relu", order="random", chunk=2),
-    "made": MADE,
-    "made of natural order": lambda *args: MADE(*args, order="natural"),
-    "made of three masks": lambda *args: MADE(*args, num_masks=3, direct=True),
-    "gated pixel cnn": lambda shape, distribution, size, num_classes: GatedPixelCNN(
-        shape, distribution, 18, 2, num_classes
-    ),
-}
-SIZES = {"nade": 9, "nade of random order": 9, "gated pixel cnn": None}  # of their own
-
-
-def make(
-    name: str,
-    shape: tuple[int, ...],
-    distribution: PixelDistribution,
-    num_classes: int | None = None,
-    size: Any = (20, 16),
-) -> LikelihoodModel:
-    """A small model far from its initialisation, masked weights and class biases included."""
-    torch.manual_seed(0)
-    sizes = () if name == "fvsbn" else (SIZES.get(name, size),)
-    model = MODELS[name](shape, distribution, *sizes, num_classes)
-    return perturbed(model, 0.15 if name == "gated pixel cnn" else 0.3)
-
-
-def perturbed(model: Any, by: float = 0.3) -> Any:
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += by * torch.randn_like(parameter)
-    return model
-
-
-def random_images(num: int, shape: tuple[int, ...], levels: int, seed: int = 0) -> Tensor:
-    return torch.randint(levels, (num, *shape), generator=torch.Generator().manual_seed(seed)) / (levels - 1)
-
-
-def all_images(shape: tuple[int, ...], levels: int) -> Tensor:
-    return torch.tensor(list(itertools.product(range(levels), repeat=math.prod(shape)))).view(-1, *shape) / (levels - 1)
-
-
-def params_of(model: Any, x: Tensor, y: Tensor | None = None, mask: int = 0) -> Tensor:
-    """``(B, P, C, H, W)``, of a MADE under one of its masks."""
-    if isinstance(model, MADE):
-        return to_image(model.params_under(mask, to_sequence(x), y), model.shape)
-    return model(x, y)
-
-
-def ranks_of(model: Any, mask: int = 0) -> Tensor:
-    """When each value is generated, ``(C, H, W)``."""
-    ranks = torch.arange(model.num_dims)
-    if isinstance(model, MADE):
-        ranks = model.ranks[mask]
-    if isinstance(model, NADE):
-        ranks = model.order.argsort()
-    return to_image(ranks, model.shape)
-
-
-def naive_sample(
-    model: Any, num: int, y: Tensor | None = None, generator: Generators = None, temperature: float = 1.0
-) -> Tensor:
-    """A whole forward pass for every value."""
-    y = model.classes(num, y, generator)
-    masks = torch.zeros(num, dtype=torch.long)
-    if isinstance(model, MADE):
-        masks = integers(model.num_masks, num, generator, model.device)
-    u = uniform((num, *model.shape), generator, model.device)
-    x = torch.full_like(u, 0.5)  # what is not drawn yet must not matter
-    with torch.no_grad():
-        for n in range(num):
-            label = None if y is None else y[n : n + 1]
-            ranks = ranks_of(model, int(masks[n]))
-            for rank in range(model.num_dims):
-                c, i, j = (ranks == rank).nonzero()[0].tolist()
-                params = params_of(model, x[n : n + 1], label, int(masks[n]))[:, :, c, i, j]
-                x[n, c, i, j] = model.distribution.sample(params, u[n : n + 1, c, i, j], temperature)
-    return x
-
-
-TINY = [((1, 3, 3), Bernoulli(2)), ((1, 2, 2), Categorical(4)), ((3, 1, 2), DiscretizedLogisticMixture(3, 2))]
-
-
-@pytest.mark.parametrize("num_classes", [None, 2])
-@pytest.mark.parametrize(("shape", "distribution"), [*TINY, ((3, 1, 2), Categorical(3)), ((1, 1, 1), Bernoulli(2))])
-@pytest.mark.parametrize("name", MODELS)
-def test_probabilities_of_all_images_sum_to_one(
-    name: str, shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None
-) -> None:
-    model = make(name, shape, distribution, num_classes).double()
-    x = all_images(shape, distribution.levels)
-    log_probs = []
-    for label in range(num_classes or 1):
-        y = None if num_classes is None else torch.full((len(x),), label)
-        with torch.no_grad():
-            log_probs.append(model.log_prob(x, y).double())
-        assert log_probs[-1].exp().sum().item() == pytest.approx(1, abs=1e-5)
-        if len(x) > 2:
-            assert log_probs[-1].exp().max() > 1.5 / len(x)  # not by being uniform
-    if num_classes:
-        assert (log_probs[0] - log_probs[1]).abs().max() > 0.01
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 2, 3), (3, 2, 2)])
-@pytest.mark.parametrize("name", MODELS)
-def test_params_depend_on_all_earlier_values_and_no_other(name: str, shape: tuple[int, ...]) -> None:
-    model = make(name, shape, Categorical(3), size=(150, 120)).double()
-    x = random_images(8, shape, 3).double()
-    for mask in range(model.num_masks if isinstance(model, MADE) else 1):
-        # (C, H, W) of params by (C, H, W) of the image; in one of the images at least, as a ReLU may be off in another.
-        slopes = torch.autograd.functional.jacobian(
-            lambda x, mask=mask: params_of(model, x, mask=mask).abs().sum((0, 1)), x
-        )
-        seen = slopes.abs().sum(3) != 0
-        ranks = ranks_of(model, mask)
-        assert torch.equal(seen, ranks < ranks[:, :, :, None, None, None])
-
-
-@pytest.mark.parametrize("num_classes", [None, 3])
-@pytest.mark.parametrize("name", MODELS)
-def test_an_example_does_not_depend_on_its_batch(name: str, num_classes: int | None) -> None:
-    model = make(name, (3, 4, 5), DiscretizedLogisticMixture(17, 3), num_classes).double()
-    x = random_images(6, model.shape, 17)
-    y = None if num_classes is None else torch.arange(6) % num_classes
-    together = model.log_prob(x, y)
-    alone = torch.cat([model.log_prob(x[i : i + 1], None if y is None else y[i : i + 1]) for i in range(6)])
-    torch.testing.assert_close(together, alone)
-
-
-@pytest.mark.parametrize(
-    ("shape", "distribution", "num_classes"),
-    [
-        ((1, 6, 5), Bernoulli(2), None),
-        ((3, 3, 4), Categorical(5), 3),
-        ((2, 3, 3), DiscretizedLogisticMixture(17, 3), None),
-    ],
-)
-@pytest.mark.parametrize("name", MODELS)
-def test_sampling_with_work_done_once_equals_naive_sampling(
-    name: str, shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None
-) -> None:
-    model = make(name, shape, distribution, num_classes).double()
-    for temperature in (1.0, 0.6):
-        quick = model.sample(6, generator=torch.Generator().manual_seed(1), temperature=temperature)
-        naive = naive_sample(model, 6, generator=torch.Generator().manual_seed(1), temperature=temperature)
-        assert torch.equal(quick, naive)
-        assert len(quick.unique(dim=0)) == 6
-    together = model.sample(5, generator=generators(0, range(5)))
-    alone = torch.cat([model.sample(1, generator=generators(0, [i])) for i in range(5)])
-    assert torch.equal(together, alone)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_sampling_frequencies_are_the_probabilities(name: str) -> None:
-    num = 20000
-    model = make(name, (1, 2, 2), Bernoulli(2), 2)
-    x = all_images(model.shape, 2)
-    for label in range(2):
-        samples = model.sample(num, torch.full((num,), label), generator=torch.Generator().manual_seed(label))
-        counts = (samples.flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long().bincount(minlength=16)
-        with torch.no_grad():
-            expected = num * model.log_prob(x, torch.full((16,), label)).exp()
-        assert expected.min() > 5
-        chi_square = ((counts - expected) ** 2 / expected).sum().item()
-        assert chi_square < 15 + 4 * math.sqrt(2 * 15)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_overfits_a_tiny_batch(name: str) -> None:
-    torch.manual_seed(0)
-    model = MODELS[name]((1, 5, 5), Categorical(5), *(() if name == "fvsbn" else (SIZES.get(name, (64,)),)), None)
-    x = random_images(4, model.shape, 5)
-    model.initialize(x)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-2)
-    for step in range(150):
-        model.prepare(4 * step)
-        optimizer.zero_grad()
-        model.loss(x)["loss"].backward()
-        optimizer.step()
-    model.eval()
-    # At best log(4) nats an example: which of the four it is. Uniform values cost 40.
-    with torch.no_grad():
-        assert math.log(4) - 1e-3 < model.loss(x)["nll"] < 12
+from small_images import all_images, perturbed, random_images
 
 
 @pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5), DiscretizedLogisticMixture(5, 3)])
@@ -219,27 +33,11 @@ def test_values_begin_with_their_own_distribution(distribution: PixelDistributio
     model.initialize(x)
     torch.testing.assert_close(model.log_prob(x), alone)
     # The rest have small weights to begin with, and biases that make them near to it.
-    for name in ("nade of random order", "made"):
-        torch.manual_seed(0)
-        model = MODELS[name]((2, 3, 4), distribution, SIZES.get(name, (20,)), None)
+    for model in (NADE((2, 3, 4), distribution, 9, order="random"), MADE((2, 3, 4), distribution, (20,))):
         for parameter in model.parameters():
             parameter.data *= 0.01
         model.initialize(x)
         torch.testing.assert_close(model.log_prob(x), alone, rtol=0.02, atol=0.1)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_bf16_autocast_stays_close(name: str) -> None:
-    model = make(name, (1, 6, 6), DiscretizedLogisticMixture(17, 2))
-    x = random_images(4, model.shape, 17)
-    expected = model.log_prob(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        log_prob = model.log_prob(x)
-        samples = model.sample(2)
-        model.loss(x)["loss"].backward()
-    assert log_prob.dtype == samples.dtype == torch.float32
-    torch.testing.assert_close(log_prob, expected, rtol=0.05, atol=0)
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 # -- NADE --------------------------------------------------------------------------------------------------------------
@@ -469,12 +267,6 @@ def test_convolutions_of_stacks_are_convolutions_with_masked_kernels(mask: Any, 
 def test_bad_options_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_class_conditional_model_asks_for_the_classes(name: str) -> None:
-    with pytest.raises(InputError, match="give the classes y"):
-        make(name, (1, 2, 2), Bernoulli(2), 3).log_prob(torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize(

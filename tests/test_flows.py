@@ -248,7 +248,7 @@ def test_a_class_changes_the_likelihood_and_must_be_given(name: str) -> None:
         (model.encode, torch.zeros(1, 1, 8, 8)),
         (model.decode, torch.zeros(1, 64)),
     ):
-        with pytest.raises(InputError, match="3 classes"):
+        with pytest.raises(InputError, match="give the classes y"):
             method(argument)
 
 

@@ -58,21 +58,6 @@ def some_classes(num: int, num_classes: int | None) -> Tensor | None:
 # --- the likelihood --------------------------------------------------------------------------------------------------
 
 
-@CONDITIONAL
-@pytest.mark.parametrize(("shape", "distribution"), TINY)
-def test_the_probabilities_of_all_images_sum_to_one(
-    shape: Shape, distribution: PixelDistribution, num_classes: int | None
-) -> None:
-    model = perturbed(shape, distribution, num_classes)
-    x = all_images(shape, distribution.levels)
-    for label in range(num_classes or 1):
-        y = None if num_classes is None else torch.full((len(x),), label)
-        log_prob = model.log_prob(x, y)
-        assert log_prob.shape == (len(x),)
-        assert log_prob.std() > 0.1  # far from uniform, so that the sum says something
-        assert log_prob.double().exp().sum().item() == pytest.approx(1, abs=1e-5)
-
-
 @pytest.mark.parametrize("num_components", [None, 2])
 def test_log_prob_is_the_sum_over_values_of_what_the_params_say(num_components: int | None) -> None:
     distribution = Categorical(4) if num_components is None else DiscretizedLogisticMixture(4, num_components)
@@ -114,14 +99,6 @@ def test_the_gradient_of_position_i_reaches_the_embeddings_before_it_and_no_othe
     assert torch.equal(depends, torch.ones(L, L - 1).tril(-1).bool())
 
 
-def test_log_prob_does_not_depend_on_the_rest_of_the_batch() -> None:
-    model = perturbed((1, 4, 5), Categorical(4), num_classes=3)
-    x, y = some_images(6, (1, 4, 5), 4), torch.arange(6) % 3
-    together = model.log_prob(x, y)
-    for b in range(6):
-        torch.testing.assert_close(model.log_prob(x[b : b + 1], y[b : b + 1])[0], together[b])
-
-
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_an_untrained_model_is_close_to_uniform(levels: int) -> None:
     torch.manual_seed(0)
@@ -157,25 +134,6 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model.log_prob(x), model.log_prob(x))
     model.eval()
     assert torch.equal(model.log_prob(x), model.log_prob(x))
-
-
-@pytest.mark.parametrize(
-    "distribution", [Bernoulli(), Categorical(2), DiscretizedLogisticMixture(2, 3)], ids=lambda d: type(d).__name__
-)
-def test_training_on_a_few_images_approaches_their_entropy(distribution: PixelDistribution) -> None:
-    torch.manual_seed(0)
-    x = some_images(4, (1, 4, 4), 2)
-    assert len(x.flatten(1).unique(dim=0)) == 4
-    model = ImageGPT((1, 4, 4), distribution, num_layers=2, num_heads=2, width=32)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
-    for _ in range(200):
-        figures = model.loss(x)
-        optimizer.zero_grad()
-        figures["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    # A normalised model cannot give four images more than 1/4 each on (geometric) average.
-    assert math.log(4) - 1e-4 <= figures["nll"].item() < math.log(4) + 0.15
 
 
 def test_bfloat16_autocast_keeps_the_likelihood_in_float32() -> None:
@@ -230,41 +188,6 @@ def test_samples_are_images_of_the_models_levels(shape: Shape, distribution: Pix
     torch.testing.assert_close(index, index.round())
     assert index.min() >= 0
     assert index.max() <= distribution.levels - 1
-
-
-@pytest.mark.parametrize(
-    ("shape", "distribution", "num_classes"),
-    [
-        ((1, 2, 2), Bernoulli(), None),
-        ((2, 1, 2), Bernoulli(), 2),
-        ((1, 1, 3), Categorical(3), 2),
-        ((3, 1, 1), DiscretizedLogisticMixture(3, 2), None),
-    ],
-)
-def test_samples_have_the_models_frequencies(
-    shape: Shape, distribution: PixelDistribution, num_classes: int | None
-) -> None:
-    model = perturbed(shape, distribution, num_classes)
-    images, num = all_images(shape, distribution.levels), 8000
-    place = distribution.levels ** torch.arange(math.prod(shape) - 1, -1, -1)
-    for label in range(num_classes or 1):
-        given, drawn = (None, None) if num_classes is None else (torch.full((n,), label) for n in (len(images), num))
-        expected = num * model.log_prob(images, given).double().exp().detach()
-        x = model.sample(num, drawn, generator=torch.Generator().manual_seed(label))
-        index = (distribution.index(x).flatten(1) * place).sum(1)
-        counts = index.bincount(minlength=len(images))
-        # Pearson's statistic has mean k and variance about 2 k; the seed is fixed.
-        k = len(images) - 1
-        assert ((counts - expected) ** 2 / expected).sum().item() < k + 4 * math.sqrt(2 * k)
-
-
-def test_a_sample_does_not_depend_on_its_batch() -> None:
-    model = perturbed((1, 4, 4), Categorical(5), num_classes=3).double()
-    together = model.sample(6, generator=generators(7, range(6)))
-    assert len(together.flatten(1).unique(dim=0)) > 1
-    for i in range(6):
-        assert torch.equal(model.sample(1, generator=generators(7, [i]))[0], together[i])
-    assert torch.equal(model.sample(3, generator=generators(7, [5, 0, 2])), together[[5, 0, 2]])
 
 
 def test_a_low_temperature_picks_the_likeliest_value_at_every_step() -> None:

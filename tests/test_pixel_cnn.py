@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from genlab.distributions.noise import Generators, generators, uniform
+from autoregressive_models import naive_sample
+from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
 from genlab.models.autoregressive.pixel_cnn import PixelCNN
+from small_images import all_images, perturbed, random_images
 
 
 def make(
@@ -26,34 +28,7 @@ def make(
 ) -> PixelCNN:
     """A small model far from its initialisation, masked weights and class biases included."""
     torch.manual_seed(seed)
-    model = PixelCNN(shape, distribution, channels, num_layers, num_classes)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    return model
-
-
-def random_images(num: int, shape: tuple[int, ...], levels: int, seed: int = 0) -> Tensor:
-    return torch.randint(levels, (num, *shape), generator=torch.Generator().manual_seed(seed)) / (levels - 1)
-
-
-def all_images(shape: tuple[int, ...], levels: int) -> Tensor:
-    return torch.tensor(list(itertools.product(range(levels), repeat=math.prod(shape)))).view(-1, *shape) / (levels - 1)
-
-
-def naive_sample(
-    model: PixelCNN, num: int, y: Tensor | None = None, generator: Generators = None, temperature: float = 1.0
-) -> Tensor:
-    """A whole forward pass for every value."""
-    C, H, W = model.shape
-    y = model.classes(num, y, generator)
-    u = uniform((num, C, H, W), generator, model.device)
-    x = torch.full_like(u, 0.5)  # what is not drawn yet must not matter
-    with torch.no_grad():
-        for i, j, c in itertools.product(range(H), range(W), range(C)):
-            params = model(x, y)[:, :, c, i, j]
-            x[:, c, i, j] = model.distribution.sample(params, u[:, c, i, j], temperature)
-    return x
+    return perturbed(PixelCNN(shape, distribution, channels, num_layers, num_classes))
 
 
 TINY = [
@@ -64,24 +39,6 @@ TINY = [
     ((3, 1, 2), Categorical(3)),
     ((3, 1, 2), DiscretizedLogisticMixture(3, 2)),
 ]
-
-
-@pytest.mark.parametrize("num_classes", [None, 2])
-@pytest.mark.parametrize(("shape", "distribution"), TINY)
-def test_probabilities_of_all_images_sum_to_one(
-    shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None
-) -> None:
-    model = make(shape, distribution, num_classes).double()
-    x = all_images(shape, distribution.levels)
-    log_probs = []
-    for label in range(num_classes or 1):
-        y = None if num_classes is None else torch.full((len(x),), label)
-        with torch.no_grad():
-            log_probs.append(model.log_prob(x, y).double())
-        assert log_probs[-1].exp().sum().item() == pytest.approx(1, abs=1e-5)
-        assert log_probs[-1].exp().max() > 2 / len(x)  # not by being uniform
-    if num_classes:
-        assert (log_probs[0] - log_probs[1]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4), (1, 3, 7), (2, 3, 5), (3, 3, 4)])
@@ -116,16 +73,6 @@ def test_log_prob_is_that_of_the_naive_chain_rule() -> None:
                     known[:, d, a, b] = x[:, d, a, b]
             total += distribution.log_prob(model(known)[:, :, c, i, j], x[:, c, i, j])
         torch.testing.assert_close(model.log_prob(x), total)
-
-
-@pytest.mark.parametrize("num_classes", [None, 3])
-def test_an_example_does_not_depend_on_its_batch(num_classes: int | None) -> None:
-    model = make((3, 4, 5), DiscretizedLogisticMixture(17, 3), num_classes).double()
-    x = random_images(6, model.shape, 17)
-    y = None if num_classes is None else torch.arange(6) % num_classes
-    together = model.log_prob(x, y)
-    alone = torch.cat([model.log_prob(x[i : i + 1], None if y is None else y[i : i + 1]) for i in range(6)])
-    torch.testing.assert_close(together, alone)
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])
@@ -176,13 +123,6 @@ def test_codes_are_read_without_order(shape: tuple[int, ...]) -> None:
         for parameter in (model.last.weight, model.last.bias):
             parameter.view(shape[0], 4, -1)[:, rename] = parameter.view(shape[0], 4, -1).clone()
     torch.testing.assert_close(model.log_prob(rename[(3 * x).round().long()] / 3.0), before)
-
-
-def test_cached_sampling_keeps_the_classes_given() -> None:
-    model = make((1, 4, 3), Bernoulli(2), num_classes=3).double()
-    y = torch.tensor([2, 0, 1, 2])
-    cached = model.sample(4, y, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(cached, naive_sample(model, 4, y, torch.Generator().manual_seed(1)))
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])
@@ -329,7 +269,7 @@ def test_first_features_are_of_unit_order_whatever_the_depth() -> None:
 
 
 def test_bad_requests_are_refused() -> None:
-    with pytest.raises(InputError, match="pass y"):
+    with pytest.raises(InputError, match="give the classes y"):
         PixelCNN((1, 2, 2), Bernoulli(2), num_classes=3).log_prob(torch.zeros(1, 1, 2, 2))
     with pytest.raises(InputError, match=r"\(C, H, W\)"):
         PixelCNN((4,), Bernoulli(2))

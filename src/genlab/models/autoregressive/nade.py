@@ -123,7 +123,7 @@ class NADE(AutoregressiveModel):
         if hidden < 1 or (chunk is not None and chunk < 1):
             raise InputError(f"hidden={hidden}, chunk={chunk}: expected at least 1 of each")
         if activation not in ("sigmoid", "relu"):
-            raise InputError(f"activation={activation}: choose sigmoid or relu")
+            raise InputError(f"activation={activation}: choose one of sigmoid, relu")
         if order not in ("natural", "random"):
             raise InputError(f"order={order}: choose natural or random")
         D, P = self.num_dims, distribution.num_params

@@ -13,7 +13,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
-from genlab.models.base import AutoregressiveModel, Kind
+from genlab.models.base import AutoregressiveModel, Kind, given
 
 # How a masked convolution is applied: to whole images, or at one position of a RasterCache.
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -100,9 +100,7 @@ class PixelCNN(AutoregressiveModel):
         """Per block ``(B, h)``, or None."""
         if self.num_classes is None:
             return [None] * len(self.blocks)
-        if y is None:
-            raise InputError(f"this PixelCNN is conditional on {self.num_classes} classes: pass y")
-        return self.class_bias(y).chunk(len(self.blocks), dim=1)
+        return self.class_bias(given(y)).chunk(len(self.blocks), dim=1)
 
     def _read(self, x: Tensor) -> Tensor:
         """Values ``(B, C, ...)`` in [0, 1] as the first layer sees them, ``(B, C, ...)`` or ``(B, C * 2h, ...)``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from genlab.distributions.dequantization import dequantize, from_logit, quantize, to_logit
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.errors import InputError
-from genlab.models.base import LikelihoodModel
+from genlab.models.base import LikelihoodModel, given
 
 
 def eighth_of_a_bin(levels: int) -> float:
@@ -103,8 +103,8 @@ class ImageFlow(LikelihoodModel):
     # -- between points of [0, 1] and reals ----------------------------------------------------------------------------
 
     def _check(self, y: Tensor | None) -> None:
-        if self.num_classes is not None and y is None:
-            raise InputError(f"this {type(self).__name__} is conditional on {self.num_classes} classes: pass y")
+        if self.num_classes is not None:
+            given(y)
 
     def _to_reals(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``(B, C, H, W)`` to ``h`` and the log-determinant ``(B,)``."""

@@ -10,7 +10,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
-from genlab.models.base import AutoregressiveModel, Kind
+from genlab.models.base import AutoregressiveModel, Kind, given
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
@@ -67,9 +67,7 @@ class ImageGPT(AutoregressiveModel):
         """What position 0 sees, ``(num, 1, width)``."""
         if self.num_classes is None:
             y = torch.zeros(num, dtype=torch.long, device=self.device)
-        elif y is None:
-            raise InputError("this ImageGPT is class-conditional: give the classes y")
-        return self.start(y).unsqueeze(1)
+        return self.start(given(y)).unsqueeze(1)
 
     def _embed_values(self, values: Tensor) -> Tensor:
         """Values ``(B, T)`` in [0, 1] to features ``(B, T, width)``."""
