@@ -249,6 +249,12 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
     assert genlab("sample", f"run={result.run}", "checkpoint=last", "n=4").code == 0
 
 
+def test_an_experiment_may_set_what_a_callback_that_is_left_out_would_do(genlab: Genlab) -> None:
+    result = genlab("train", "experiment=toy/gan", "callbacks=minimal", "debug=fast_dev_run", "logger=csv")
+    assert result.code == 0, result.err
+    assert not list((result.run / "samples").glob("*.gif"))
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str, tmp_path: Path) -> None:
     if experiment.startswith("search/") and not find_spec("optuna"):

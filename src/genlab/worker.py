@@ -107,8 +107,8 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             if isinstance(data, TextDataModule):
                 data.tokenizer.save(folder.path / TOKENIZER)
             _continue_log(folder, found)
-            loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
-        callbacks = {name: build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node}
+            loggers = [build(node, f"logger.{name}") for name, node in named(config["logger"])]
+        callbacks = {name: build(node, f"callbacks.{name}") for name, node in named(config["callbacks"])}
         strategy = strategy_for(
             training, config["trainer"].get("strategy", "auto"), int(os.environ.get("WORLD_SIZE", 1))
         )
@@ -194,6 +194,14 @@ def _trainer_options(config: dict[str, Any]) -> dict[str, Any]:
 def _continue_log(folder: RunFolder, found: tuple[Path, dict[str, Any]] | None) -> None:
     """Take away what was logged after the checkpoint; it comes again."""
     MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
+
+
+def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    """The nodes of a group of callbacks or loggers that are to be built.
+
+    One that is null is not, nor is one without a target: what an experiment sets of a callback that was left out.
+    """
+    return [(name, node) for name, node in (group or {}).items() if node and "_target_" in node]
 
 
 def _load_callbacks(callbacks: dict[str, Any], checkpoint: dict[str, Any]) -> None:
