@@ -61,7 +61,7 @@ def test_probabilities_of_all_images_sum_to_one(
 def test_params_depend_on_all_earlier_values_and_no_other(name: str, shape: tuple[int, ...]) -> None:
     """In images so small, the first convolution's 7x7 leave no blind spot; in the widest, some see less than all."""
     model = make(name, shape, MODELS[name].distribution(shape[0], 3)).double()
-    x = random_images(8, shape, 3).double()
+    x = random_images(24, shape, 3).double()
     if name == "image gpt":  # values are looked up: what a change of one does, in place of a slope
         return check_by_changes(model, x)
     for mask in range(model.num_masks if isinstance(model, MADE) else 1):

@@ -25,7 +25,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["model=vae"], "model=vae: no such option; did you mean vae/vae?"),
         (["model=autoregressive/pixelcnn"], "did you mean autoregressive/pixel_cnn"),
         (["dataset=mnst"], "dataset=mnst: no such option; did you mean mnist?"),
-        (["experiment=quikstart"], "did you mean quickstart?"),
+        (["experiment=quikstart"], "did you mean quickstart or quickstart_text?"),
         (["modle=vae/vae"], "modle: there is no such key; did you mean model?"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["model.latent_dims=3"], "model.latent_dims: there is no such key; did you mean model.latent_dim?"),
