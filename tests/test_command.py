@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from conftest import CONF, Genlab
+from genlab.data.text_sources import Shakespeare
 from test_data import write_cifar10
 
 EXPERIMENTS = sorted(
@@ -259,6 +260,8 @@ def test_an_experiment_may_set_what_a_callback_that_is_left_out_would_do(genlab:
 def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_root: str, tmp_path: Path) -> None:
     if experiment.startswith("search/") and not find_spec("optuna"):
         pytest.skip("genlab[optuna] is missing")
+    if "shakespeare" in experiment and not Shakespeare(mnist_root).path.is_file():
+        pytest.skip(f"tiny-shakespeare is not in {mnist_root}")
     overrides = [f"paths.data_dir={mnist_root}", "dataset.train_size=1000"]
     if experiment.startswith("paper/cifar10"):  # on data of that shape, few at a time, for the networks are large
         write_cifar10(tmp_path)
