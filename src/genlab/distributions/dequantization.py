@@ -10,7 +10,6 @@ Log-determinants are in nats, summed over all dimensions but the first: ``(B,)``
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -42,10 +41,10 @@ def to_logit(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         The logits ``(B, *S)`` and the log-determinant ``(B,)``.
     """
     p = alpha + (1 - 2 * alpha) * x
-    h = torch.log(p) - torch.log1p(-p)
-    # dh/dx = (1 - 2 alpha) / (p (1 - p)), where p = sigmoid(h).
-    log_slope = math.log1p(-2 * alpha) + F.softplus(h) + F.softplus(-h)
-    return h, log_slope.flatten(1).sum(1)
+    log_p, log_rest = torch.log(p), torch.log(1 - p)
+    # dh/dx = (1 - 2 alpha) / (p (1 - p)) of h = log p - log(1 - p).
+    log_slope = math.log1p(-2 * alpha) - log_p - log_rest
+    return log_p - log_rest, log_slope.flatten(1).sum(1)
 
 
 def from_logit(h: Tensor, alpha: float) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genlab.distributions.dequantization import quantize
+from genlab.distributions.logistic import log_one_minus_exp, log_sigmoid
 from genlab.errors import InputError
 
 
@@ -74,8 +75,7 @@ class Bernoulli(PixelDistribution):
         super().__init__(levels)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        logits = params.squeeze(1).float()
-        return -F.binary_cross_entropy_with_logits(logits, x.float(), reduction="none")
+        return log_sigmoid((2 * x.float() - 1) * params.squeeze(1).float())
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         return (u >= torch.sigmoid(-params.squeeze(1).float() / temperature)).float()
@@ -146,9 +146,10 @@ class DiscretizedLogisticMixture(PixelDistribution):
         # log(sigmoid(upper) - sigmoid(lower)) without cancellation in either tail:
         # sigmoid(a) - sigmoid(b) = sigmoid(a) * sigmoid(-b) * (1 - exp(b - a)).
         width = 2 * half_bin * inverse_scale
-        inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
-        log_bin = torch.where(value < -1 + half_bin, F.logsigmoid(upper), inner)
-        log_bin = torch.where(value > 1 - half_bin, F.logsigmoid(-lower), log_bin)
+        log_below, log_above = log_sigmoid(upper), log_sigmoid(-lower)
+        log_bin = log_below + log_above + log_one_minus_exp(width)
+        log_bin = torch.where(value < -1 + half_bin, log_below, log_bin)
+        log_bin = torch.where(value > 1 - half_bin, log_above, log_bin)
         return torch.logsumexp(torch.log_softmax(logits, 1) + log_bin, dim=1)
 
     def cdf(self, params: Tensor, temperature: float = 1.0) -> Tensor:

@@ -8,9 +8,9 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from genlab.distributions.logistic import log_sigmoid
 from genlab.errors import InputError
 
 
@@ -50,7 +50,7 @@ class Affine(Transform):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         x, params = precise(x, params)
         s, t = params.unbind(1)
-        return (x + t) * torch.sigmoid(s + 2), F.logsigmoid(s + 2)
+        return (x + t) * torch.sigmoid(s + 2), log_sigmoid(s + 2)
 
     def inverse(self, y: Tensor, params: Tensor) -> Tensor:
         y, params = precise(y, params)
@@ -119,7 +119,7 @@ class RationalQuadraticSpline(Transform):
         widths, heights, inner = params.split([self.num_bins, self.num_bins, self.num_bins - 1], 1)
         of_one = math.log(math.expm1(1 - self.least))  # softplus of it and the least slope are 1
         ones = torch.ones_like(widths[:, :1])
-        slopes = torch.cat([ones, self.least + F.softplus(inner + of_one), ones], 1)
+        slopes = torch.cat([ones, self.least - log_sigmoid(-inner - of_one), ones], 1)
         return self._positions(widths), self._positions(heights), slopes
 
     def _positions(self, logits: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class LogisticMixture(Transform):
         x, params = precise(x, params)
         log_pi, mean, log_scale, of_affine = self._components(params)
         v = (x.unsqueeze(1) - mean) * torch.exp(-log_scale)
-        log_below, log_above = F.logsigmoid(v), F.logsigmoid(-v)
+        log_below, log_above = log_sigmoid(v), log_sigmoid(-v)
         log_cdf = torch.logsumexp(log_pi + log_below, 1)
         log_rest = torch.logsumexp(log_pi + log_above, 1)
         log_pdf = torch.logsumexp(log_pi + log_below + log_above - log_scale, 1)
@@ -185,7 +185,7 @@ class LogisticMixture(Transform):
         for _ in range(int(-1.5 * math.log2(torch.finfo(y.dtype).eps))):
             middle = (low + high) / 2
             v = (middle.unsqueeze(1) - mean) * torch.exp(-log_scale)
-            found = torch.logsumexp(log_pi + F.logsigmoid(v), 1) - torch.logsumexp(log_pi + F.logsigmoid(-v), 1)
+            found = torch.logsumexp(log_pi + log_sigmoid(v), 1) - torch.logsumexp(log_pi + log_sigmoid(-v), 1)
             low, high = torch.where(found < logit, middle, low), torch.where(found < logit, high, middle)
         return (low + high) / 2
 

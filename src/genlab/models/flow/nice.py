@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.logistic import log_sigmoid
 from genlab.errors import InputError
 from genlab.models.flow.image_flow import ImageFlow
 
@@ -103,7 +104,7 @@ class NICE(ImageFlow):
 
     def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Independent standard logistics."""
-        return (F.logsigmoid(z) + F.logsigmoid(-z)).sum(1)
+        return (log_sigmoid(z) + log_sigmoid(-z)).sum(1)
 
     def from_noise(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
         """The logistic quantile, ``logit p``, of the noise's probability ``p``; in logarithms, exact in both tails."""

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.logistic import log_sigmoid
 from genlab.distributions.noise import normal
 from genlab.errors import InputError
 from genlab.layers.coupling import AffineCoupling, Couplings, channel_mask, checkerboard_mask
@@ -80,6 +81,6 @@ class VariationalDequantization(nn.Module):
         """``u`` and ``log q(u | x)`` of logistic noise ``eps``, ``(B, C, H, W)``."""
         features = self.features((2 * x - 1).to(next(self.parameters()).dtype))
         v, log_det = self.couplings(eps, features)
-        log_eps = (F.logsigmoid(eps) + F.logsigmoid(-eps)).flatten(1).sum(1)
-        log_slope = (F.logsigmoid(v) + F.logsigmoid(-v)).flatten(1).sum(1)  # of the sigmoid
+        log_eps = (log_sigmoid(eps) + log_sigmoid(-eps)).flatten(1).sum(1)
+        log_slope = (log_sigmoid(v) + log_sigmoid(-v)).flatten(1).sum(1)  # of the sigmoid
         return torch.sigmoid(v), log_eps - log_det - log_slope

@@ -25,6 +25,13 @@ Activation = Literal["silu", "relu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
+class Encoder(nn.Module):
+    """Images, and classes, to numbers."""
+
+    def initialize(self, x: Tensor) -> None:
+        """See training images before the first step."""
+
+
 class Decoder(nn.Module):
     """``last(body(z, y))``.
 
@@ -52,7 +59,7 @@ class Networks(ABC):
     """Makes an encoder and a decoder."""
 
     @abstractmethod
-    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module: ...
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> Encoder: ...
 
     @abstractmethod
     def decoder(
@@ -91,17 +98,22 @@ class FullyConnected(Networks):
 
     Args:
         hidden: widths of the encoder's layers, none for a linear one; the decoder mirrors them.
-        activation: between layers.
+        activation: between layers; tanh's weights begin as Glorot's, as in arXiv:1509.00519.
+        center: the encoder sees images less the mean of the training images, in place of [-1, 1]. Tanh units that begin
+            with Glorot's weights are saturated by a background of -1.
     """
 
-    def __init__(self, hidden: tuple[int, ...] = (512, 512), activation: Activation = "silu") -> None:
+    def __init__(
+        self, hidden: tuple[int, ...] = (512, 512), activation: Activation = "silu", center: bool = False
+    ) -> None:
         if min(hidden, default=1) < 1:
             raise InputError(f"hidden={list(hidden)}: every layer needs units")
-        self.hidden, self.activation = tuple(hidden), ACTIVATIONS[activation]
+        self.hidden, self.activation, self.center = tuple(hidden), ACTIVATIONS[activation], center
 
-    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module:
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> Encoder:
         C, H, W = shape
-        return _FullyConnectedEncoder([C * H * W, *self.hidden, num_outputs], self.activation, num_classes)
+        sizes = [C * H * W, *self.hidden, num_outputs]
+        return _FullyConnectedEncoder(sizes, self.activation, num_classes, self.center)
 
     def decoder(
         self, num_inputs: int, shape: Shape, num_outputs: int, num_classes: int | None = None, precise: bool = True
@@ -110,16 +122,27 @@ class FullyConnected(Networks):
         return _FullyConnectedDecoder(sizes, size, self.activation, num_classes, precise)
 
 
-class _FullyConnectedEncoder(nn.Module):
-    def __init__(self, sizes: Sequence[int], activation: Callable[[], nn.Module], num_classes: int | None) -> None:
+class _FullyConnectedEncoder(Encoder):
+    mean: Tensor | None
+
+    def __init__(
+        self, sizes: Sequence[int], activation: Callable[[], nn.Module], num_classes: int | None, center: bool
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.register_buffer("mean", torch.zeros(sizes[0]) if center else None)
         sizes = [sizes[0] + (num_classes or 0), *sizes[1:]]
         self.body = _stack(sizes[:-1], activation)
-        self.last = nn.Linear(sizes[-2], sizes[-1])
+        self.last = _linear(sizes[-2], sizes[-1], activation)
+
+    def initialize(self, x: Tensor) -> None:
+        if self.mean is not None:
+            self.mean.copy_(x.flatten(1).mean(0))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.last(self.body(with_class(2 * x.flatten(1) - 1, y, self.num_classes)))
+        x = x.flatten(1)
+        h = 2 * x - 1 if self.mean is None else x - self.mean
+        return self.last(self.body(with_class(h, y, self.num_classes)))
 
 
 class _FullyConnectedDecoder(Decoder):
@@ -135,7 +158,7 @@ class _FullyConnectedDecoder(Decoder):
         self.size = size
         sizes = [sizes[0] + (num_classes or 0), *sizes[1:]]
         self.body = _stack(sizes, activation)
-        self.last = nn.Linear(sizes[-1], size[0] * size[1] * size[2])
+        self.last = _linear(sizes[-1], size[0] * size[1] * size[2], activation)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return super().forward(z, y).view(-1, *self.size)
@@ -144,8 +167,16 @@ class _FullyConnectedDecoder(Decoder):
 def _stack(sizes: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), activation()]
+        layers += [_linear(inputs, outputs, activation), activation()]
     return nn.Sequential(*layers)
+
+
+def _linear(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    if activation is nn.Tanh:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -174,7 +205,7 @@ class Convolutional(Networks):
         base = self.channels * max(max(size) for size in sizes) if self.channel_base is None else self.channel_base
         return widths(self.channels, base, sizes)
 
-    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> nn.Module:
+    def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> Encoder:
         sizes = resolutions(shape[1:])
         return _ConvolutionalEncoder(shape[0], sizes, self._widths(sizes), self.num_blocks, num_outputs, num_classes)
 
@@ -201,7 +232,7 @@ class ResidualBlock(nn.Module):
         return h + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(h))))))
 
 
-class _ConvolutionalEncoder(nn.Module):
+class _ConvolutionalEncoder(Encoder):
     """From the largest of ``sizes`` to the smallest, and from there to numbers."""
 
     def __init__(

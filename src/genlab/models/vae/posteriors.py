@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.logistic import log_sigmoid
 from genlab.errors import InputError
 from genlab.layers.masked_linear import AutoregressiveNet
 
@@ -161,5 +162,5 @@ class InverseAutoregressiveFlows(Posterior):
             s = s + 1.5  # a gate that is nearly open: the flow begins near the identity
             gate = torch.sigmoid(s)
             z = gate * z + (1 - gate) * m
-            log_q = log_q - F.logsigmoid(s).sum(-1)
+            log_q = log_q - log_sigmoid(s).sum(-1)
         return z, log_q

@@ -112,6 +112,7 @@ class VAE(LikelihoodModel):
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """The decoder's biases become those of the pixels' own distribution, as in arXiv:1509.00519."""
+        self.encoder.initialize(x)
         self.prior.initialize(x)
         fit_bias(self.decoder.last, self.distribution, x)
 
