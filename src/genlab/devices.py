@@ -1,5 +1,7 @@
 """What the device that will be trained on can do."""
 
+from pathlib import Path
+
 import torch
 
 
@@ -15,3 +17,19 @@ def computes_in_bfloat16(accelerator: str) -> bool:
         return False
     supported = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(check()) for name in supported if (check := getattr(torch.cpu, name, None)) is not None)
+
+
+def multiply_by_onednn() -> None:
+    """Let oneDNN multiply float32 matrices on AMD's processors with AVX-512, where it is twice as quick as MKL.
+
+    PyTorch leaves it such products only with leave to round to bfloat16 on the way, which it makes use of on processors
+    with AMX alone. Those keep MKL.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text()[:200]:
+        has_avx512, has_amx = (
+            bool(check()) if (check := getattr(torch.cpu, name, None)) is not None else None
+            for name in ("_is_avx512_supported", "_is_amx_tile_supported")
+        )
+        if has_avx512 and has_amx is False:
+            torch.backends.mkldnn.matmul.fp32_precision = "bf16"

@@ -39,8 +39,9 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: where something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
+    from genlab.devices import multiply_by_onednn
     from genlab.errors import InputError
-    from genlab.runs.process import quiet_libraries
+    from genlab.runs.process import keep_freed_memory, quiet_libraries
 
     config = plain(
         cfg,
@@ -53,6 +54,8 @@ def evaluate(cfg: DictConfig) -> None:
         device=str,
     )
     quiet_libraries()
+    keep_freed_memory()
+    multiply_by_onednn()
     runs = [config["run"]] if isinstance(config["run"], str) else config["run"]
     pair = [config[name] for name in ("real", "fake") if config[name] is not None]
     if bool(runs) == bool(pair) or len(pair) == 1:

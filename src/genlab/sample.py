@@ -49,10 +49,12 @@ def main(cfg: DictConfig) -> None:
 def sample(cfg: DictConfig) -> None:
     """Write samples as a picture and an array, or as text; the same ones for the same seed."""
     from genlab.composition.building import plain
+    from genlab.devices import multiply_by_onednn
     from genlab.errors import InputError
     from genlab.runs import showing
     from genlab.runs.loading import Weights, load
     from genlab.runs.pictures import film, grid, save_array, save_png
+    from genlab.runs.process import keep_freed_memory
 
     config = plain(
         cfg,
@@ -80,6 +82,8 @@ def sample(cfg: DictConfig) -> None:
     )
     if config["temperature"] <= 0:
         raise InputError(f"temperature={config['temperature']}: give a number above 0")
+    keep_freed_memory()
+    multiply_by_onednn()
     run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
     if run.config["dataset"]["kind"] == "tokens":
         _write(run, config)

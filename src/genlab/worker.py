@@ -20,6 +20,7 @@ from genlab.callbacks.throughput import Throughput
 from genlab.composition.building import build, checked, located
 from genlab.data.module import DataModule
 from genlab.data.text import TextDataModule
+from genlab.devices import multiply_by_onednn
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result, density_in_plane, own_randomness
 from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
@@ -96,6 +97,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
     """
     started = time.time()
     first = rank() == 0
+    multiply_by_onednn()
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)
