@@ -1,6 +1,7 @@
 """bfloat16 training ends where float32 training does, and torch.compile fails softly."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,13 @@ def test_long_runs_compile_by_themselves(
     assert len(found) == compiled
 
 
-def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
+compiler = pytest.mark.skipif(
+    shutil.which("gcc") is None and shutil.which("c++") is None, reason="torch.compile needs a C++ compiler"
+)
 
-    if shutil.which("gcc") is None and shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
+
+@compiler
+def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bits = []
     for compiled in ("false", "true"):
         folder = outputs(monkeypatch, tmp_path / compiled)
@@ -80,3 +83,28 @@ def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.
         (path,) = folder.rglob("summary.json")
         bits.append(json.loads(path.read_text())["metrics"]["test/bits_per_dim"]["value"])
     assert bits[1] == pytest.approx(bits[0], abs=1e-3)
+
+
+@compiler
+def test_compiled_players_may_have_penalties_on_their_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which need second derivatives, every other step here."""
+    options = (
+        "model=gan/mlp", "model.width=8", "model.discriminator_width=8", "model.batch_norm=false",
+        "regularizer=[gradient_penalty]", "training.regularizers.gradient_penalty.every=2", "dataset=ring2d",
+        "dataset.batch_size=50", "budget.images=500", "metrics.num_samples=50", "callbacks=minimal", "logger=csv",
+        "trainer.precision=32-true",
+    )  # fmt: skip
+    weights = []
+    for compiled in ("false", "true"):
+        folder = outputs(monkeypatch, tmp_path / compiled)
+        monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / f"{compiled}.log"))
+        assert in_child(["train", *options, f"trainer.compile={compiled}"]) == 0
+        assert "could not be compiled" not in (tmp_path / f"{compiled}.log").read_text()
+        (path,) = folder.rglob("last.ckpt")
+        weights.append(torch.load(path, weights_only=False)["state_dict"])
+    plain, compiled_ones = weights
+    assert plain.keys() == compiled_ones.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled_ones[name], value, rtol=1e-3, atol=1e-5)

@@ -1,7 +1,7 @@
 """Training a generator and a discriminator in turns, with Lightning's manual optimization."""
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -138,7 +138,12 @@ class AdversarialTraining(TrainingModule):
         if due:
             x, fake = x.detach().requires_grad_(), fake.requires_grad_()
         critic = self._critic(y)
-        on_real, on_fake = critic(x), critic(fake)
+        with _differentiable_twice(bool(due)):
+            on_real, on_fake = critic(x), critic(fake)
+            penalties = {}
+            for name, regularizer in due.items():
+                regularizer.prepare(self.images_seen)
+                penalties[name] = regularizer.penalty(critic, x, fake, on_real, on_fake)
         loss = self.loss.discriminator(on_real, on_fake)
         figures = {"discriminator_loss": loss, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
         if self.loss.calibrated:
@@ -147,10 +152,8 @@ class AdversarialTraining(TrainingModule):
         else:  # the sign of a logit says nothing, its order does
             figures["accuracy_pairs"] = (on_real > on_fake).float().mean()
         for name, regularizer in due.items():
-            regularizer.prepare(self.images_seen)
-            penalty = regularizer.penalty(critic, x, fake, on_real, on_fake)
-            loss = loss + regularizer.every * penalty
-            figures[name] = penalty
+            loss = loss + regularizer.every * penalties[name]
+        figures |= penalties
         self.manual_backward(loss / self.accumulate)
         if self.augment is not None:
             self.augment.update(on_real.detach())
@@ -174,7 +177,9 @@ class AdversarialTraining(TrainingModule):
             for regularizer in self._generator_penalties.values():
                 if turn % regularizer.every == 0:
                     z = torch.randn(len(x), self.model.latent_dim, device=self.device)
-                    loss = loss + regularizer.every * regularizer.penalty(self.model.generator, z, y)
+                    with _differentiable_twice(True):
+                        penalty = regularizer.penalty(self.model.generator, z, y)
+                    loss = loss + regularizer.every * penalty
             self.manual_backward(loss / self.accumulate)
         return total
 
@@ -233,6 +238,11 @@ class AdversarialTraining(TrainingModule):
         self.log(
             "val/accuracy_real", accuracy, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=num
         )
+
+
+def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
+    """Where that is needed, compiled players play as they are written: what torch.compile makes has one derivative."""
+    return torch.compiler.set_stance("force_eager") if needed else nullcontext()
 
 
 @contextmanager
