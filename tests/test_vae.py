@@ -404,6 +404,18 @@ def test_a_decoder_begins_with_the_datas_own_pixels(networks: FullyConnected, di
     torch.testing.assert_close(mean, expected, atol=1e-3, rtol=0)
 
 
+def test_a_centred_encoder_sees_images_less_the_mean_of_those_it_was_initialized_with() -> None:
+    x = torch.rand(50, 1, 3, 3, generator=torch.Generator().manual_seed(0)).round()
+    vae = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), latent_dim=2)
+    torch.testing.assert_close(vae.encoder(torch.zeros(1, 1, 3, 3)), torch.zeros(1, 4))  # biases begin at 0
+    vae.initialize(x)
+    torch.testing.assert_close(vae.encoder(x.mean(0, keepdim=True)), torch.zeros(1, 4))
+    # What it saw goes where its weights go.
+    other = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), latent_dim=2)
+    other.load_state_dict(vae.state_dict())
+    torch.testing.assert_close(other.encoder(x), vae.encoder(x))
+
+
 def test_what_latents_carry() -> None:
     """Of a posterior by hand: one latent that follows the image, one that ignores it."""
     vae = VAE((1, 1, 2), Bernoulli(), FullyConnected(()), latent_dim=2)
