@@ -85,6 +85,16 @@ def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.
     assert bits[1] == pytest.approx(bits[0], abs=1e-3)
 
 
+def test_a_player_with_spectral_normalization_is_not_compiled(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr("torch.compile", lambda function: compiled.append(function) or function)
+    options = ("model=gan/mlp", "model.normalization=spectral", "dataset=ring2d", "debug=fast_dev_run", "logger=csv")
+    result = genlab("train", *options, "trainer.compile=true")
+    assert result.code == 0
+    assert "discriminator is not compiled" in result.err
+    assert len(compiled) == 1  # the generator
+
+
 @compiler
 def test_compiled_players_may_have_penalties_on_their_gradients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from genlab.models.base import AdversarialModel, GenerativeModel, ObjectiveModel
 from genlab.training.module import TrainingModule
@@ -36,7 +37,11 @@ def compile_model(model: GenerativeModel) -> None:
     if isinstance(model, AdversarialModel):
         for name in ("generator", "discriminator"):
             player = getattr(model, name)
-            player.forward = with_fallback(player.forward, name)
+            if any(is_parametrized(module) for module in player.modules()):
+                # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
+                print(f"genlab: {name} is not compiled: its weights are normalized at every call", file=sys.stderr)
+            else:
+                player.forward = with_fallback(player.forward, name)
     elif isinstance(model, ObjectiveModel):
         model.loss = with_fallback(model.loss, "loss")  # type: ignore[method-assign]
 
