@@ -34,6 +34,6 @@ def test_log_one_minus_exp_does_not_cancel_where_its_argument_is_small() -> None
 
 
 def test_log_one_minus_exp_has_its_derivative_on_both_sides_of_the_series_end() -> None:
-    w = torch.tensor([1e-6, 1e-3, 0.0999, 0.1001, 1.0, 10.0], requires_grad=True)
+    w = torch.tensor([1e-9, 1e-6, 1e-3, 0.0999, 0.1001, 1.0, 10.0], requires_grad=True)
     (slope,) = torch.autograd.grad(log_one_minus_exp(w).sum(), w)
     torch.testing.assert_close(slope.double(), 1 / torch.expm1(w.detach().double()), rtol=2e-6, atol=0)

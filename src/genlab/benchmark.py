@@ -38,7 +38,6 @@ def benchmark(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from genlab.composition.building import plain
-    from genlab.devices import multiply_by_onednn
     from genlab.errors import InputError
     from genlab.files import write_atomically
     from genlab.runs.evaluation import with_progress
@@ -50,7 +49,6 @@ def benchmark(cfg: DictConfig) -> None:
 
     quiet_libraries()
     keep_freed_memory()
-    multiply_by_onednn()
     os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is no run
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"

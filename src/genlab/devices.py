@@ -31,5 +31,6 @@ def multiply_by_onednn() -> None:
             bool(check()) if (check := getattr(torch.cpu, name, None)) is not None else None
             for name in ("_is_avx512_supported", "_is_amx_tile_supported")
         )
-        if has_avx512 and has_amx is False:
-            torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        products = getattr(torch.backends.mkldnn, "matmul", None)
+        if has_avx512 and has_amx is False and products is not None:
+            products.fp32_precision = "bf16"

@@ -58,6 +58,7 @@ def assemble(config: dict[str, Any]) -> Parts:
         InputError: naming the key that is wrong.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
+    multiply_by_onednn()  # before the model sees data for the first time, as in training
     # Before a model of images is told a shape that it cannot understand.
     kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
     if kinds is not None and config["dataset"]["kind"] not in kinds:
@@ -97,7 +98,6 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
     """
     started = time.time()
     first = rank() == 0
-    multiply_by_onednn()
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 def log_sigmoid(s: Tensor) -> Tensor:
     """log sigmoid(s), elementwise, with an absolute error of one rounding of float32 (6e-8)."""
     if s.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _LogSigmoid.apply(s)  # type: ignore[no-any-return]
+        return _LogSigmoid.apply(s)
     return F.logsigmoid(s)
 
 
@@ -43,4 +43,4 @@ def log_one_minus_exp(w: Tensor) -> Tensor:
     # Its series around 0, with a remainder below 1e-11 there.
     square = w * w
     series = torch.log(w) - w / 2 + square / 24 - square * square / 2880
-    return torch.where(w < 0.1, series, torch.log(1 - torch.exp(-w)))
+    return torch.where(w < 0.1, series, torch.log(1 - torch.exp(-w.clamp_min(0.1))))
