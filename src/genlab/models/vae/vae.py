@@ -111,7 +111,10 @@ class VAE(LikelihoodModel):
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The decoder's biases become those of the pixels' own distribution, as in arXiv:1509.00519."""
+        """The decoder's biases become those of the pixels' own distribution, as in arXiv:1509.00519.
+
+        An encoder that centers images learns their mean.
+        """
         self.encoder.initialize(x)
         self.prior.initialize(x)
         fit_bias(self.decoder.last, self.distribution, x)
