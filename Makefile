@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench format clean
+.PHONY: help setup run test test-cuda lint bench format clean
 
 help: ## print this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install genlab with the tested versions of everything
 
@@ -24,6 +24,9 @@ run: $(STAMP) ## train one model of each family on the embedded digits and compa
 
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
+	GENLAB_TEST_CUDA=1 $(BIN)/python -m pytest tests/test_cuda.py
 
 lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 	$(BIN)/ruff check .

@@ -8,6 +8,9 @@ from pathlib import Path
 
 # Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+# And a GPU that a process has met is lost to its forks, so that all tests but those of the GPU itself do without.
+if "GENLAB_TEST_CUDA" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import pytest

@@ -74,6 +74,8 @@ class Batches:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(self.seed, self.epoch)))
         else:
             order = torch.arange(n)
+        if self.examples.images is not None:
+            order = order.to(self.device)  # all of it: a copy at every step would have the device waited for
         batches = order.split(self.batch_size)[self.position : len(self)]
         shares = [batch[self.rank :: self.world_size] for batch in batches]
         return [share for share in shares if len(share)]  # the last one of an evaluation may be too small for all
@@ -81,7 +83,7 @@ class Batches:
     def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         taken: Iterator[tuple[Tensor, Tensor]]
         if self.examples.images is not None:
-            taken = ((self.examples.take(index), index) for index in (i.to(self.device) for i in order))
+            taken = ((self.examples.take(index), index) for index in order)
         else:
             taken = self._read(order)
         for images, index in taken:

@@ -1,0 +1,153 @@
+"""On a GPU: what the CPU computes, without a wait at any step, and resumed to the bit: make test-cuda."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import Genlab
+from genlab.distributions.noise import generators
+from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
+from genlab.runs.checkpoints import read_checkpoint
+from genlab.training.module import TrainingModule
+from test_contract import MODELS, batch, example, make
+
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA GPU", allow_module_level=True)
+
+QUICK = (
+    "dataset.train_size=640", "dataset.batch_size=32", "metrics.num_samples=32", "metrics.num_test=64",
+    "metrics.memorization=false", "callbacks=minimal", "callbacks.sample_metrics.num_samples=32", "logger=csv",
+)  # fmt: skip
+# One of each way to train, small.
+WAYS = {
+    "vae/vae": ("model.networks.hidden=[16]", "schedule=cosine"),
+    "vae/hierarchical_vae": ("model.channels=8", "model.latent_channels=2"),
+    "vae/vq_vae": ("model.channels=8", "model.num_codes=8", "model.restart_below=0.5"),
+    "flow/real_nvp": ("model.width=8",),
+    "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2"),
+    "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1"),
+    "gan/dcgan": ("model.channels=4", "regularizer=[r1]", "training.gradient_clip=1.0"),
+    "gan/stylegan2": ("model.channels=8", "augment=ada"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_on_the_gpu_what_it_is_on_the_cpu(name: str) -> None:
+    """In float32 its likelihood and its samples; under bfloat16 its loss is a number and has gradients."""
+    shape, levels = example(name)
+    cpu, gpu = make(name, shape, levels), make(name, shape, levels).cuda()
+    x = batch(shape, levels)
+    if isinstance(gpu, ObjectiveModel):
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = gpu.loss(x.cuda())["loss"]
+        loss.backward()
+        assert loss.isfinite()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in gpu.parameters() if p.requires_grad)
+    if isinstance(gpu, AdversarialModel):
+        with torch.autocast("cuda", torch.bfloat16):
+            gpu.discriminator(gpu.generator(torch.randn(4, gpu.latent_dim, device="cuda"), None), None).sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in gpu.parameters())
+    gpu.load_state_dict(cpu.state_dict())
+    cpu.eval(), gpu.eval()
+    if isinstance(gpu, LikelihoodModel) and gpu.likelihood == "exact":
+        torch.testing.assert_close(gpu.log_prob(x.cuda()).cpu(), cpu.log_prob(x), atol=1e-2, rtol=1e-3)
+    samples = [model.sample(4, generator=generators(0, range(4))).cpu() for model in (cpu, gpu)]
+    # A draw that lies next to a bound between two values may fall to its other side.
+    apart = (samples[0] - samples[1]).abs() > 1e-2
+    assert apart.float().mean() < 0.02
+
+
+@pytest.mark.parametrize("model", WAYS)
+def test_no_step_waits_for_the_gpu(model: str, genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the third batch to the next but last, and with what lies between them."""
+    seen: list[int] = []
+    end = TrainingModule.on_train_batch_end
+
+    def watched(self: TrainingModule, *arguments: Any) -> None:
+        end(self, *arguments)
+        seen.append(torch.cuda.get_sync_debug_mode())
+        torch.cuda.set_sync_debug_mode("error" if 3 <= len(seen) < 9 else "default")
+
+    monkeypatch.setattr(TrainingModule, "on_train_batch_end", watched)
+    try:
+        result = genlab("train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=1")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert result.code == 0, result.err
+    assert seen.count(2) == 6
+
+
+@pytest.mark.parametrize("model", ["vae/vae", "gan/dcgan"])
+def test_a_run_that_was_killed_resumes_to_the_bit(model: str, tmp_path: Path) -> None:
+    """In processes of their own: a GPU that this one has met is lost to its forks."""
+    train = ["train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=3", "+trainer.deterministic=true"]
+    killed_in_second_epoch = "from test_resume import kill_at; kill_at('torch.save', 2, after=True)()"
+
+    def command(outputs: Path, arguments: list[str], before: str = "") -> subprocess.CompletedProcess[str]:
+        code = f"import sys; {before}\nfrom genlab.cli import main; main(sys.argv[1:])"
+        added = {"GENLAB_OUTPUTS": str(outputs), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        path = os.pathsep.join(p for p in [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")] if p)
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env={**os.environ, **added, "PYTHONPATH": path}, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+
+    done = command(tmp_path / "whole", train)
+    assert done.returncode == 0, done.stderr
+    cut = command(tmp_path / "cut", train, killed_in_second_epoch)
+    assert cut.returncode == -9, cut.stderr
+    (config,) = (tmp_path / "cut").rglob("config.yaml")
+    done = command(tmp_path / "cut", ["train", f"resume={config.parent}"])
+    assert done.returncode == 0, done.stderr
+    whole, resumed = (
+        read_checkpoint(next((tmp_path / name).rglob("last.ckpt")))["state_dict"] for name in ("whole", "cut")
+    )
+    assert whole.keys() == resumed.keys()
+    for key, value in whole.items():
+        assert not isinstance(value, torch.Tensor) or torch.equal(value, resumed[key]), key
+
+
+compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+
+
+@compiler
+@pytest.mark.parametrize("model", ["vae/vae", "autoregressive/pixel_cnn", "gan/dcgan"])
+def test_a_compiled_model_trains(model: str, genlab: Genlab) -> None:
+    result = genlab("train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=1", "trainer.compile=true")
+    assert result.code == 0, result.err
+    assert "could not be compiled" not in result.err
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_one_gpu_of_a_strategy_for_many(strategy: str, genlab: Genlab) -> None:
+    model = "autoregressive/pixel_cnn"
+    result = genlab(
+        "train",
+        f"model={model}",
+        *WAYS[model],
+        *QUICK,
+        "trainer.max_epochs=1",
+        f"trainer={strategy}",
+        "trainer.devices=1",
+    )
+    assert result.code == 0, result.err
+
+
+def test_an_evaluation_finds_the_same_on_both(genlab: Genlab) -> None:
+    model = "autoregressive/pixel_cnn"
+    result = genlab(
+        "train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=2", "trainer.precision=32-true"
+    )
+    assert result.code == 0, result.err
+    found = []
+    for device in ("cuda", "cpu"):
+        assert genlab("evaluate", f"run={result.run}", f"device={device}").code == 0
+        found.append(json.loads((result.run / "summary.json").read_text())["metrics"]["test/bits_per_dim"]["value"])
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
