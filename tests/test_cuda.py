@@ -39,8 +39,9 @@ WAYS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_on_the_gpu_what_it_is_on_the_cpu(name: str) -> None:
-    """In float32 its likelihood and its samples; under bfloat16 its loss is a number and has gradients."""
+def test_a_model_is_on_the_gpu_what_it_is_on_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its likelihood and its samples; under bfloat16 its loss is a number and has gradients."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     shape, levels = example(name)
     cpu, gpu = make(name, shape, levels), make(name, shape, levels).cuda()
     x = batch(shape, levels)
@@ -56,12 +57,12 @@ def test_a_model_is_on_the_gpu_what_it_is_on_the_cpu(name: str) -> None:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in gpu.parameters())
     gpu.load_state_dict(cpu.state_dict())
     cpu.eval(), gpu.eval()
+    if name.startswith(("autoregressive/", "transformer/")):  # one value that falls otherwise changes all that follow
+        cpu, gpu, x = cpu.double(), gpu.double(), x.double()
     if isinstance(gpu, LikelihoodModel) and gpu.likelihood == "exact":
         torch.testing.assert_close(gpu.log_prob(x.cuda()).cpu(), cpu.log_prob(x), atol=1e-2, rtol=1e-3)
     samples = [model.sample(4, generator=generators(0, range(4))).cpu() for model in (cpu, gpu)]
-    # A draw that lies next to a bound between two values may fall to its other side.
-    apart = (samples[0] - samples[1]).abs() > 1e-2
-    assert apart.float().mean() < 0.02
+    torch.testing.assert_close(samples[1], samples[0], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("model", WAYS)

@@ -1,5 +1,7 @@
 """Logarithms of the logistic function, against float64 and autograd's own derivatives."""
 
+import shutil
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -25,6 +27,17 @@ def test_log_sigmoid_has_its_derivatives_at_zero_and_far_out_too() -> None:
     assert torch.autograd.gradgradcheck(log_sigmoid, s)
     (slope,) = torch.autograd.grad(log_sigmoid(s).sum(), s)
     torch.testing.assert_close(slope, torch.sigmoid(-s))
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None and shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_compiled_they_are_the_same() -> None:
+    s = torch.cat([torch.linspace(-200, 200, 4001), torch.zeros(1)]).requires_grad_()
+    value = torch.compile(log_sigmoid)(s)
+    torch.testing.assert_close(value, log_sigmoid(s), atol=1e-7, rtol=1e-6)
+    (slope,) = torch.autograd.grad(value.sum(), s)
+    torch.testing.assert_close(slope, torch.sigmoid(-s.detach()), atol=1e-6, rtol=1e-5)
+    w = torch.logspace(-6, 1.5, 1001)
+    torch.testing.assert_close(torch.compile(log_one_minus_exp)(w), log_one_minus_exp(w), atol=1e-7, rtol=1e-6)
 
 
 def test_log_one_minus_exp_does_not_cancel_where_its_argument_is_small() -> None:

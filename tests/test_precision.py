@@ -72,13 +72,23 @@ compiler = pytest.mark.skipif(
 
 
 @compiler
-def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("model=autoregressive/pixel_cnn", "model.channels=4", "model.num_layers=2"),
+        ("model=vae/iwae", "model.networks.hidden=[32]", "model.objective.backward_draws=2"),
+    ],
+)
+def test_compiled_training_is_the_plain_one(
+    model: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that draws too: its random numbers are PyTorch's either way."""
     bits = []
     for compiled in ("false", "true"):
         folder = outputs(monkeypatch, tmp_path / compiled)
         monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / f"{compiled}.log"))
-        options = ("model=autoregressive/pixel_cnn", "model.channels=4", "model.num_layers=2", *OPTIONS)
-        assert in_child(["train", *options, f"trainer.compile={compiled}", "trainer.max_epochs=2"]) == 0
+        options = [*model, *OPTIONS, f"trainer.compile={compiled}", "trainer.max_epochs=2"]
+        assert in_child(["train", *options]) == 0
         assert "could not be compiled" not in (tmp_path / f"{compiled}.log").read_text()
         (path,) = folder.rglob("summary.json")
         bits.append(json.loads(path.read_text())["metrics"]["test/bits_per_dim"]["value"])
@@ -87,7 +97,7 @@ def test_compiled_training_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_player_with_spectral_normalization_is_not_compiled(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr("torch.compile", lambda function: compiled.append(function) or function)
+    monkeypatch.setattr("torch.compile", lambda function, **_: compiled.append(function) or function)
     options = ("model=gan/mlp", "model.normalization=spectral", "dataset=ring2d", "debug=fast_dev_run", "logger=csv")
     result = genlab("train", *options, "trainer.compile=true")
     assert result.code == 0

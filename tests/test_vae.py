@@ -10,7 +10,7 @@ from genlab.distributions.pixel import Bernoulli, Categorical, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_linear import AutoregressiveNet
 from genlab.models.vae.networks import Convolutional, FullyConnected
-from genlab.models.vae.objectives import ELBO, IWAE, BetaTC, InfoVAE, decomposed_kl, mmd2
+from genlab.models.vae.objectives import ELBO, IWAE, BetaTC, InfoVAE, decomposed_kl, mmd2, systematic
 from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian, InverseAutoregressiveFlows, PlanarFlows, planar
 from genlab.models.vae.priors import StandardNormal, VampPrior
 from genlab.models.vae.vae import VAE
@@ -189,6 +189,41 @@ def test_the_loss_of_the_doubly_reparameterized_estimator_is_the_bound() -> None
         figures.append(with_objective(vae, IWAE(5, double)).loss(images))
     torch.testing.assert_close(figures[0]["loss"], figures[1]["loss"])
     torch.testing.assert_close(figures[0]["nll"], figures[1]["nll"])
+
+
+def test_the_gradient_of_a_few_draws_chosen_by_their_weights_is_unbiased() -> None:
+    vae, x, _ = linear_gaussian()
+    with torch.no_grad():
+        vae.encoder.last.bias += torch.tensor([0.2, -0.2, 0.3, 0.3]).double()
+    images, draws = x[:4].view(-1, 1, 2, 3), 3000
+    all_of_them = gradients(with_objective(vae, IWAE(8)), images, draws)
+    for num in (1, 3):
+        few = gradients(with_objective(vae, IWAE(8, backward_draws=num)), images, draws)
+        for a, b in zip(all_of_them, few, strict=True):
+            standard_error = ((a.var(0) + b.var(0)) / draws).sqrt()
+            assert ((a.mean(0) - b.mean(0)).abs() / standard_error.clamp_min(1e-12)).max() < 5
+    torch.manual_seed(0)
+    whole = with_objective(vae, IWAE(8)).loss(images)
+    torch.manual_seed(0)
+    part = with_objective(vae, IWAE(8, backward_draws=2)).loss(images)
+    for name, value in whole.items():
+        torch.testing.assert_close(part[name], value)
+    for wrong in ({"backward_draws": 8}, {"backward_draws": 0}, {"backward_draws": 2, "doubly_reparameterized": True}):
+        with pytest.raises(InputError):
+            IWAE(8, **wrong)  # type: ignore[arg-type]
+
+
+def test_systematic_choice_takes_each_draw_by_its_weight() -> None:
+    weights = torch.softmax(torch.randn(6, 3), 0)
+    counts = torch.zeros(6, 3)
+    for _ in range(2000):
+        chosen = systematic(weights, 4)
+        once = torch.zeros(6, 3).scatter_add_(0, chosen, torch.ones(4, 3))
+        assert ((once - 4 * weights).abs() < 1).all()  # no more than one off, ever
+        counts += once
+    torch.testing.assert_close(counts / 8000, weights, atol=0.02, rtol=0)
+    only = torch.zeros(5, 1).index_fill_(0, torch.tensor([4]), 1.0)
+    assert systematic(only, 3).eq(4).all()
 
 
 def test_one_importance_sample_is_the_elbo() -> None:
