@@ -15,7 +15,14 @@ def rank() -> int:
 
 def quiet_libraries() -> None:
     """genlab prints its own summary: Lightning's tips and warnings would stand between it and the progress bar."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch", "lightning_fabric"):
+    for name in (
+        "pytorch_lightning",
+        # By itself: Lightning sets the level of the first again when it is imported.
+        "pytorch_lightning.accelerators.cuda",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning.pytorch",
+        "lightning_fabric",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
