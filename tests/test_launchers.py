@@ -75,7 +75,7 @@ class Sweep:
     def words(self) -> list[str]:
         return [status["status"] for status in self.jobs().values()]
 
-    def middle_of(self, job: str, seconds: float = 120) -> int:
+    def middle_of(self, job: str, seconds: float = 300) -> int:
         """Wait until a job has a checkpoint and is at work; gives its process."""
 
         def begun() -> bool:
@@ -86,7 +86,7 @@ class Sweep:
         assert status["status"] == "running", f"job {job} was too fast to be killed"
         return int(status["pid"])
 
-    def until(self, what: Callable[[], bool], seconds: float = 120) -> None:
+    def until(self, what: Callable[[], bool], seconds: float = 300) -> None:
         for _ in range(int(seconds / 0.05)):
             if what():
                 return
