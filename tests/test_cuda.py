@@ -150,5 +150,6 @@ def test_an_evaluation_finds_the_same_on_both(genlab: Genlab) -> None:
     found = []
     for device in ("cuda", "cpu"):
         assert genlab("evaluate", f"run={result.run}", f"device={device}").code == 0
-        found.append(json.loads((result.run / "summary.json").read_text())["metrics"]["test/bits_per_dim"]["value"])
+        figures = json.loads((result.run / "evaluation.json").read_text())["metrics"]
+        found.append(figures["test/bits_per_dim"]["value"])
     assert found[0] == pytest.approx(found[1], abs=1e-3)
