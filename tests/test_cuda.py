@@ -16,7 +16,7 @@ from genlab.distributions.noise import generators
 from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.training.module import TrainingModule
-from test_contract import MODELS, batch, example, make
+from test_contract import ALL, MODELS, POINT_MODELS, TEXT_MODELS, batch, example, make
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -65,30 +65,38 @@ def test_a_model_is_on_the_gpu_what_it_is_on_the_cpu(name: str, monkeypatch: pyt
     torch.testing.assert_close(samples[1], samples[0], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("model", WAYS)
-def test_no_step_waits_for_the_gpu(model: str, genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the third batch to the next but last, and with what lies between them."""
+compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+GRAPHS = [pytest.param(name, "reduce-overhead", marks=compiler) for name in ("vae/vae", "gan/dcgan")]
+
+
+@pytest.mark.parametrize(("model", "compiled"), [*((name, "false") for name in WAYS), *GRAPHS])
+def test_no_step_waits_for_the_gpu(model: str, compiled: str, genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what lies between two steps; graphs are made in the first few."""
+    first = 3 if compiled == "false" else 11
     seen: list[int] = []
     end = TrainingModule.on_train_batch_end
 
     def watched(self: TrainingModule, *arguments: Any) -> None:
         end(self, *arguments)
         seen.append(torch.cuda.get_sync_debug_mode())
-        torch.cuda.set_sync_debug_mode("error" if 3 <= len(seen) < 9 else "default")
+        torch.cuda.set_sync_debug_mode("error" if first <= len(seen) < first + 6 else "default")
 
     monkeypatch.setattr(TrainingModule, "on_train_batch_end", watched)
     try:
-        result = genlab("train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=1")
+        result = genlab(
+            "train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=1", f"trainer.compile={compiled}"
+        )
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert result.code == 0, result.err
     assert seen.count(2) == 6
 
 
-@pytest.mark.parametrize("model", ["vae/vae", "gan/dcgan"])
-def test_a_run_that_was_killed_resumes_to_the_bit(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "compiled"), [("vae/vae", "false"), ("gan/dcgan", "false"), *GRAPHS])
+def test_a_run_that_was_killed_resumes_to_the_bit(model: str, compiled: str, tmp_path: Path) -> None:
     """In processes of their own: a GPU that this one has met is lost to its forks."""
     train = ["train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=3", "+trainer.deterministic=true"]
+    train += [f"trainer.compile={compiled}"]
     killed_in_second_epoch = "from test_resume import kill_at; kill_at('torch.save', 2, after=True)()"
 
     def command(outputs: Path, arguments: list[str], before: str = "") -> subprocess.CompletedProcess[str]:
@@ -115,13 +123,17 @@ def test_a_run_that_was_killed_resumes_to_the_bit(model: str, tmp_path: Path) ->
         assert not isinstance(value, torch.Tensor) or torch.equal(value, resumed[key]), key
 
 
-compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
-
-
 @compiler
-@pytest.mark.parametrize("model", ["vae/vae", "autoregressive/pixel_cnn", "gan/dcgan"])
-def test_a_compiled_model_trains(model: str, genlab: Genlab) -> None:
-    result = genlab("train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=1", "trainer.compile=true")
+@pytest.mark.parametrize("compiled", ["true", "reduce-overhead"])
+@pytest.mark.parametrize("model", ALL)
+def test_a_compiled_model_trains(model: str, compiled: str, genlab: Genlab, tmp_path: Path) -> None:
+    """And is validated, sampled and measured."""
+    options = ["dataset=ring2d" if model in POINT_MODELS else "dataset=digits", *QUICK]
+    if model in TEXT_MODELS:
+        (tmp_path / "text.txt").write_text("".join(f"{i} green bottles hanging on the wall.\n" for i in range(2000)))
+        options = ["dataset=text", f"dataset.source.path={tmp_path / 'text.txt'}", "dataset.shape=[64]"]
+        options += ["dataset.train_size=640", "dataset.batch_size=32", "logger=csv"]
+    result = genlab("train", f"model={model}", *options, "trainer.max_epochs=2", f"trainer.compile={compiled}")
     assert result.code == 0, result.err
     assert "could not be compiled" not in result.err
 

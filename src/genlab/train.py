@@ -32,7 +32,7 @@ TYPES = {
     "name": str,
     "budget__images": int | None,
     "resume": str | None,
-    "trainer__compile": bool | Literal["auto"],
+    "trainer__compile": bool | Literal["auto", "reduce-overhead"],
     "sweep__resume": str | None,
 }
 

@@ -16,23 +16,42 @@ LONG_RUN = 5000
 
 
 class Compilation(pl.Callback):
-    """Compiles the model before the first step.
+    """Compiles the model before the first step, once.
 
     Args:
-        when: ``True``, or ``"auto"`` for runs of at least ``LONG_RUN`` batches, and those that only time ends.
+        when: ``True`` for torch.compile as it is; ``"reduce-overhead"`` for CUDA graphs besides, which launch a whole
+            pass at once; ``"auto"`` for that on a GPU of its own, and for ``True`` elsewhere, in runs of at least
+            ``LONG_RUN`` batches and those that only time ends.
     """
 
-    def __init__(self, when: Literal["auto"] | bool) -> None:
+    def __init__(self, when: Literal["auto", "reduce-overhead"] | bool) -> None:
         self.when = when
+        self._graphs = self._done = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         batches = module.total_batches()
-        if self.when is True or (self.when == "auto" and (batches is None or batches >= LONG_RUN)):
-            compile_model(module.model)
+        short = self.when == "auto" and batches is not None and batches < LONG_RUN
+        if self._done or not self.when or short:
+            return
+        self._graphs, self._done = self._has_graphs(module), True
+        compile_model(module.model, self._graphs)
+
+    def _has_graphs(self, module: TrainingModule) -> bool:
+        """Gradients that outlive a batch would be written over, and so would weights that are gathered for it."""
+        if self.when is True or module.device.type != "cuda":
+            return False
+        alone = module.trainer.world_size == 1 and module.accumulate == 1
+        if self.when == "reduce-overhead" and not alone:
+            print("genlab: compiled without CUDA graphs: they are for one GPU and accumulate=1", file=sys.stderr)
+        return alone
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what the graphs gave in the last batch may go
 
 
-def compile_model(model: GenerativeModel) -> None:
+def compile_model(model: GenerativeModel, graphs: bool = False) -> None:
     """Compile what training calls: the loss of a model that has one, both players of a game."""
     if isinstance(model, AdversarialModel):
         for name in ("generator", "discriminator"):
@@ -41,27 +60,50 @@ def compile_model(model: GenerativeModel) -> None:
                 # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
                 print(f"genlab: {name} is not compiled: its weights are normalized at every call", file=sys.stderr)
             else:
-                player.forward = with_fallback(player.forward, name, model.device)
+                call = with_fallback(player.forward, name, model.device, graphs)
+                player.forward = _in_training(player.forward, call, player) if graphs else call
     elif isinstance(model, ObjectiveModel):
-        model.loss = with_fallback(model.loss, "loss", model.device)  # type: ignore[method-assign]
+        call = with_fallback(model.loss, "loss", model.device, graphs)
+        model.loss = _kept(call) if graphs else call  # type: ignore[method-assign]
 
 
-def with_fallback(function: Callable[..., Any], name: str, device: torch.device) -> Callable[..., Any]:
+def with_fallback(
+    function: Callable[..., Any], name: str, device: torch.device, graphs: bool = False
+) -> Callable[..., Any]:
     """A compiled function that says so and goes on uncompiled where compilation fails."""
-    # On a CPU the compiler's own random numbers take twelve times as long as PyTorch's.
-    options: dict[str, Any] | None = {"fallback_random": True} if device.type == "cpu" else None
-    compiled: Callable[..., Any] | None = torch.compile(function, options=options)
+    options: dict[str, Any] = {"triton.cudagraphs": True} if graphs else {}
+    if device.type == "cpu":
+        options["fallback_random"] = True  # the compiler's own random numbers take twelve times as long as PyTorch's
+    compiled: Callable[..., Any] | None = torch.compile(function, options=options or None)
 
-    def call(*arguments: Any, **options: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         nonlocal compiled
         if compiled is not None:
             try:
-                return compiled(*arguments, **options)
+                return compiled(*arguments, **keywords)
             except Exception as error:
                 # An error of the function itself comes again below, uncompiled.
                 compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 print(f"genlab: {name} could not be compiled, and goes on without ({reason})", file=sys.stderr)
-        return function(*arguments, **options)
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def _in_training(
+    plain: Callable[..., Any], compiled: Callable[..., Any], player: torch.nn.Module
+) -> Callable[..., Any]:
+    """What is drawn between the steps is kept, by whoever draws, for longer than a graph keeps it."""
+    return lambda *arguments: compiled(*arguments) if player.training else plain(*arguments)
+
+
+def _kept(loss: Callable[..., dict[str, torch.Tensor]]) -> Callable[..., dict[str, torch.Tensor]]:
+    """Figures that are logged after a graph has gone on to the next batch."""
+
+    def call(*arguments: Any) -> dict[str, torch.Tensor]:
+        if not torch.is_grad_enabled():
+            torch.compiler.cudagraph_mark_step_begin()  # no batch of training, which is marked where it starts
+        return {name: value.clone() for name, value in loss(*arguments).items()}
 
     return call
