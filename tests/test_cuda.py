@@ -16,7 +16,7 @@ from genlab.distributions.noise import generators
 from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.training.module import TrainingModule
-from test_contract import ALL, MODELS, POINT_MODELS, TEXT_MODELS, batch, example, make
+from test_contract import MODELS, batch, example, make
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -125,15 +125,11 @@ def test_a_run_that_was_killed_resumes_to_the_bit(model: str, compiled: str, tmp
 
 @compiler
 @pytest.mark.parametrize("compiled", ["true", "reduce-overhead"])
-@pytest.mark.parametrize("model", ALL)
-def test_a_compiled_model_trains(model: str, compiled: str, genlab: Genlab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", WAYS)
+def test_a_compiled_model_trains(model: str, compiled: str, genlab: Genlab) -> None:
     """And is validated, sampled and measured."""
-    options = ["dataset=ring2d" if model in POINT_MODELS else "dataset=digits", *QUICK]
-    if model in TEXT_MODELS:
-        (tmp_path / "text.txt").write_text("".join(f"{i} green bottles hanging on the wall.\n" for i in range(2000)))
-        options = ["dataset=text", f"dataset.source.path={tmp_path / 'text.txt'}", "dataset.shape=[64]"]
-        options += ["dataset.train_size=640", "dataset.batch_size=32", "logger=csv"]
-    result = genlab("train", f"model={model}", *options, "trainer.max_epochs=2", f"trainer.compile={compiled}")
+    options = (*WAYS[model], *QUICK, "trainer.max_epochs=2", f"trainer.compile={compiled}")
+    result = genlab("train", f"model={model}", *options)
     assert result.code == 0, result.err
     assert "could not be compiled" not in result.err
 

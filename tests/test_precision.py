@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from conftest import Genlab
+from genlab.training.compilation import compile_model
+from test_contract import batch, make
 from test_resume import in_child, outputs
 
 OPTIONS = (
@@ -59,7 +63,7 @@ def test_long_runs_compile_by_themselves(
 ) -> None:
     found: list[object] = []
     monkeypatch.setattr("genlab.training.compilation.LONG_RUN", long_run)
-    monkeypatch.setattr("genlab.training.compilation.compile_model", found.append)
+    monkeypatch.setattr("genlab.training.compilation.compile_model", lambda *call: found.append(call))
     options = ("model.width=4", "dataset.train_size=256", "dataset.batch_size=64", "trainer.max_epochs=2")
     result = genlab("train", "model=flow/real_nvp", *options, "callbacks=minimal", "logger=csv")
     assert result.code == 0, result.err
@@ -103,6 +107,32 @@ def test_a_player_with_spectral_normalization_is_not_compiled(genlab: Genlab, mo
     assert result.code == 0
     assert "discriminator is not compiled" in result.err
     assert len(compiled) == 1  # the generator
+
+
+def test_what_a_graph_gives_is_kept_or_not_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes its next results over the last ones: figures are copied, and samples come from the plain player."""
+    calls: list[dict[str, bool]] = []
+    buffer = torch.zeros(())
+
+    def graphed(function: Callable[..., Any], options: dict[str, bool]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            calls.append(options)
+            found = function(*arguments)
+            return {"loss": buffer.fill_(float(len(calls)))} if isinstance(found, dict) else found
+
+        return call
+
+    monkeypatch.setattr("torch.compile", graphed)
+    vae, gan = make("vae/vae", (1, 8, 8), 2), make("gan/dcgan", (1, 8, 8), 17)
+    compile_model(vae, graphs=True)
+    losses = [vae.loss(batch((1, 8, 8), 2))["loss"] for _ in range(2)]
+    assert [float(loss) for loss in losses] == [1, 2]
+    assert all(options["triton.cudagraphs"] for options in calls)
+    compile_model(gan, graphs=True)
+    gan.eval().sample(2, generator=torch.Generator().manual_seed(0))
+    assert len(calls) == 2
+    gan.train().generator(torch.zeros(2, gan.latent_dim), None)
+    assert len(calls) == 3
 
 
 @compiler

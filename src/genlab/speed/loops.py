@@ -182,7 +182,7 @@ class GenlabLoop:
         self.training, self.data, self.loggers = training, data, loggers
         how = config.get("compile", False)
         # A measurement is short, and of what a long run does.
-        self.callbacks = [Compilation("reduce-overhead" if how == "auto" else how), *callbacks]
+        self.callbacks = [Compilation(True if how == "auto" else how), *callbacks]
 
     def seconds_per_step(self, steps: int, warmup: int = 1) -> float:
         """The clock starts after ``warmup`` batches and counts what lies between two of them, too."""

@@ -19,9 +19,8 @@ class Compilation(pl.Callback):
     """Compiles the model before the first step, once.
 
     Args:
-        when: ``True`` for torch.compile as it is; ``"reduce-overhead"`` for CUDA graphs besides, which launch a whole
-            pass at once; ``"auto"`` for that on a GPU of its own, and for ``True`` elsewhere, in runs of at least
-            ``LONG_RUN`` batches and those that only time ends.
+        when: ``True`` for torch.compile as it is, ``"auto"`` for that in runs of at least ``LONG_RUN`` batches and
+            those that only time ends, ``"reduce-overhead"`` for CUDA graphs besides, which launch a whole pass at once.
     """
 
     def __init__(self, when: Literal["auto", "reduce-overhead"] | bool) -> None:
@@ -39,10 +38,10 @@ class Compilation(pl.Callback):
 
     def _has_graphs(self, module: TrainingModule) -> bool:
         """Gradients that outlive a batch would be written over, and so would weights that are gathered for it."""
-        if self.when is True or module.device.type != "cuda":
+        if self.when != "reduce-overhead" or module.device.type != "cuda":
             return False
         alone = module.trainer.world_size == 1 and module.accumulate == 1
-        if self.when == "reduce-overhead" and not alone:
+        if not alone:
             print("genlab: compiled without CUDA graphs: they are for one GPU and accumulate=1", file=sys.stderr)
         return alone
 
