@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import Genlab
-from genlab.comparison.formats import as_json, comma_separated, latex, markdown, on_terminal
+from genlab.comparison.formats import as_json, comma_separated, descriptions, latex, markdown, on_terminal
 from genlab.comparison.report import report
 from genlab.comparison.runs import read_run
 from genlab.comparison.table import Table, compared, number
@@ -129,7 +129,8 @@ def test_only_what_differs_is_a_column_and_seeds_are_one_row(sweep: Path) -> Non
     of_the_mean = table_of(sweep, spread="sem")
     text = of_the_mean.rows[0].cells["test/bits_per_dim"].text
     assert text == f"≤ {np.mean(values):.3f} ± {np.std(values, ddof=1) / 3**0.5:.3f}"
-    assert of_the_mean.notes == ["± is the standard error of the mean over seeds"]
+    assert descriptions(table)[-1] == "±: the standard deviation of one run over seeds"
+    assert descriptions(of_the_mean)[-1] == "±: the standard error of the mean over seeds"
 
 
 def test_the_best_is_marked_in_the_figures_own_direction(sweep: Path) -> None:

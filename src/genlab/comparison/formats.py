@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from genlab.comparison.table import Cell, Column, Row, Table
@@ -32,7 +33,7 @@ def on_terminal(table: Table) -> None:
     if table.shared:
         out.print("all: " + ", ".join(f"{key}={value}" for key, value in table.shared.items()), highlight=False)
     out.print(shown)
-    notes = [*table.notes, *descriptions(Table(columns, table.rows, table.shared, table.notes))]
+    notes = [*table.notes, *descriptions(replace(table, columns=columns))]
     if left_out:
         notes.append(f"left out, for want of width: {', '.join(map(title, left_out))}")
     for note in notes:
@@ -69,7 +70,8 @@ def descriptions(table: Table) -> list[str]:
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
-        lines.append("±: the standard deviation of one run over seeds")
+        of = {"std": "the standard deviation of one run over seeds", "sem": "the standard error of the mean over seeds"}
+        lines.append(f"±: {of[table.spread]}")
     return lines
 
 

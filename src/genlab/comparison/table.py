@@ -70,12 +70,14 @@ class Table:
     Attributes:
         shared: what all runs were made with, of model, dataset and experiment.
         notes: what a reader must know before trusting a ranking.
+        spread: what stands after ±.
     """
 
     columns: list[Column]
     rows: list[Row]
     shared: dict[str, str]
     notes: list[str]
+    spread: Spread = "std"
 
 
 def compared(
@@ -116,8 +118,6 @@ def compared(
         columns += of_figure
         if len(of_figure) > 1:
             notes.append(_unlike(name, of_figure))
-    if spread == "sem" and any(len(row.runs) > 1 for row in rows):
-        notes.append("± is the standard error of the mean over seeds")
     for fact in FACTS:
         if _fill_fact(fact, rows):
             columns.append(fact.column)
@@ -131,7 +131,7 @@ def compared(
         for key in ("experiment", "model", "dataset")
         if key not in told and readable and (value := readable[0].choices.get(key))
     }
-    return Table(columns, rows, shared, notes)
+    return Table(columns, rows, shared, notes, spread)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
