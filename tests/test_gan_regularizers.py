@@ -100,7 +100,7 @@ def test_gamma_falls_on_half_a_cosine() -> None:
     seen = []
     for images in (0, 250, 500, 1000, 5000):
         r1.prepare(images)
-        seen.append(r1.gamma_now)
+        seen.append(float(r1.gamma_now))
     assert seen == pytest.approx([1.0, 0.1 + 0.45 * (1 + math.cos(math.pi / 4)), 0.55, 0.1, 0.1])
     r1 = R1(gamma=2.0)
     r1.prepare(10**9)

@@ -130,36 +130,45 @@ class AdversarialTraining(TrainingModule):
     def _discriminator_backward(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self._fake(len(x), y)
-        due = {
-            name: regularizer
-            for name, regularizer in self._penalties.items()
-            if self._steps_taken % regularizer.every == 0
-        }
+        due = [name for name, penalty in self._penalties.items() if self._steps_taken % penalty.every == 0]
+        for name in due:
+            self._penalties[name].prepare(self.images_seen)
         if due:
             x, fake = x.detach().requires_grad_(), fake.requires_grad_()
-        critic = self._critic(y)
-        with _differentiable_twice(bool(due)):
-            on_real, on_fake = critic(x), critic(fake)
-            penalties = {}
-            for name, regularizer in due.items():
-                regularizer.prepare(self.images_seen)
-                penalties[name] = regularizer.penalty(critic, x, fake, on_real, on_fake)
-        loss = self.loss.discriminator(on_real, on_fake)
-        figures = {"discriminator_loss": loss, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
-        if self.loss.calibrated:
-            figures["accuracy_real"] = (on_real > 0).float().mean()
-            figures["accuracy_fake"] = (on_fake < 0).float().mean()
-        else:  # the sign of a logit says nothing, its order does
-            figures["accuracy_pairs"] = (on_real > on_fake).float().mean()
-        for name, regularizer in due.items():
-            loss = loss + regularizer.every * penalties[name]
-        figures |= penalties
+        loss, on_real, figures = self.discriminator_loss(x, fake, y, due)
         self.manual_backward(loss / self.accumulate)
         if self.augment is not None:
-            self.augment.update(on_real.detach())
+            self.augment.update(on_real)
             if isinstance(self.augment, AdaptiveAugmentation):
                 figures["augment_p"] = self.augment.p.clone()
         return figures
+
+    def discriminator_loss(
+        self, x: Tensor, fake: Tensor, y: Tensor | None, due: list[str]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What D minimises, its logits of the real examples, and what is logged.
+
+        Args:
+            x, fake: ``(B, ...)``, leaves that require gradients where a penalty is due.
+            y: classes.
+            due: the penalties of this step, by name.
+        """
+        critic = self._critic(y)
+        with _differentiable_twice(bool(due)):
+            on_real, on_fake = critic(x), critic(fake)
+            penalties = {name: self._penalties[name].penalty(critic, x, fake, on_real, on_fake) for name in due}
+        loss = self.loss.discriminator(on_real, on_fake)
+        real, generated = on_real.detach(), on_fake.detach()
+        figures = {"discriminator_loss": loss.detach(), "logit_real": real.mean(), "logit_fake": generated.mean()}
+        if self.loss.calibrated:
+            figures["accuracy_real"] = (real > 0).float().mean()
+            figures["accuracy_fake"] = (generated < 0).float().mean()
+        else:  # the sign of a logit says nothing, its order does
+            figures["accuracy_pairs"] = (real > generated).float().mean()
+        for name in due:
+            loss = loss + self._penalties[name].every * penalties[name]
+            figures[name] = penalties[name].detach()
+        return loss, real, figures
 
     # -- the generator, and the steps of both --------------------------------------------------------------------------
 
@@ -241,8 +250,13 @@ class AdversarialTraining(TrainingModule):
 
 
 def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
-    """Where that is needed, compiled players play as they are written: what torch.compile makes has one derivative."""
-    return torch.compiler.set_stance("force_eager") if needed else nullcontext()
+    """Where that is needed, compiled players play as they are written: what torch.compile makes has one derivative.
+
+    Unless both derivatives are compiled as one.
+    """
+    if not needed or torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager

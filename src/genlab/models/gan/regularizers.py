@@ -74,6 +74,8 @@ class ZeroCentred(Regularizer):
         decay_images: seen until it is there.
     """
 
+    gamma_now: Tensor  # a number would be a constant of a compiled loss
+
     def __init__(
         self, gamma: float = 1.0, final_gamma: float | None = None, decay_images: int | None = None, every: int = 1
     ) -> None:
@@ -81,12 +83,12 @@ class ZeroCentred(Regularizer):
         if (final_gamma is None) != (decay_images is None):
             raise InputError("final_gamma and decay_images belong together: where gamma goes, and how fast")
         self.gamma, self.final_gamma, self.decay_images = gamma, final_gamma, decay_images
-        self.gamma_now = gamma
+        self.register_buffer("gamma_now", torch.tensor(float(gamma)), persistent=False)
 
     def prepare(self, images_seen: int) -> None:
         if self.final_gamma is not None and self.decay_images is not None:
             left = (1 + math.cos(math.pi * min(1.0, images_seen / self.decay_images))) / 2
-            self.gamma_now = self.final_gamma + (self.gamma - self.final_gamma) * left
+            self.gamma_now.fill_(self.final_gamma + (self.gamma - self.final_gamma) * left)
 
 
 class R1(ZeroCentred):
@@ -121,7 +123,7 @@ class GradientPenalty(Regularizer):
         packed = len(real) // len(on_real)  # examples that D sees as one move together
         t = torch.rand(len(on_real), device=real.device, dtype=real.dtype).repeat_interleave(packed)
         t = t.view(-1, *[1] * (real.ndim - 1))
-        between = torch.lerp(real.detach(), fake.detach(), t).requires_grad_()
+        between = torch.lerp(real, fake, t)
         excess = norm(critic(between), between) - 1
         return self.weight * (excess.clamp_min(0) if self.one_sided else excess).square().mean()
 
@@ -140,8 +142,7 @@ class DRAGAN(Regularizer):
         self.weight, self.scale = weight, scale
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        around = real.detach() + self.scale * real.detach().std() * torch.rand_like(real)
-        around.requires_grad_()
+        around = real + self.scale * real.detach().std() * torch.rand_like(real)
         return self.weight * (norm(critic(around), around) - 1).square().mean()
 
 
