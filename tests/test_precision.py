@@ -51,7 +51,7 @@ def test_what_cannot_be_compiled_goes_on_without(genlab: Genlab, monkeypatch: py
         return compiled
 
     monkeypatch.setattr("torch.compile", broken)
-    for model, name in (("vae/vae", "loss"), ("gan/dcgan", "generator")):
+    for model, name in (("vae/vae", "loss"), ("gan/dcgan", "generator"), ("gan/mlp", "generator_loss")):
         result = genlab("train", f"model={model}", "trainer.compile=true", "debug=fast_dev_run", "logger=csv")
         assert result.code == 0, result.err
         assert f"{name} could not be compiled, and goes on without (no compiler here)" in result.err
@@ -102,7 +102,7 @@ def test_compiled_training_is_the_plain_one(
 def test_a_player_with_spectral_normalization_is_not_compiled(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr("torch.compile", lambda function, **_: compiled.append(function) or function)
-    options = ("model=gan/mlp", "model.normalization=spectral", "dataset=ring2d", "debug=fast_dev_run", "logger=csv")
+    options = ("model=gan/dcgan", "model.normalization=spectral", "debug=fast_dev_run", "logger=csv")
     result = genlab("train", *options, "trainer.compile=true")
     assert result.code == 0
     assert "discriminator is not compiled" in result.err

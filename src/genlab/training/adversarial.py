@@ -176,12 +176,7 @@ class AdversarialTraining(TrainingModule):
         """Over the pending batches; gives the loss."""
         total = torch.zeros((), device=self.device)
         for x, y in self._pending:
-            critic = self._critic(y)
-            on_real = None
-            if self.loss.relative:
-                with torch.no_grad():
-                    on_real = critic(x.detach())
-            loss = self.loss.generator(critic(self._fake(len(x), y)), on_real)
+            loss = self.generator_loss(x.detach(), y)
             total += loss.detach() / self.accumulate
             for regularizer in self._generator_penalties.values():
                 if turn % regularizer.every == 0:
@@ -191,6 +186,15 @@ class AdversarialTraining(TrainingModule):
                     loss = loss + regularizer.every * penalty
             self.manual_backward(loss / self.accumulate)
         return total
+
+    def generator_loss(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """What G minimises, with as many examples as are real, ``(B, ...)``, and of their classes."""
+        critic = self._critic(y)
+        on_real = None
+        if self.loss.relative:
+            with torch.no_grad():
+                on_real = critic(x)
+        return self.loss.generator(critic(self._fake(len(x), y)), on_real)
 
     def _steps(self) -> dict[str, Tensor]:
         generator, discriminator = self.optimizers()  # type: ignore[attr-defined]

@@ -36,9 +36,10 @@ class Compilation(pl.Callback):
         if self._done or not self.when or short:
             return
         self._graphs, self._done = self._has_graphs(module), True
-        compile_model(module.model, self._graphs)
-        if isinstance(module, AdversarialTraining) and not self._graphs:
-            compile_discriminator_loss(module)
+        if isinstance(module, AdversarialTraining) and not self._graphs and turns_compile(module):
+            compile_turns(module)
+        else:
+            compile_model(module.model, self._graphs)
 
     def _has_graphs(self, module: TrainingModule) -> bool:
         """Gradients that outlive a batch would be written over, and so would weights that are gathered for it."""
@@ -59,7 +60,8 @@ def compile_model(model: GenerativeModel, graphs: bool = False) -> None:
     if isinstance(model, AdversarialModel):
         for name in ("generator", "discriminator"):
             player = getattr(model, name)
-            if is_normalized(player):
+            if any(is_parametrized(module) for module in player.modules()):
+                # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
                 print(f"genlab: {name} is not compiled: its weights are normalized at every call", file=sys.stderr)
             else:
                 call = with_fallback(player.forward, name, model.device, graphs)
@@ -69,25 +71,20 @@ def compile_model(model: GenerativeModel, graphs: bool = False) -> None:
         model.loss = _kept(call) if graphs else call  # type: ignore[method-assign]
 
 
-def compile_discriminator_loss(training: AdversarialTraining) -> None:
-    """Compile both of D's passes and the gradients that are penalised as one: what is compiled alone has no second
-    derivative.
+def turns_compile(training: AdversarialTraining) -> bool:
+    """Not with convolutions: R3GAN's ResNet took minutes to compile on a CPU, and stepped half as fast then."""
+    layers = training.model.modules()
+    return hasattr(torch._dynamo.config, "trace_autograd_ops") and not any(isinstance(x, _ConvNd) for x in layers)
 
-    Not with convolutions: R3GAN's ResNet took minutes to compile on a CPU, and stepped half as fast then.
-    """
-    layers = list(training.model.discriminator.modules())
-    if is_normalized(training.model.discriminator) or any(isinstance(layer, _ConvNd) for layer in layers):
-        return
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        return  # an older PyTorch
+
+def compile_turns(training: AdversarialTraining) -> None:
+    """Compile what each player minimises as one, penalised gradients included: a player that is compiled alone has one
+    derivative only, and cannot be if its weights are normalized at every call."""
     torch._dynamo.config.trace_autograd_ops = True
-    call = with_fallback(training.discriminator_loss, "discriminator_loss", training.device)
-    training.discriminator_loss = call  # type: ignore[method-assign]
-
-
-def is_normalized(player: torch.nn.Module) -> bool:
-    """Spectral normalization moves its vectors in a call, and the compiled call before it needs them still."""
-    return any(is_parametrized(module) for module in player.modules())
+    generator = training.model.generator
+    generator.forward = with_fallback(generator.forward, "generator", training.device)
+    for name in ("discriminator_loss", "generator_loss"):
+        setattr(training, name, with_fallback(getattr(training, name), name, training.device))
 
 
 def with_fallback(
