@@ -172,3 +172,20 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
     assert results["growth"].keys() == {"batch", "width", "side"}
     assert results["start"]["first step by imports"] > 0
     assert (tmp_path / "results.png").stat().st_size > 1000
+
+
+def test_denormal_numbers_are_0_on_every_thread() -> None:
+    """In a fresh process, whose threads have not started."""
+    program = """
+import torch
+from genlab.devices import tune_processor
+torch.set_num_threads(2)
+tune_processor()
+x = torch.full((1_000_000,), 2e-38)
+w = torch.full((1_000_000,), 0.1, requires_grad=True)
+(x * w).sum().backward()
+w.grad *= 0.1
+print(int((x * 0.1).count_nonzero()), int(w.grad.count_nonzero()))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["0", "0"]

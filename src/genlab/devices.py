@@ -19,6 +19,14 @@ def computes_in_bfloat16(accelerator: str) -> bool:
     return any(bool(check()) for name in supported if (check := getattr(torch.cpu, name, None)) is not None)
 
 
+def tune_processor() -> None:
+    """What makes PyTorch quicker on a CPU, for this process from now on."""
+    multiply_by_onednn()
+    # Of weights that no longer learn, Adam's moments fade to below 1e-38, where a processor takes many times as long: a
+    # whole step 1.7 times, late in the game of points. Threads that are started later inherit this.
+    torch.set_flush_denormal(True)
+
+
 def multiply_by_onednn() -> None:
     """Let oneDNN multiply float32 matrices on AMD's processors with AVX-512, where it is twice as quick as MKL.
 

@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: where something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
-    from genlab.devices import multiply_by_onednn
+    from genlab.devices import tune_processor
     from genlab.errors import InputError
     from genlab.runs.process import keep_freed_memory, quiet_libraries
 
@@ -55,7 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
     )
     quiet_libraries()
     keep_freed_memory()
-    multiply_by_onednn()
+    tune_processor()
     runs = [config["run"]] if isinstance(config["run"], str) else config["run"]
     pair = [config[name] for name in ("real", "fake") if config[name] is not None]
     if bool(runs) == bool(pair) or len(pair) == 1:

@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
 def sample(cfg: DictConfig) -> None:
     """Write samples as a picture and an array, or as text; the same ones for the same seed."""
     from genlab.composition.building import plain
-    from genlab.devices import multiply_by_onednn
+    from genlab.devices import tune_processor
     from genlab.errors import InputError
     from genlab.runs import showing
     from genlab.runs.loading import Weights, load
@@ -83,7 +83,7 @@ def sample(cfg: DictConfig) -> None:
     if config["temperature"] <= 0:
         raise InputError(f"temperature={config['temperature']}: give a number above 0")
     keep_freed_memory()
-    multiply_by_onednn()
+    tune_processor()
     run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
     if run.config["dataset"]["kind"] == "tokens":
         _write(run, config)

@@ -20,7 +20,7 @@ from genlab.callbacks.throughput import Throughput
 from genlab.composition.building import build, checked, located
 from genlab.data.module import DataModule
 from genlab.data.text import TextDataModule
-from genlab.devices import multiply_by_onednn
+from genlab.devices import tune_processor
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result, density_in_plane, own_randomness
 from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
@@ -58,7 +58,7 @@ def assemble(config: dict[str, Any]) -> Parts:
         InputError: naming the key that is wrong.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    multiply_by_onednn()  # before the model sees data for the first time, as in training
+    tune_processor()  # before the model sees data for the first time, as in training
     # Before a model of images is told a shape that it cannot understand.
     kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
     if kinds is not None and config["dataset"]["kind"] not in kinds:
