@@ -145,7 +145,7 @@ def test_a_model_of_points_keeps_the_contract(name: str) -> None:
         assert samples.dtype == torch.float32
         together = model.sample(4, y, generator=generators(7, range(4)))
         apart = [model.sample(1, None if y is None else y[i : i + 1], generator=generators(7, [i])) for i in range(4)]
-        # The solver of an ODE sums up what rounding one batch and four leaves between them, which depends on the processor.
+        # Solving an ODE sums up how a batch and four single points are rounded, which depends on the processor.
         torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-3)
 
 
