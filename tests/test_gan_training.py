@@ -143,7 +143,7 @@ def test_every_loss_with_every_regularizer_on_two_processes_in_bfloat16(tmp_path
         assert {pair: wrong for pair, wrong in found.items() if wrong} == {}
 
 
-@pytest.mark.skipif(not hasattr(torch._dynamo.config, "trace_autograd_ops"), reason="PyTorch before 2.12")
+@pytest.mark.skipif(not hasattr(torch._dynamo.config, "trace_autograd_ops"), reason="an older PyTorch")
 @pytest.mark.parametrize("augment", [None, DiffAugment, AdaptiveAugmentation])
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_a_compiled_game_is_the_plain_one(
@@ -158,6 +158,7 @@ def test_a_compiled_game_is_the_plain_one(
     ends = []
     for when in (False, True):
         torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()  # of other tests
         torch.manual_seed(0)
         loss = LOSSES["wasserstein" if name == "weight_clipping" else "relativistic"]
         normalization = "spectral" if name == "spectral" else "none"
