@@ -84,14 +84,20 @@ def test_diffaugments_steps() -> None:
     shift = (coloured - x).mean((1, 2, 3))
     assert shift.abs().max() <= 0.25 + 1e-4
     assert shift.std() > 0.1
+    for side, most in ((16, 2), (28, 4), (9, 1)):
+        black = torch.zeros(500, 3, side, side)
+        cut = (DiffAugment(("cutout",))(black) == 0.5).all(1)  # of a mean grey, 0 from -1 to 1
+        half = -(-side // 2)
+        for sides in (1, 2):  # a square of half the side, of which as much as half may lie outside
+            assert set(cut.any(sides).sum(1).tolist()) == set(range(half - half // 2, half + 1))
+        assert torch.equal(cut, cut.any(2, keepdim=True) & cut.any(1, keepdim=True))
+        assert torch.equal(cut.any(0), torch.ones(side, side, dtype=torch.bool))
+        moved = DiffAugment(("translation",))(black)
+        entered = (moved == 0.5).all((1, 3))  # (B, rows)
+        shifts = entered[:, : side // 2].sum(1) - entered[:, side // 2 :].sum(1)
+        assert set(shifts.tolist()) == set(range(-most, most + 1))  # an eighth of the side
     cut = DiffAugment(("cutout",))(x)
-    black = (cut == 0).all(1).float().sum((1, 2))
-    assert black.max() <= 8 * 8
-    assert black.min() >= 3 * 3  # a corner of it may lie outside
-    assert torch.equal(cut[cut != 0], x[cut != 0])
-    moved = DiffAugment(("translation",))(x)
-    rows = (moved == 0).all((1, 3)).sum(1)
-    assert set(rows.tolist()) == {0, 1, 2}  # an eighth of the side
+    assert torch.equal(cut[cut != 0.5], x[cut != 0.5])
     assert DiffAugment(())(x) is x
 
 

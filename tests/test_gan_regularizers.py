@@ -158,11 +158,11 @@ def test_path_lengths_are_those_of_the_jacobian() -> None:
     penalty = regularizer.penalty(G, z, None)
     torch.manual_seed(3)
     noise = torch.randn(3, 1, 8, 8) / 8  # of half of the batch, over the root of the pixels
-    w = G.mapping(z[:3]).detach()
-    # On a scale from -1 to 1.
-    lengths = torch.stack(
-        [(2 * noise[i].flatten() @ jacrev(G.synthesis)(w[i : i + 1]).reshape(64, 4)).norm() for i in range(3)]
-    )
+    layers = G.synthesis.num_layers
+    ws = G.mapping(z[:3]).detach().unsqueeze(1).repeat(1, layers, 1)
+    # Of images on a scale from -1 to 1; the mean over the layers, each with its own w.
+    steps = [2 * noise[i].flatten() @ jacrev(G.synthesis)(ws[i : i + 1]).reshape(64, layers * 4) for i in range(3)]
+    lengths = torch.stack([step.norm() for step in steps]) / layers**0.5
     torch.testing.assert_close(regularizer.mean, 0.1 * lengths.mean(), rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(penalty, 2 * (lengths - regularizer.mean).square().mean(), rtol=1e-4, atol=1e-7)
     penalty.backward()

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from genlab.errors import InputError
 
 
+GREY = 0.5  # the 0 of images from -1 to 1
+
+
 class Augmentation(nn.Module, ABC):
     """Images ``(B, C, H, W)`` in [0, 1] to others of that shape, each by a draw of its own."""
 
@@ -28,8 +31,8 @@ class DiffAugment(Augmentation):
     """Differentiable Augmentation for Data-Efficient GAN Training (arXiv:2006.10738).
 
     Args:
-        policy: of ``color`` (brightness, saturation, contrast), ``translation`` (by up to an eighth, black comes in)
-            and ``cutout`` (a black square of half the side).
+        policy: of ``color`` (brightness, saturation, contrast), ``translation`` (by up to an eighth, grey comes in)
+            and ``cutout`` (a grey square of half the side, which may reach over the edge).
     """
 
     def __init__(self, policy: tuple[str, ...] = ("color", "translation", "cutout")) -> None:
@@ -54,20 +57,22 @@ class DiffAugment(Augmentation):
 
     def _translation(self, x: Tensor) -> Tensor:
         B, _, H, W = x.shape
-        down, right = (self._within(-side // 8, side // 8, B, x.device) for side in (H, W))
-        padded = F.pad(x, (1, 1, 1, 1), value=0.0)
-        i = (torch.arange(H, device=x.device) + 1 + down).clamp(0, H + 1)  # (B, H), beyond the edge the black border
+        limits = [(side + 4) // 8 for side in (H, W)]
+        down, right = (self._within(-limit, limit, B, x.device) for limit in limits)
+        padded = F.pad(x, (1, 1, 1, 1), value=GREY)
+        i = (torch.arange(H, device=x.device) + 1 + down).clamp(0, H + 1)  # (B, H), beyond the edge the grey border
         j = (torch.arange(W, device=x.device) + 1 + right).clamp(0, W + 1)
         return _taken(padded, i, j)
 
     def _cutout(self, x: Tensor) -> Tensor:
-        B, _, H, W = x.shape
-        half = (H // 4, W // 4)
-        i0, j0 = (self._within(0, side, B, x.device) for side in (H, W))
-        outside = ((torch.arange(H, device=x.device) - i0).abs() >= half[0])[:, :, None] | (
-            (torch.arange(W, device=x.device) - j0).abs() >= half[1]
-        )[:, None, :]
-        return x * outside.unsqueeze(1)
+        inside = []
+        for side in x.shape[2:]:
+            size = (side + 1) // 2
+            start = self._within(0, side - size % 2, len(x), x.device) - size // 2
+            at = torch.arange(side, device=x.device)
+            inside.append((at >= start) & (at < start + size))  # (B, side)
+        rows, columns = inside
+        return x.masked_fill((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), GREY)
 
     @staticmethod
     def _within(low: int, high: int, num: int, device: torch.device) -> Tensor:

@@ -226,10 +226,13 @@ class PathLength(GeneratorRegularizer):
     """A step of fixed size in w changes the image by a fixed amount, whatever w and the direction: StyleGAN2
     (arXiv:1912.04958), section 3.2.
 
+    As in the authors' code, the squared length is the mean over the layers, each with its own step in w, and the weight
+    is meant for that: of their sum it is the paper's appendix B at any resolution.
+
     Its running mean of lengths is a buffer of the training, so that a resumed run goes on with it.
 
     Args:
-        weight: of ``E (|J^T noise| - mean)²``.
+        weight: of ``E (|J^T noise| - mean)²``, the noise being divided by the root of the pixels.
         decay: of the running mean, per penalty.
         shrink: divides the batch, for the memory of second derivatives.
     """
@@ -250,10 +253,11 @@ class PathLength(GeneratorRegularizer):
     def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
         num = -(-len(z) // self.shrink)
         w = generator.mapping(z[:num], None if y is None else y[:num])  # type: ignore[operator]
-        images = generator.synthesis(w)  # type: ignore[operator]
+        ws = w.unsqueeze(1).expand(-1, generator.synthesis.num_layers, -1)  # type: ignore[union-attr]
+        images = generator.synthesis(ws)  # type: ignore[operator]
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
-        (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
-        lengths = 2 * gradient.float().square().sum(1).sqrt()  # of images from -1 to 1
+        (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # (num, layers, style_dim)
+        lengths = 2 * gradient.float().square().sum(2).mean(1).sqrt()  # of images from -1 to 1
         mean = lengths.detach().mean()
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(mean)
