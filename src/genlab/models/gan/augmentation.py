@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from genlab.errors import InputError
 
-
 GREY = 0.5  # the 0 of images from -1 to 1
 
 
