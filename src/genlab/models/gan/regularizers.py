@@ -226,8 +226,8 @@ class PathLength(GeneratorRegularizer):
     """A step of fixed size in w changes the image by a fixed amount, whatever w and the direction: StyleGAN2
     (arXiv:1912.04958), section 3.2.
 
-    Each layer has its own w, and the squared length is the mean over the layers, as in the authors' code: with that mean
-    and the noise's, a weight of 2 is the gamma of the paper's appendix B at every resolution.
+    Each layer has its own w, and the squared length is the mean over the layers, as in the authors' code: with that and
+    the scaled noise, a weight of 2 is the gamma of the paper's appendix B at every resolution.
 
     Its running mean of lengths is a buffer of the training, so that a resumed run goes on with it.
 
