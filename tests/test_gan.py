@@ -166,6 +166,24 @@ def test_spectral_normalization_bounds_every_layer(name: str) -> None:
             torch.testing.assert_close(largest, torch.ones(()), atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["sngan", "biggan"])
+def test_a_spectrally_normalized_generator_draws_classes(name: str) -> None:
+    make, options = SMALL[name]
+    model = make((3, 16, 16), num_classes=4, **options, **({} if name == "biggan" else {"spectral_generator": True}))
+    z, y = torch.randn(4, model.latent_dim), torch.arange(4)
+    for _ in range(50):  # power iterations
+        x = model.generator(z, y)
+    assert x.isfinite().all()
+    for module in model.generator.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            largest = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
+            torch.testing.assert_close(largest, torch.ones(()), atol=0.02, rtol=0)
+    embeddings = [module.weight for module in model.generator.modules() if isinstance(module, torch.nn.Embedding)]
+    for gradient in torch.autograd.grad(x.square().sum(), embeddings):
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+
+
 def test_projection_adds_the_class_to_the_logit() -> None:
     """log p(y | x) enters as an inner product: the difference of two classes' logits is linear in the features."""
     model = SNGAN((1, 8, 8), num_classes=3, channels=8, discriminator_channels=8, normalization="none").eval()
@@ -276,7 +294,7 @@ def test_mixed_styles_change_the_finer_layers_only(monkeypatch: pytest.MonkeyPat
     assert kept[:, 0].all()
     assert (kept.long().diff(dim=1) <= 0).all()  # once another, always another
     cut = kept.sum(1)
-    assert set(cut.tolist()) == set(range(1, model.generator.synthesis.num_layers + 1))
+    assert set(cut.tolist()) == set(range(1, model.generator.synthesis.num_layers))
 
 
 # -- R3GAN -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from genlab.errors import InputError
-from genlab.models.gan.augmentation import AdaptiveAugmentation, DiffAugment, resample
+from genlab.models.gan.augment_pipe import AdaptiveAugmentation, AugmentPipe, ScheduledAugmentation, resample
+from genlab.models.gan.augmentation import DiffAugment
 
 
 def affine(*rows: list[float]) -> torch.Tensor:
@@ -47,7 +48,77 @@ def test_adaptive_augmentation_leaves_images_alone_at_first_and_changes_all_at_p
     assert augment(torch.rand(4, 1, 9, 14)).shape == (4, 1, 9, 14)
 
 
-@pytest.mark.parametrize("augment", [AdaptiveAugmentation(), DiffAugment()])
+@pytest.mark.parametrize("shape", [(3, 12, 12), (1, 8, 14)])
+def test_flips_turns_and_shifts_move_whole_pixels(shape: tuple[int, ...]) -> None:
+    class Blit(AugmentPipe):
+        def _geometry(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.eye(3).expand(len(x), 3, 3)
+
+    pipe = Blit(colors=0.0)
+    pipe.p.fill_(1.0)
+    x = torch.rand(shape).expand(200, *shape)
+    out = pipe(x)
+    nearest = (out.flatten(1)[:, :, None] - x[0].flatten()).abs().amin(2)
+    assert nearest.max() < 1e-5
+    assert len({tuple((20 * image).round().int().flatten().tolist()) for image in out}) > 20
+
+
+def test_a_shift_is_of_both_directions_or_none() -> None:
+    pipe = AugmentPipe()
+    pipe.p.fill_(0.5)
+    x = torch.zeros(4000, 1, 64, 64)
+    for matrix in (pipe._blit(x), pipe._geometry(x)):
+        still = (matrix[:, :2, 2] == 0).all(1).float().mean()
+        assert 0.45 < still < 0.55
+
+
+def test_a_turn_keeps_shapes_in_images_that_are_not_square() -> None:
+    class Turn(AugmentPipe):
+        def _blit(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.eye(3).expand(len(x), 3, 3)
+
+        def _geometry(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]).expand(len(x), 3, 3)
+
+    x = torch.zeros(1, 1, 12, 24)
+    x[..., 5:7, 8:16] = 1  # a bar of 2 by 8 in the middle
+    upright = torch.zeros(1, 1, 12, 24)
+    upright[..., 2:10, 11:13] = 1
+    turned = Turn(colors=0.0)(x)[..., 6:18]  # beyond are mirror images
+    torch.testing.assert_close(turned, upright[..., 6:18], atol=1e-5, rtol=0)
+
+
+def test_cutout_is_a_grey_rectangle_of_half_the_sides() -> None:
+    class Cut(AugmentPipe):
+        def _moved(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    pipe = Cut(colors=0.0, cutout=0.5)
+    pipe.p.fill_(0.8)
+    cut = (pipe(torch.ones(2000, 3, 16, 10)) == 0.5).all(1)  # (B, H, W)
+    happened = cut.any((1, 2))
+    assert 0.35 < happened.float().mean() < 0.45
+    cut = cut[happened]
+    assert torch.equal(cut, cut.any(2, keepdim=True) & cut.any(1, keepdim=True))
+    assert set(cut.any(2).sum(1).tolist()) == {4, 5, 6, 7, 8}
+    assert {3, 4, 5} <= set(cut.any(1).sum(1).tolist()) <= {2, 3, 4, 5}
+    assert cut.any(0).all()
+
+
+def test_a_scheduled_p_rises_with_the_images() -> None:
+    augment = ScheduledAugmentation(final_p=0.4, ramp_images=1000)
+    for images, p in ((0, 0.0), (250, 0.4 * (1 - 0.5**0.5) / 2), (500, 0.2), (1000, 0.4), (5000, 0.4)):
+        augment.prepare(images)
+        assert float(augment.p) == pytest.approx(p, abs=1e-6)
+    x = torch.rand(8, 3, 8, 8)
+    augment.prepare(0)
+    torch.testing.assert_close(augment(x), x, atol=1e-5, rtol=1e-5)
+    for wrong in ({"final_p": 1.5}, {"ramp_images": 0}, {"cutout": -1.0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            ScheduledAugmentation(**wrong)
+
+
+@pytest.mark.parametrize("augment", [AdaptiveAugmentation(), ScheduledAugmentation(), DiffAugment()])
 def test_a_penalty_on_gradients_goes_through(augment: torch.nn.Module) -> None:
     for buffer in augment.buffers():
         buffer.fill_(0.5)

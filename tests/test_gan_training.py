@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 from functools import partial
@@ -15,7 +16,8 @@ import torch
 from genlab.callbacks.game_watch import GameWatch
 from genlab.data.examples import Examples
 from genlab.data.images import ImageDataModule
-from genlab.models.gan.augmentation import AdaptiveAugmentation, DiffAugment
+from genlab.models.gan.augment_pipe import AdaptiveAugmentation, ScheduledAugmentation
+from genlab.models.gan.augmentation import DiffAugment
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.losses import (
     Hinge,
@@ -197,6 +199,41 @@ def test_generator_steps_see_the_weights_of_their_time_in_bfloat16(augment: Any,
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     torch.testing.assert_close(train(False), train(True), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_an_augmentation_hears_how_sure_d_is(loss: str) -> None:
+    """Where a logit's sign means nothing, of real images against generated ones."""
+    heard: list[torch.Tensor] = []
+
+    class Listening(DiffAugment):
+        def update(self, certainty: torch.Tensor) -> None:
+            heard.append(certainty.mean())
+
+    model = DCGAN((3, 16, 16), latent_dim=8, channels=4, normalization="none")
+    module = AdversarialTraining(model, LOSSES[loss], Adam, Adam, augment=Listening())
+    seen: list[torch.Tensor] = []
+    step = module.training_step
+
+    def watched(*batch: Any) -> None:
+        step(*batch)
+        real, fake = (module.latest[f"train/logit_{which}"] for which in ("real", "fake"))
+        seen.append(real if loss == "hinge" else real - fake)
+
+    module.training_step = watched  # type: ignore[method-assign, assignment]
+    fit(module, 3)
+    assert len(heard) == 3
+    torch.testing.assert_close(torch.stack(heard), torch.stack(seen))
+
+
+def test_a_scheduled_augmentation_follows_the_images_seen() -> None:
+    augment = ScheduledAugmentation(final_p=0.5, ramp_images=10**6)
+    model = DCGAN((3, 16, 16), latent_dim=8, channels=4, normalization="none")
+    module = AdversarialTraining(model, Hinge(), Adam, Adam, augment=augment)
+    fit(module, 3)
+    before = module.images_seen * 2 // 3  # the last step's
+    p = torch.tensor(0.25 * (1 - math.cos(math.pi * before / 10**6)))
+    torch.testing.assert_close(module.latest["train/augment_p"], p)
 
 
 def test_a_lazy_penalty_comes_every_fourth_step_and_four_times_as_strong() -> None:

@@ -247,6 +247,7 @@ def test_buffers_are_copied_to_the_average() -> None:
         (partial(schedules.constant, warmup_steps=2), [0.5, 1, 1, 1, 1, 1]),
         (partial(schedules.linear, warmup_steps=2, final=0.2), [0.5, 1, 1, 0.8, 0.6, 0.4]),
         (partial(schedules.cosine, warmup_steps=2), [0.5, 1, 1, 0.8536, 0.5, 0.1464]),
+        (partial(schedules.cosine, final=0.2, until=2 / 3), [1, 0.8828, 0.6, 0.3172, 0.2, 0.2]),
     ],
 )
 def test_schedules_over_six_steps(schedule: Any, expected: list[float]) -> None:

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
-from genlab.models.gan.augmentation import AdaptiveAugmentation, Augmentation
+from genlab.models.gan.augment_pipe import AugmentPipe
+from genlab.models.gan.augmentation import Augmentation
 from genlab.models.gan.losses import AdversarialLoss
 from genlab.models.gan.regularizers import Critic, GeneratorRegularizer, Regularizer
 from genlab.training.module import OptimizerFactory, TrainingModule
@@ -135,18 +136,20 @@ class AdversarialTraining(TrainingModule):
             self._penalties[name].prepare(self.images_seen)
         if due:
             x, fake = x.detach().requires_grad_(), fake.requires_grad_()
-        loss, on_real, figures = self.discriminator_loss(x, fake, y, due)
+        if self.augment is not None:
+            self.augment.prepare(self.images_seen)
+        loss, certainty, figures = self.discriminator_loss(x, fake, y, due)
         self.manual_backward(loss / self.accumulate)
         if self.augment is not None:
-            self.augment.update(on_real)
-            if isinstance(self.augment, AdaptiveAugmentation):
+            self.augment.update(certainty)
+            if isinstance(self.augment, AugmentPipe):
                 figures["augment_p"] = self.augment.p.clone()
         return figures
 
     def discriminator_loss(
         self, x: Tensor, fake: Tensor, y: Tensor | None, due: list[str]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What D minimises, its logits of the real examples, and what is logged.
+        """What D minimises, how sure it is of the real examples, and what is logged.
 
         Args:
             x, fake: ``(B, ...)``, leaves that require gradients where a penalty is due.
@@ -163,12 +166,13 @@ class AdversarialTraining(TrainingModule):
         if self.loss.calibrated:
             figures["accuracy_real"] = (real > 0).float().mean()
             figures["accuracy_fake"] = (generated < 0).float().mean()
-        else:  # the sign of a logit says nothing, its order does
+        else:
             figures["accuracy_pairs"] = (real > generated).float().mean()
         for name in due:
             loss = loss + self._penalties[name].every * penalties[name]
             figures[name] = penalties[name].detach()
-        return loss, real, figures
+        # The sign of a logit may say nothing, its order does.
+        return loss, real if self.loss.calibrated else real - generated, figures
 
     # -- the generator, and the steps of both --------------------------------------------------------------------------
 

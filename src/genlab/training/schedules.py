@@ -10,15 +10,21 @@ from genlab.errors import InputError
 
 
 def _warmed_up(
-    optimizer: Optimizer, warmup_steps: int, decay: Callable[[float], float], total_steps: int | None
+    optimizer: Optimizer,
+    warmup_steps: int,
+    decay: Callable[[float], float],
+    total_steps: int | None,
+    until: float = 1.0,
 ) -> LambdaLR:
     if total_steps is None:
         raise InputError("this schedule needs the run's length: give trainer.max_epochs or budget.images")
+    if not 0 < until <= 1:
+        raise InputError(f"until={until}: a share of the run, above 0 and at most 1")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
-        return decay(min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+        return decay(min(1.0, (step - warmup_steps) / max(1, until * total_steps - warmup_steps)))
 
     return LambdaLR(optimizer, factor)
 
@@ -33,8 +39,16 @@ def linear(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0,
     return _warmed_up(optimizer, warmup_steps, lambda t: 1 + (final - 1) * t, total_steps)
 
 
-def cosine(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
-    """A linear warm-up, then half a cosine down to ``final`` times the rate (SGDR, arXiv:1608.03983)."""
+def cosine(
+    optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0, until: float = 1.0
+) -> LambdaLR:
+    """A linear warm-up, then half a cosine down to ``final`` times the rate (SGDR, arXiv:1608.03983).
+
+    Args:
+        optimizer, total_steps, warmup_steps: of the run.
+        final: of the rate, at the end.
+        until: the share of the run after which the rate stays.
+    """
     return _warmed_up(
-        optimizer, warmup_steps, lambda t: final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, total_steps
+        optimizer, warmup_steps, lambda t: final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, total_steps, until
     )

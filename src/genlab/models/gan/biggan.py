@@ -58,7 +58,7 @@ class BigGAN(AdversarialModel):
             shape, discriminator_channels, discriminator_channel_base, num_classes, pack, attention
         )
         self.apply(initialise_orthogonal)
-        spectrally_normalized(self.generator)
+        spectrally_normalized(self.generator, embeddings=False)
         spectrally_normalized(self.discriminator)
 
 

@@ -79,7 +79,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(num_classes, latent_dim) if num_classes is not None else None
+        self.embedding = _embedding(num_classes, latent_dim) if num_classes is not None else None
         self.basis = nn.Parameter(torch.randn(1, widths[0], *sizes[0]))
         self.to_basis = _scaled(nn.Linear(latent_dim * (1 if num_classes is None else 2), widths[0], bias=False))
         self.stages = nn.ModuleList(stages)
@@ -120,8 +120,7 @@ class Discriminator(nn.Module):
         self.to_logit = _scaled(nn.Linear(last, 1 if num_classes is None else last, bias=False))
         self.embedding = None
         if num_classes is not None:
-            self.embedding = nn.Embedding(num_classes, last)
-            nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(last))
+            self.embedding = _embedding(num_classes, last, gain=1 / math.sqrt(last))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.stages[0](self.from_image(2 * packed(x, self.pack) - 1))
@@ -151,6 +150,13 @@ class Block(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         out = F.leaky_relu(self.conv1(h), 0.2)
         return h + self.conv3(F.leaky_relu(self.conv2(out), 0.2))
+
+
+def _embedding(num_classes: int, features: int, gain: float = 1.0) -> nn.Embedding:
+    """Weights from N(0, gain² / num_classes), as of a linear layer that sees one-hot classes."""
+    embedding = nn.Embedding(num_classes, features)
+    nn.init.normal_(embedding.weight, std=gain / math.sqrt(num_classes))
+    return embedding
 
 
 def _transition(before: int, after: int) -> nn.Module:

@@ -63,7 +63,7 @@ class SNGAN(AdversarialModel):
         if normalization == "spectral":
             spectrally_normalized(self.discriminator)
         if spectral_generator:
-            spectrally_normalized(self.generator)
+            spectrally_normalized(self.generator, embeddings=False)
 
 
 class Generator(nn.Module):

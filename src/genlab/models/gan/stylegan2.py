@@ -87,7 +87,7 @@ class Generator(nn.Module):
             return self.synthesis(w)
         layers = self.synthesis.num_layers
         other = self.mapping(torch.randn_like(z), y)
-        cut = torch.randint(1, layers + 1, (len(z), 1), device=z.device)
+        cut = torch.randint(1, layers, (len(z), 1), device=z.device)
         cut = torch.where(torch.rand(len(z), 1, device=z.device) < self.style_mixing, cut, layers)
         mixed = torch.arange(layers, device=z.device) >= cut  # (B, layers)
         return self.synthesis(torch.where(mixed.unsqueeze(2), other.unsqueeze(1), w.unsqueeze(1)))
