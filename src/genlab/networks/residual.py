@@ -119,7 +119,10 @@ class ResidualDiscriminator(nn.Module):
 
 
 def initialise_xavier(module: nn.Module) -> None:
-    """As SNGAN's authors do: uniform after Glorot, the convolutions of 3x3 with a gain for their ReLU."""
+    """Uniform after Glorot, the convolutions of 3x3 with a gain for their ReLU.
+
+    So do SNGAN's authors, but for the last convolution of G, which has no gain there.
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         gain = math.sqrt(2) if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) else 1.0
         nn.init.xavier_uniform_(module.weight, gain)
