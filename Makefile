@@ -23,7 +23,7 @@ run: $(STAMP) ## train one model of each family on the embedded digits and compa
 	$(BIN)/genlab compare "$$(ls -d outputs/quickstart/*/ | tail -n 1)"
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
 	GENLAB_TEST_CUDA=1 $(BIN)/python -m pytest tests/test_cuda.py

@@ -20,6 +20,17 @@ from PIL import Image
 CONF = Path(__file__).parents[1] / "conf"
 
 
+# What takes long to set up, or exists once on a machine: one worker runs all tests that use it.
+SHARED = ("browser", "elsewhere", "inception_weights", "slurm")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        for name in set(SHARED) & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Features of real images, shared by all tests."""

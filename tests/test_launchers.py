@@ -26,7 +26,7 @@ SHORT = (
     "metrics.num_shown=2", "metrics.memorization=false", "callbacks=minimal", "logger=csv", "trainer=cpu",
 )  # fmt: skip
 # Some seconds of training, so that there is a middle to be killed in.
-LONG = (*SHORT, "trainer.max_epochs=60")
+LONG = (*SHORT, "trainer.max_epochs=30")
 SLURM = Path(__file__).parent / "launchers" / "slurm.sh"
 
 needs_joblib = pytest.mark.skipif(
@@ -96,9 +96,8 @@ class Sweep:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The jobs of a sweep divide the cores by themselves; no process outlives its test."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+def _alone() -> Iterator[None]:
+    """No process outlives its test."""
     yield
     for sweep in Sweep.started:
         with suppress(ProcessLookupError):
@@ -133,7 +132,8 @@ def test_a_job_killed_beside_another_goes_on(outputs: Path) -> None:
 
 
 @needs_joblib
-def test_jobs_divide_the_cores(outputs: Path) -> None:
+def test_jobs_divide_the_cores(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     sweep = Sweep(
         outputs, *SHORT, "trainer.max_epochs=1", "seed=1,2", "hydra/launcher=cores", "hydra.launcher.n_jobs=2",
         "tags=['${oc.env:OMP_NUM_THREADS}']",
@@ -240,7 +240,7 @@ def test_a_cancelled_slurm_job_goes_on_when_the_sweep_is_launched_again(outputs:
 
 SEARCH = (
     *SHORT, "hydra/sweeper=optuna", "training.optimizer.lr=tag(log, interval(1e-4, 1e-2))",
-    "model.latent_dim=int(interval(2, 16))", "trainer.max_epochs=30", "hydra.sweeper.n_trials=4",
+    "model.latent_dim=int(interval(2, 16))", "trainer.max_epochs=15", "hydra.sweeper.n_trials=4",
 )  # fmt: skip
 
 
