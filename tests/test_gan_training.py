@@ -16,6 +16,7 @@ import torch
 from genlab.callbacks.game_watch import GameWatch
 from genlab.data.examples import Examples
 from genlab.data.images import ImageDataModule
+from genlab.errors import InputError
 from genlab.models.gan.augment_pipe import AdaptiveAugmentation, ScheduledAugmentation
 from genlab.models.gan.augmentation import DiffAugment
 from genlab.models.gan.dcgan import DCGAN
@@ -236,6 +237,24 @@ def test_a_scheduled_augmentation_follows_the_images_seen() -> None:
     before = module.images_seen * 2 // 3  # the last step's
     p = torch.tensor(0.25 * (1 - math.cos(math.pi * before / 10**6)))
     torch.testing.assert_close(module.latest["train/augment_p"], p)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_gs_batch_may_be_a_multiple_of_ds(loss: str) -> None:
+    """Each class as often as in D's; real examples, where the loss pairs them, likewise."""
+    model = DCGAN((3, 16, 16), num_classes=4, latent_dim=8, channels=4, normalization="none")
+    made: list[tuple[int, torch.Tensor]] = []
+    play = model.discriminator.forward
+    model.discriminator.forward = lambda x, y: (made.append((len(x), y)), play(x, y))[1]  # type: ignore[method-assign]
+    module = AdversarialTraining(model, LOSSES[loss], Adam, Adam, generator_batch=3)
+    fit(module, 1)
+    (real, y), (fake, _), *of_g = made
+    assert real == fake
+    assert [num for num, _ in of_g] == [3 * real] * (2 if loss == "relativistic" else 1)
+    for _, classes in of_g:
+        assert torch.equal(classes.bincount(minlength=4), 3 * y.bincount(minlength=4))
+    with pytest.raises(InputError, match="generator_batch=0"):
+        AdversarialTraining(model, LOSSES[loss], Adam, Adam, generator_batch=0)
 
 
 def test_a_lazy_penalty_comes_every_fourth_step_and_four_times_as_strong() -> None:

@@ -35,6 +35,7 @@ class AdversarialTraining(TrainingModule):
         augment: what D sees instead of the examples.
         discriminator_steps: of D for a turn of G.
         generator_steps: of G in its turn.
+        generator_batch: examples that G makes in a step, as a multiple of D's.
         **options: of :class:`~genlab.training.module.TrainingModule`.
     """
 
@@ -52,12 +53,14 @@ class AdversarialTraining(TrainingModule):
         augment: Augmentation | None = None,
         discriminator_steps: int = 1,
         generator_steps: int = 1,
+        generator_batch: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        if min(discriminator_steps, generator_steps) < 1:
+        if min(discriminator_steps, generator_steps, generator_batch) < 1:
             raise InputError(
-                f"discriminator_steps={discriminator_steps}, generator_steps={generator_steps}: at least one of each"
+                f"discriminator_steps={discriminator_steps}, generator_steps={generator_steps}, "
+                f"generator_batch={generator_batch}: at least one of each"
             )
         images_only = [name for name, r in (regularizers or {}).items() if r is not None and r.of_images]
         if augment is not None:
@@ -74,6 +77,7 @@ class AdversarialTraining(TrainingModule):
         self.regularizers = nn.ModuleDict(self._penalties)
         self.generator_regularizers = nn.ModuleDict(self._generator_penalties)
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
+        self.generator_batch = generator_batch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         # Batches whose D gradients are added up, kept until G has had its turn on as many.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
@@ -180,7 +184,11 @@ class AdversarialTraining(TrainingModule):
         """Over the pending batches; gives the loss."""
         total = torch.zeros((), device=self.device)
         for x, y in self._pending:
-            loss = self.generator_loss(x.detach(), y)
+            x = x.detach()
+            if self.generator_batch > 1:
+                x = torch.cat([x] * self.generator_batch)
+                y = None if y is None else y.repeat(self.generator_batch)
+            loss = self.generator_loss(x, y)
             total += loss.detach() / self.accumulate
             for regularizer in self._generator_penalties.values():
                 if turn % regularizer.every == 0:
