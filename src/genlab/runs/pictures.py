@@ -63,7 +63,7 @@ def scatter(
     low, high = frame.min(0).values, frame.max(0).values
     centre, half = (low + high) / 2, 0.6 * float((high - low).max().clamp_min(1e-3))
     figure = Figure(figsize=(4.8, 4.8), dpi=100)
-    axes = figure.add_axes((0.08, 0.06, 0.89, 0.91))
+    axes = figure.add_axes((0.12, 0.1, 0.86, 0.86))
     left, bottom = (float(c) - half for c in centre)
     height = surface or density
     if height is not None and in_plane:
