@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from conftest import Genlab
 from genlab.comparison.formats import as_json, comma_separated, descriptions, latex, markdown, on_terminal
+from genlab.comparison.later_keys import with_later_keys
 from genlab.comparison.report import report
 from genlab.comparison.runs import read_run
 from genlab.comparison.table import Table, compared, number
 from genlab.comparison.workspace import outline, plan, workspace
+from genlab.composition.configs import composed
 from genlab.errors import InputError
 from genlab.runs.config import read_yaml
 from genlab.runs.folder import RunFolder, find_runs
@@ -475,3 +478,27 @@ def test_dashboard_without_a_key_only_tells(genlab: Genlab, sweep: Path, monkeyp
 def test_read_run_of_an_empty_folder(tmp_path: Path) -> None:
     run = read_run(RunFolder(tmp_path))
     assert run.status == "damaged"
+
+
+def test_a_run_from_before_a_key_is_of_one_setting_with_a_run_that_has_its_value_in_conf(tmp_path: Path) -> None:
+    game = {"training._target_": "genlab.training.adversarial.AdversarialTraining"}
+    make_run(tmp_path / "earlier", model="gan/mlp", config=game)
+    make_run(tmp_path / "later", model="gan/mlp", seed=1, config={**game, "training.generator_batch": 1})
+    assert [row.cells["seeds"].text for row in table_of(tmp_path).rows] == ["0,1"]
+    make_run(tmp_path / "other", model="gan/mlp", config={**game, "training.generator_batch": 2})
+    table = table_of(tmp_path)
+    assert {row.cells["training.generator_batch"].text: len(row.runs) for row in table.rows} == {"1": 2, "2": 1}
+    # Of what a run was told to leave out nothing is assumed.
+    make_run(tmp_path / "without", model="gan/mlp", seed=2, config=game, overrides=("~training.generator_batch",))
+    assert [len(row.runs) for row in table_of(tmp_path).rows] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("model", ["gan/stylegan2", "vae/vq_vae", "flow/glow_spline", "transformer/gpt"])
+def test_a_run_of_this_version_lacks_no_key(model: str) -> None:
+    config = OmegaConf.to_container(composed("train", [f"model={model}", "schedule=cosine"]))
+    assert isinstance(config, dict)
+    assert with_later_keys(config) == config
+    for section, key in [("schedule", "until"), ("training", "accumulate")]:
+        earlier = {**config, section: {k: v for k, v in config[section].items() if k != key}}
+        assert earlier != config
+        assert with_later_keys(earlier) == config

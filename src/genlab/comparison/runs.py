@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genlab.comparison.later_keys import with_later_keys
 from genlab.errors import InputError
 from genlab.runs.config import below, flat, read_yaml, within
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
@@ -80,7 +81,7 @@ def read_run(folder: RunFolder) -> Run:
     run.overrides = dict(filter(None, map(_override, status.get("overrides", []))))
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
-    run.config = _own(config, run.overrides)
+    run.config = _own(with_later_keys(config, run.overrides), run.overrides)
     run.figures = {**_results(summary), **_results(later)}
     run.summary = {key: value for key, value in summary.items() if key != "metrics"}
     if damaged:
