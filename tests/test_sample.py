@@ -97,13 +97,13 @@ def test_points_are_drawn_over_those_of_the_data(genlab: Genlab) -> None:
         "callbacks.sample_metrics.num_samples=50",
     )  # fmt: skip
     assert result.code == 0, result.err
-    samples, picture = written(genlab("sample", f"run={result.run}", "n=20", "checkpoint=last"))
+    samples, picture = written(genlab("sample", f"run={result.run}", "n=20"))  # of the last weights
     assert samples.shape == (20, 2)
     assert samples.dtype == np.float32
     assert picture.size == (480, 480)
     film = Image.open(result.run / "samples" / "film.gif")
     assert film.n_frames == 2
-    assert "shows them" in genlab("sample", f"run={result.run}", "mode=nearest", "checkpoint=last").err
+    assert "shows them" in genlab("sample", f"run={result.run}", "mode=nearest").err
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def load(
     """Open a run folder; nothing else is needed.
 
     Args:
-        checkpoint: ``"best"``, ``"last"`` or the path of a file.
+        checkpoint: ``"best"``, ``"last"`` or the path of a file; of a run that keeps no best one, the last is it.
         weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
         device: ``"auto"`` is a GPU where there is one.
         dataset: changes to the run's dataset config, such as where the files lie on this machine.
@@ -44,6 +44,8 @@ def load(
     config = OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})}))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
+    if checkpoint == "best" and not (config.get("callbacks") or {}).get("best"):
+        checkpoint = "last"
     return Run(folder, config, checkpoint, weights, device_named(device))  # type: ignore[arg-type]
 
 
