@@ -106,6 +106,18 @@ def test_points_are_drawn_over_those_of_the_data(genlab: Genlab) -> None:
     assert "shows them" in genlab("sample", f"run={result.run}", "mode=nearest").err
 
 
+def test_the_surface_of_a_discriminator_whose_zero_says_nothing_is_seen_around_its_median(genlab: Genlab) -> None:
+    result = genlab(
+        "train", "experiment=toy/r3gan", "model.width=8", "dataset.train_size=400", "trainer.max_epochs=1",
+        "callbacks.sample_metrics.num_samples=50", "metrics.num_samples=50", "logger=csv",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (path,) = (path for path in (result.run / "samples").glob("*.png") if path.stem.isdigit())
+    red, _, blue = np.asarray(Image.open(path)).astype(int)[60:400, 80:450].reshape(-1, 3).T
+    assert 0.3 < (red > blue).mean() < 0.6  # samples, which lie over it, are blue
+    assert (red < blue).mean() > 0.3
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [

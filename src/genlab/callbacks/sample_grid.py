@@ -6,12 +6,14 @@ import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
 
 from genlab.data.text import TextDataModule
 from genlab.metrics.measure import density_in_plane, draw, evaluating
 from genlab.models.base import AdversarialModel
 from genlab.runs.pictures import film, grid, save_png, scatter
 from genlab.runs.texts import save_texts
+from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
 
 
@@ -19,7 +21,8 @@ class SampleGrid(pl.Callback):
     """Writes ``<folder>/<images seen>.png`` after validations, from fixed seeds, and all of them as ``film.gif``.
 
     Points of the plane are drawn over those of the data, over a density of them where the model has one, and in a game
-    over the discriminator's surface: red where it says real. Of text, ``<images seen>.txt`` has the first 8 samples.
+    over the discriminator's surface: red where it says real, or, of a loss whose zero says nothing, where it is above
+    its median in view. Of text, ``<images seen>.txt`` has the first 8 samples.
 
     Args:
         folder: of the pictures.
@@ -62,13 +65,16 @@ class SampleGrid(pl.Callback):
         real = trainer.datamodule.first("val", 16 * self.num_samples)  # type: ignore[attr-defined]
         if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
             return scatter(samples, real, density=density_in_plane(model))
+        assert isinstance(module, AdversarialTraining)
         player = module.model  # as it is trained, for an averaged discriminator plays no game
+        calibrated = module.loss.calibrated
+
+        def surface(at: Tensor) -> Tensor:
+            logits = player.discriminator(at.to(player.device).repeat_interleave(player.pack, 0), None)
+            return logits if calibrated else logits - logits.median()
+
         with evaluating(player):
-            return scatter(
-                samples,
-                real,
-                lambda at: player.discriminator(at.to(player.device).repeat_interleave(player.pack, 0), None),
-            )
+            return scatter(samples, real, surface)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         frames = sorted(path for path in self.folder.glob("*.png") if path.stem.isdigit())
