@@ -22,7 +22,7 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import density_in_plane
 from genlab.models.flow.zuko_flow import ZukoFlow
-from genlab.runs.pictures import picture
+from genlab.views.pictures import picture
 
 FLOWS = sorted(p.stem for p in (CONF / "model" / "flow").glob("*.yaml") if "zuko_flow" in p.read_text())
 # Their inverse is bisection, or an integral is a solver's.

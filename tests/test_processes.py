@@ -24,7 +24,7 @@ TWO = ("trainer=ddp_cpu", "trainer.devices=2")
 
 def forked() -> None:
     """A trap: a run's processes are forks of this one, with torchrun's environment, and not new interpreters."""
-    import genlab.train
+    import genlab.launching.processes
 
     def start(folder: Any, num: int) -> float | None:
         from genlab.runs.folder import CONFIG, STATUS
@@ -43,7 +43,7 @@ def forked() -> None:
                     import yaml
 
                     from genlab.errors import Interrupted
-                    from genlab.worker import work
+                    from genlab.launching.job import work
 
                     with contextlib.suppress(Interrupted):
                         work(folder, yaml.safe_load((folder.path / CONFIG).read_text()))
@@ -62,7 +62,7 @@ def forked() -> None:
             raise SystemExit(143 if status == "interrupted" else 1)
         return None
 
-    genlab.train._torchrun = start  # type: ignore[assignment]
+    genlab.launching.processes._torchrun = start  # type: ignore[assignment]
 
 
 def figures(run: Path) -> dict[str, float]:
@@ -197,7 +197,7 @@ def test_two_processes_of_torchrun_stop_when_asked_and_resume(tmp_path: Path, ge
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     process, run = started(tmp_path)
     workers = subprocess.run(
-        ["pgrep", "-f", f"^{sys.executable} .*-m genlab.worker {run}$"], capture_output=True, text=True
+        ["pgrep", "-f", f"^{sys.executable} .*-m genlab.launching.job {run}$"], capture_output=True, text=True
     ).stdout.split()
     first = json.loads((run / "status.json").read_text())["pid"]
     others = [int(pid) for pid in workers if int(pid) != first and _parent(int(pid)) == _parent(first)]

@@ -12,7 +12,7 @@ from conftest import Genlab, Result
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel
 from genlab.runs.loading import load
-from genlab.runs.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
+from genlab.views.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
 from test_command import FAST
 
 

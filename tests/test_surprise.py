@@ -22,7 +22,7 @@ from genlab.models.autoregressive.pixel_snail import PixelSNAIL
 from genlab.models.base import Pointwise
 from genlab.models.transformer.image_gpt import ImageGPT
 from genlab.runs.loading import load
-from genlab.runs.maps import beside_heat, field
+from genlab.views.maps import beside_heat, field
 from test_command import FAST
 from test_completion import NAMES, perturbed
 from test_contract import batch

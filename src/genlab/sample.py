@@ -49,12 +49,12 @@ def main(cfg: DictConfig) -> None:
 def sample(cfg: DictConfig) -> None:
     """Write samples as a picture and an array, or as text; the same ones for the same seed."""
     from genlab.composition.building import plain
-    from genlab.devices import tune_processor
     from genlab.errors import InputError
-    from genlab.runs import showing
+    from genlab.machine.devices import tune_processor
+    from genlab.machine.process import keep_freed_memory
     from genlab.runs.loading import Weights, load
-    from genlab.runs.pictures import film, grid, save_array, save_png
-    from genlab.runs.process import keep_freed_memory
+    from genlab.views import showing
+    from genlab.views.pictures import film, grid, save_array, save_png
 
     config = plain(
         cfg,
@@ -127,7 +127,7 @@ def _write(run: "Run", config: dict[str, Any]) -> None:
     import sys
 
     from genlab.errors import InputError
-    from genlab.runs.texts import RULE, continued, save_texts
+    from genlab.views.texts import RULE, continued, save_texts
 
     if config["mode"] != "grid":
         raise InputError(f"mode={config['mode']} is of images; this run's model writes text: give prompt=...")

@@ -10,7 +10,7 @@ from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import Advance, draw, evaluating
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
-from genlab.runs.latents import slerp
+from genlab.views.latents import slerp
 
 Decode = Callable[[Tensor], Tensor] | None  # what is done to samples before they are looked at
 

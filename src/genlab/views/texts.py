@@ -7,7 +7,7 @@ import torch
 
 from genlab.distributions.noise import generators, uniform
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 from genlab.metrics.measure import evaluating
 from genlab.models.base import Writes
 from genlab.runs.loading import Run

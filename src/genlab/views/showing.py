@@ -8,15 +8,15 @@ from torch import Tensor
 
 from genlab.composition.building import build
 from genlab.errors import InputError
+from genlab.metrics.evaluation import with_progress
 from genlab.metrics.measure import density_in_plane, draw
 from genlab.metrics.receptive_field import receptive_field
 from genlab.models.base import AutoregressiveModel, Completes, LatentModel
-from genlab.runs import galleries, steering, values
-from genlab.runs.evaluation import with_progress
-from genlab.runs.likelihood_histogram import beside_others, likelihood_histogram
 from genlab.runs.loading import Run
-from genlab.runs.maps import beside_heat, field
-from genlab.runs.pictures import grid, picture, scatter_classes
+from genlab.views import galleries, steering, values
+from genlab.views.likelihood_histogram import beside_others, likelihood_histogram
+from genlab.views.maps import beside_heat, field
+from genlab.views.pictures import grid, picture, scatter_classes
 
 Shown = tuple[Image, Tensor, int]  # a picture, what is on it, and how many of a row
 

@@ -9,7 +9,7 @@ from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
-from genlab.runs.latents import slerp
+from genlab.views.latents import slerp
 
 # Latents (B, D) to images, with what else a conditional model must be told already in it.
 Decode = Callable[[Tensor], Tensor]
@@ -79,7 +79,7 @@ def reconstructed(latents: Latents, x: Tensor, y: Tensor | None) -> Tensor:
 def from_one_to_another(latents: Latents, x: Tensor, y: Tensor | None, steps: int) -> Tensor:
     """A row from the first image to the second, one from the third to the fourth, ``(N / 2 * steps, C, H, W)``.
 
-    Along great circles, as :func:`~genlab.runs.latents.slerp`; a row is of its first image's class.
+    Along great circles, as :func:`~genlab.views.latents.slerp`; a row is of its first image's class.
     """
     z = latents.encode(x, y)
     path = slerp(z[0::2], z[1::2], steps).flatten(0, 1)
