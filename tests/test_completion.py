@@ -19,7 +19,7 @@ from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.made import MADE
 from genlab.models.base import AutoregressiveModel, Completes
 from genlab.runs.loading import load
-from genlab.views.values import drawn_too_early, in_turns, region_of
+from genlab.views.complete import drawn_too_early, in_turns, region_of
 from test_command import FAST
 from test_contract import IMAGE_MODELS, batch, make
 

@@ -12,7 +12,12 @@ from conftest import Genlab, Result
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel
 from genlab.runs.loading import load
-from genlab.views.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
+from genlab.views.attribute import with_attribute
+from genlab.views.interpolate import from_one_to_another
+from genlab.views.latents import Latents
+from genlab.views.manifold import manifold
+from genlab.views.reconstruct import reconstructed
+from genlab.views.traverse import traversed
 from test_command import FAST
 
 

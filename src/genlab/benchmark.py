@@ -42,7 +42,7 @@ def benchmark(cfg: DictConfig) -> None:
     from genlab.machine.files import write_atomically
     from genlab.machine.hardware import machine
     from genlab.machine.process import keep_freed_memory, quiet_libraries
-    from genlab.metrics.evaluation import with_progress
+    from genlab.machine.progress import with_progress
     from genlab.runs.folder import RunFolder
     from genlab.speed.pair import measure_pair
     from genlab.speed.tables import as_numbers, print_pair

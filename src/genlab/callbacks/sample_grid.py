@@ -14,7 +14,7 @@ from genlab.models.base import AdversarialModel
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
 from genlab.views.pictures import film, grid, save_png, scatter
-from genlab.views.texts import save_texts
+from genlab.views.write import save_texts
 
 
 class SampleGrid(pl.Callback):

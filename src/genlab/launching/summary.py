@@ -15,7 +15,7 @@ from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 from genlab.training.module import TrainingModule
 from genlab.views.pictures import picture, save_array, save_png
-from genlab.views.texts import save_texts
+from genlab.views.write import save_texts
 
 
 def summarize(

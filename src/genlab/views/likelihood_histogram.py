@@ -17,7 +17,7 @@ from genlab.data.image_sets import ArrayImages, FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.evaluation import with_progress
+from genlab.machine.progress import with_progress
 from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.runs.loading import Run
