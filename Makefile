@@ -26,7 +26,7 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
-	GENLAB_TEST_CUDA=1 $(BIN)/python -m pytest tests/test_cuda.py
+	GENLAB_TEST_CUDA=1 $(BIN)/python -m pytest tests/training/test_cuda.py
 
 lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 	$(BIN)/ruff check .

@@ -163,7 +163,7 @@ def test_a_measurement_leaves_its_config_alone(tmp_path: Path) -> None:
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     """In their short form, every part but the sweeps, which other tests launch."""
     parts = ("pairs", "growth", "sampling", "start", "figures")
-    script = Path(__file__).parents[1] / "benchmarks" / "run.py"
+    script = Path(__file__).parents[2] / "benchmarks" / "run.py"
     command = [sys.executable, str(script), "--short", "--output", str(tmp_path), *parts]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

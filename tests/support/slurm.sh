@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this machine, for tests: no accounting, no systemd, everything below one folder.
 #   apt-get install --no-install-recommends slurm-wlm munge      # Debian, Ubuntu; the script needs root
-#   eval "$(tests/launchers/slurm.sh start)"                     # then sinfo, sbatch and hydra/launcher=slurm work here
-#   tests/launchers/slurm.sh stop
+#   eval "$(tests/support/slurm.sh start)"                     # then sinfo, sbatch and hydra/launcher=slurm work here
+#   tests/support/slurm.sh stop
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # where the daemons lie
 

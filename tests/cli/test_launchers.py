@@ -27,7 +27,7 @@ SHORT = (
 )  # fmt: skip
 # Some seconds of training, so that there is a middle to be killed in.
 LONG = (*SHORT, "trainer.max_epochs=30")
-SLURM = Path(__file__).parent / "launchers" / "slurm.sh"
+SLURM = Path(__file__).parents[1] / "support" / "slurm.sh"
 
 needs_joblib = pytest.mark.skipif(
     not find_spec("hydra_plugins.hydra_joblib_launcher"), reason="genlab[joblib] is missing"
