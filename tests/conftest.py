@@ -2,8 +2,6 @@
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 # Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
@@ -12,13 +10,11 @@ os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 if "GENLAB_TEST_CUDA" not in os.environ:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-CONF = Path(__file__).parents[1] / "conf"
-
+from support.command import Genlab, Result
+from support.image_folders import write_images
 
 # What takes long to set up, or exists once on a machine: one worker runs all tests that use it.
 SHARED = ("browser", "elsewhere", "inception_weights", "slurm")
@@ -45,23 +41,6 @@ def _quiet_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_dir:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("GENLAB_DEBUG", raising=False)
     torch.manual_seed(0)
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-    outputs: Path
-
-    @property
-    def run(self) -> Path:
-        """The one run folder that the command made."""
-        (config,) = self.outputs.rglob("config.yaml")
-        return config.parent
-
-
-Genlab = Callable[..., Result]
 
 
 @pytest.fixture
@@ -100,18 +79,6 @@ def mnist_root() -> str:
     except InputError as error:
         pytest.skip(str(error))
     return root
-
-
-def write_images(folder: Path, count: int, size: tuple[int, int] = (32, 32), mode: str = "RGB", seed: int = 0) -> None:
-    """``count`` PNGs of coloured rectangles on noise, ``(width, height)``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    width, height = size
-    for i in range(count):
-        pixels = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
-        x, y = rng.integers(0, width // 2), rng.integers(0, height // 2)
-        pixels[y : y + height // 2, x : x + width // 2] = rng.integers(100, 256, 3)
-        Image.fromarray(pixels).convert(mode).save(folder / f"{i:04d}.png")
 
 
 @pytest.fixture

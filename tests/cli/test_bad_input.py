@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Genlab, write_images
+from support.command import Genlab
+from support.image_folders import write_images
 
 
 def refused(genlab: Genlab, *arguments: object) -> str:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CONF, Genlab
 from genlab.data.text_sources import Shakespeare
-from test_data import write_cifar10
+from support.cifar10_files import write_cifar10
+from support.command import FAST, Genlab
+from support.paths import CONF
 
 EXPERIMENTS = sorted(
     str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml")
 )
-FAST = ("trainer.max_epochs=2", "dataset.train_size=256", "metrics.num_samples=80", "logger=csv")
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

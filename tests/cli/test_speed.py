@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from conftest import Genlab
 from genlab.composition.building import plain
 from genlab.composition.configs import composed
 from genlab.data.images import ImageDataModule
@@ -21,6 +20,7 @@ from genlab.speed.pair import measure_pair
 from genlab.speed.rounds import Timing, interleaved
 from genlab.train import TYPES
 from genlab.worker import assemble
+from support.command import Genlab
 
 FAMILIES = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2"),

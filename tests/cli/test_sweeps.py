@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Genlab
-from test_resume import in_child, kill_at, outputs
+from support.command import Genlab
+from support.forks import in_child
+from support.kills import kill_at
+from support.small_runs import outputs
 
 TINY = (
     "model.networks.hidden=[8]", "dataset.train_size=64", "trainer.max_epochs=1", "metrics.num_samples=8",

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import write_images
 from genlab.data.batches import Batches
 from genlab.data.cifar10 import CIFAR10
 from genlab.data.digits import Digits
@@ -21,6 +20,8 @@ from genlab.data.module import DataModule
 from genlab.data.points import GaussianMixture, PointDataModule
 from genlab.data.stacked_mnist import StackedMNIST
 from genlab.errors import InputError
+from support.cifar10_files import write_cifar10
+from support.image_folders import write_images
 
 CPU = torch.device("cpu")
 
@@ -201,21 +202,6 @@ def test_mnist_out_of_reach_says_how_to_place_it(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="put the four uncompressed files"):
         MNIST(str(tmp_path)).load()
     assert list(tmp_path.rglob("*-ubyte")) == []
-
-
-def write_cifar10(root: Path, per_file: int = 40) -> np.ndarray:
-    """Files in the format of cifar-10-batches-py, as NumPy 1 under Python 2 pickled them."""
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    written = []
-    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
-        images = rng.integers(0, 256, (per_file, 3072), dtype=np.uint8)
-        batch = {b"data": images, b"labels": [i % 10 for i in range(per_file)], b"batch_label": b"made up"}
-        content = pickle.dumps(batch, protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-        (folder / name).write_bytes(content)
-        written.append(images)
-    return np.concatenate(written)
 
 
 def test_cifar10_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import Genlab
 from genlab.data.cifar10 import CIFAR10
 from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
 from genlab.data.palette import Nearest, PaletteDataModule, palette_of
 from genlab.errors import InputError
 from genlab.runs.loading import load
-from test_command import FAST
-from test_data import write_cifar10
+from support.cifar10_files import write_cifar10
+from support.command import FAST, Genlab
 
 
 def digits(**options: object) -> ImageDataModule:

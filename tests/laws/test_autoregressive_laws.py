@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from autoregressive_models import MODELS, make, naive_sample, params_of, ranks_of
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
 from genlab.errors import InputError
 from genlab.models.autoregressive.made import MADE
-from small_images import all_images, random_images
+from support.autoregressive_models import MODELS, make, naive_sample, params_of, ranks_of
+from support.small_images import all_images, random_images
 
 every_model = pytest.mark.parametrize("name", MODELS)
 

@@ -13,7 +13,7 @@ from genlab.errors import InputError
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache
 from genlab.models.autoregressive.pixel_cnn_pp import PixelCNNpp
 from genlab.models.autoregressive.pixel_snail import PixelSNAIL
-from small_images import all_images, random_images
+from support.small_images import all_images, random_images
 
 
 @pytest.mark.parametrize(

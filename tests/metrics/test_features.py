@@ -9,11 +9,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from conftest import CONF
 from genlab.data.mnist import MNIST
 from genlab.errors import InputError
 from genlab.metrics.digit_classifier import WEIGHTS, DigitClassifier
 from genlab.metrics.features import Module, Pixels, as_extractor, extract, to_uint8
+from support.paths import CONF
 
 SHIPPED = ["mnist", "digits"]
 

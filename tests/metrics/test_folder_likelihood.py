@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Genlab, write_images
 from genlab.runs.loading import load
-from test_command import FAST
+from support.command import FAST, Genlab
+from support.image_folders import write_images
 
 SMALL = ("trainer.max_epochs=1", "dataset.train_size=128", "metrics.num_samples=40", "logger=csv")
 MODELS = {

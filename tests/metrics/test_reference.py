@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import write_images
 from genlab.data.digits import Digits
 from genlab.data.examples import Split
 from genlab.data.image_sets import ArrayImages, FolderImages, ImageSet, SplitImages, open_pair
@@ -17,6 +16,7 @@ from genlab.errors import InputError
 from genlab.metrics.digit_classifier import DigitClassifier
 from genlab.metrics.features import Pixels
 from genlab.metrics.reference import Reference
+from support.image_folders import write_images
 
 
 def digits(**options: object) -> ImageDataModule:

@@ -11,7 +11,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from conftest import Genlab
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.sample_metrics import SampleMetrics
 from genlab.data.digits import Digits
@@ -22,6 +21,7 @@ from genlab.metrics.features import Pixels
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.vae import VAE
 from genlab.training.objective import ObjectiveTraining
+from support.command import Genlab
 
 
 def digits() -> ImageDataModule:

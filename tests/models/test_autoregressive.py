@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autoregressive_models import naive_sample
-from conftest import Genlab
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.stack_conv import HorizontalConv, StackCache, VerticalConv
@@ -21,7 +19,9 @@ from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from genlab.models.autoregressive.made import MADE
 from genlab.models.autoregressive.nade import NADE, Recursion
-from small_images import all_images, perturbed, random_images
+from support.autoregressive_models import naive_sample
+from support.command import Genlab
+from support.small_images import all_images, perturbed, random_images
 
 
 @pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5), DiscretizedLogisticMixture(5, 3)])

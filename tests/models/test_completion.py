@@ -1,7 +1,6 @@
 """Completing images: what is known is kept, and the rest is drawn as the model says."""
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import CONF, Genlab
-from genlab.composition.building import located
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli
 from genlab.errors import InputError
 from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.made import MADE
-from genlab.models.base import AutoregressiveModel, Completes
+from genlab.models.base import Completes
 from genlab.runs.loading import load
 from genlab.runs.values import drawn_too_early, in_turns, region_of
-from test_command import FAST
-from test_contract import IMAGE_MODELS, batch, make
-
-
-def is_autoregressive(name: str) -> bool:
-    target = re.search(r"^  _target_: (\S+)", (CONF / "model" / f"{name}.yaml").read_text(), re.MULTILINE)
-    found = located(target[1], name) if target else None
-    return isinstance(found, type) and issubclass(found, AutoregressiveModel)
-
-
-NAMES = [name for name in IMAGE_MODELS if is_autoregressive(name)]
-
-
-def perturbed(name: str, shape: tuple[int, ...], levels: int, num_classes: int | None = None) -> AutoregressiveModel:
-    """Away from the uniform distribution that most begin with."""
-    model = make(name, shape, levels, num_classes).eval()
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    assert isinstance(model, AutoregressiveModel)
-    return model
+from support.catalogue import batch
+from support.command import FAST, Genlab
+from support.completing_models import NAMES, perturbed
 
 
 def test_every_autoregressive_model_of_images_is_tested() -> None:

@@ -1,49 +1,22 @@
 """The contract of ``models/base.py``, over every model in ``conf/model``."""
 
 import math
-import re
-from collections.abc import Set
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
-from conftest import CONF
-from genlab.composition.building import build, located
+from genlab.composition.building import build
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel, LikelihoodModel, ObjectiveModel, Writes
+from genlab.models.base import AdversarialModel, LatentModel, LikelihoodModel, ObjectiveModel, Writes
+from support.catalogue import IMAGE_MODELS, MODELS, POINT_MODELS, TEXT_MODELS, batch, example, make
+from support.paths import CONF
 
-ALL = sorted(str(p.relative_to(CONF / "model").with_suffix("")) for p in (CONF / "model").rglob("*.yaml"))
-
-
-def kinds_of(name: str) -> Set[str]:
-    """Of the class that a file names; a variant that names none is of an image model."""
-    found = re.search(r"^model:\n  _target_: (\S+)", (CONF / "model" / f"{name}.yaml").read_text(), re.MULTILINE)
-    return located(found[1], name).kinds if found else GenerativeModel.kinds
-
-
-TEXT_MODELS = [name for name in ALL if kinds_of(name) == {"tokens"}]
-MODELS = [name for name in ALL if name not in TEXT_MODELS]
-IMAGE_MODELS = [name for name in MODELS if kinds_of(name) != {"points"}]
-POINT_MODELS = [name for name in MODELS if "points" in kinds_of(name)]
 # Shape and levels: digits', grey, colour, not square, odd, binary.
 DATA = [((1, 8, 8), 17), ((1, 12, 12), 256), ((3, 8, 8), 256), ((1, 5, 7), 4), ((2, 6, 4), 256), ((1, 8, 8), 2)]
-
-
-def make(name: str, shape: tuple[int, ...], levels: int, num_classes: int | None = None) -> GenerativeModel:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"model={name}"], return_hydra_config=False)
-    with open_dict(cfg):
-        cfg.choices = {}
-        cfg.name = ""
-        cfg.dataset.shape, cfg.dataset.levels = list(shape), levels
-        cfg.dataset.kind = "points" if len(shape) == 1 else "binary" if levels == 2 else "image"
-        cfg.model.num_classes = num_classes
-    torch.manual_seed(0)
-    return build(OmegaConf.to_container(cfg.model, resolve=True), "model")
 
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
@@ -70,16 +43,6 @@ def test_a_model_of_text_keeps_the_contract(name: str) -> None:
     apart = [model.sample(1, y[i : i + 1], generator=generators(7, [i])) for i in range(4)]
     assert torch.equal(together, torch.cat(apart))
     assert isinstance(model, Writes)
-
-
-def batch(shape: tuple[int, ...], levels: int, size: int = 4) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(levels, (size, *shape), generator=generator) / (levels - 1)
-
-
-def example(name: str) -> tuple[tuple[int, ...], int]:
-    """Shape and levels of what any model can learn: images where it can."""
-    return ((1, 8, 8) if name in IMAGE_MODELS else (2,), 17)
 
 
 @pytest.mark.parametrize(("shape", "levels"), DATA)

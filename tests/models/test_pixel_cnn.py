@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autoregressive_models import naive_sample
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
 from genlab.models.autoregressive.pixel_cnn import PixelCNN
-from small_images import all_images, perturbed, random_images
+from support.autoregressive_models import naive_sample
+from support.small_images import all_images, perturbed, random_images
 
 
 def make(

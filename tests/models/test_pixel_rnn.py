@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import Genlab
 from genlab.distributions.pixel import Bernoulli, PixelDistribution
 from genlab.errors import InputError
 from genlab.models.autoregressive.pixel_rnn import DiagonalBiLSTM, DiagonalLSTM, PixelRNN, RowLSTM, lstm, skew, unskew
-from small_images import perturbed, random_images
+from support.command import Genlab
+from support.small_images import perturbed, random_images
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "row": RowLSTM,

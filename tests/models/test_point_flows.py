@@ -13,7 +13,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from conftest import CONF, Genlab
 from genlab.composition.building import build
 from genlab.data.plane import Checkerboard, Pinwheel, TwoMoons
 from genlab.data.points import DrawnPoints, GaussianMixture
@@ -23,36 +22,9 @@ from genlab.errors import InputError
 from genlab.metrics.measure import density_in_plane
 from genlab.models.flow.zuko_flow import ZukoFlow
 from genlab.runs.pictures import picture
-
-FLOWS = sorted(p.stem for p in (CONF / "model" / "flow").glob("*.yaml") if "zuko_flow" in p.read_text())
-# Their inverse is bisection, or an integral is a solver's.
-NUMERICAL = {"naf": 1e-4, "cnf": 1e-3}
-
-
-def make(
-    name: str, dims: int = 2, num_classes: int | None = None, double: bool = False, noise: float = 0.1
-) -> ZukoFlow:
-    """A flow in evaluation mode, of data that are neither centred nor of width 1, with noise on its weights."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(
-            "train",
-            [
-                f"model=flow/{name}", "dataset=ring2d", f"dataset.shape=[{dims}]", f"model.double={double}",
-                f"model.num_classes={'null' if num_classes is None else num_classes}",
-            ],
-        )  # fmt: skip
-    torch.manual_seed(0)
-    model = build(OmegaConf.to_container(cfg.model, resolve=True), "model")
-    model.initialize(*data_like(dims))
-    for parameter in model.parameters():
-        parameter.data += noise * torch.randn_like(parameter)
-    return model.eval()
-
-
-def data_like(dims: int, num: int = 1000) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    scale = torch.linspace(0.5, 2.0, dims)
-    return 3 + scale * torch.randn(num, dims, generator=generator), torch.arange(num) % 3
+from support.command import Genlab
+from support.paths import CONF
+from support.point_flows import FLOWS, NUMERICAL, data_like, make
 
 
 def log_density_on_grid(model: ZukoFlow, y: int | None = None, side: int = 160) -> tuple[Tensor, float]:

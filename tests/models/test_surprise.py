@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import Genlab
 from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogisticMixture
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
@@ -23,9 +22,9 @@ from genlab.models.base import Pointwise
 from genlab.models.transformer.image_gpt import ImageGPT
 from genlab.runs.loading import load
 from genlab.runs.maps import beside_heat, field
-from test_command import FAST
-from test_completion import NAMES, perturbed
-from test_contract import batch
+from support.catalogue import batch
+from support.command import FAST, Genlab
+from support.completing_models import NAMES, perturbed
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])

@@ -15,7 +15,6 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from conftest import Genlab
 from genlab.comparison.formats import as_json, comma_separated, descriptions, latex, markdown, on_terminal
 from genlab.comparison.later_keys import with_later_keys
 from genlab.comparison.report import report
@@ -26,6 +25,7 @@ from genlab.composition.configs import composed
 from genlab.errors import InputError
 from genlab.runs.config import read_yaml
 from genlab.runs.folder import RunFolder, find_runs
+from support.command import Genlab
 
 COMMAND = "genlab compare here"
 SAMPLES = {"dataset": "digits", "features": "digits", "num_samples": 1000, "num_real": 1347, "reference": "train"}

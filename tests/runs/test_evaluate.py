@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from conftest import CONF, Genlab, Result, write_images
+from support.command import Genlab, Result
+from support.image_folders import write_images
+from support.paths import CONF
 
 PIXELS = "metrics.features=pixels"
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Genlab
 from genlab.runs.loading import load
-from test_command import FAST
+from support.command import FAST, Genlab
 
 SMALL = ("model.channels=8", "model.code_dim=4", "model.num_codes=7", "model.num_blocks=1")
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Genlab
 from genlab.distributions.pixel import natural
 from genlab.models.flow.real_nvp import RealNVP
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.vae import VAE
 from genlab.runs.latents import interpolations, reconstructions, slerp
+from support.command import Genlab
 
 SMALL = ("dataset.train_size=100", "dataset.batch_size=50", "trainer.max_epochs=2", "metrics.num_samples=16",
          "metrics.num_test=8", "callbacks.sample_metrics.num_samples=8", "logger=csv")  # fmt: skip

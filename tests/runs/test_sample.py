@@ -7,10 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Genlab, Result
 from genlab.data.digits import Digits
 from genlab.runs.loading import load
-from test_command import FAST
+from support.command import FAST, Genlab, Result
 
 
 @pytest.fixture

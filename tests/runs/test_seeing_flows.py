@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import Genlab
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import draw
@@ -26,7 +25,8 @@ from genlab.runs.likelihood_histogram import (
 )
 from genlab.runs.loading import load
 from genlab.runs.noise_to_data import StepByStep, moves_in_plane, noise_to_data, stages
-from test_point_flows import FLOWS, NUMERICAL, data_like, make
+from support.command import Genlab
+from support.point_flows import FLOWS, NUMERICAL, data_like, make
 
 # -- from noise to data ------------------------------------------------------------------------------------------------
 

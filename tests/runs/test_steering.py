@@ -8,12 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import Genlab, Result
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel
 from genlab.runs.loading import load
 from genlab.runs.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
-from test_command import FAST
+from support.command import FAST, Genlab, Result
 
 
 class Linear(GenerativeModel):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Genlab, Result
 from genlab.runs.loading import load
+from support.command import Genlab, Result
 
 TEXT = "".join(f"{i} green bottles hanging on the wall, number {i * 7919 % 1000}.\n" for i in range(300))
 SMALL = (

@@ -16,10 +16,11 @@ import yaml
 
 from genlab.runs.config import flat
 from genlab.runs.folder import find_runs
-from test_processes import TWO, forked
-from test_resume import COMMON, in_child, kill_at, outputs
-from wandb_files import WANDB, Metric, WandbRun, read_folder, read_run
-from wandb_server import Network, WandbServer
+from support.forks import TWO, forked, in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, outputs
+from support.wandb_files import WANDB, Metric, WandbRun, read_folder, read_run
+from support.wandb_server import Network, WandbServer
 
 VAE = ("model=vae/vae", "model.networks.hidden=[16]", *(option for option in COMMON if option != "logger=csv"))
 STEP = "genlab.training.objective.ObjectiveTraining.training_step"

@@ -20,7 +20,7 @@ from genlab.models.autoregressive.pixel_cnn_pp import PixelCNNpp
 from genlab.models.autoregressive.pixel_rnn import DiagonalBiLSTM, PixelRNN, RowLSTM
 from genlab.models.autoregressive.pixel_snail import PixelSNAIL
 from genlab.models.transformer.image_gpt import ImageGPT
-from small_images import perturbed
+from support.small_images import perturbed
 
 
 @dataclass(frozen=True)

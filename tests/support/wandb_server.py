@@ -18,7 +18,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import MetricRecord
 
-from wandb_files import Artifact, Metric, WandbRun, dotted
+from support.wandb_files import Artifact, Metric, WandbRun, dotted
 
 ENTITY = "tester"
 HISTORY, EVENTS, SUMMARY, OUTPUT = "wandb-history.jsonl", "wandb-events.jsonl", "wandb-summary.json", "output.log"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from genlab.runs.checkpoints import read_checkpoint
-from test_processes import TWO, forked
-from test_resume import COMMON, in_child, kill_at, only_run, outputs
+from support.forks import TWO, forked, in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, only_run, outputs
 
 GLOW = ("train", "model=flow/glow", "model.num_steps=2", "model.width=8", *COMMON)
 STILL = ("training.optimizer.lr=0.0", "trainer.max_epochs=1")  # ends with the weights that it starts with

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Genlab
 from genlab.distributions.noise import generators
 from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.training.module import TrainingModule
-from test_contract import MODELS, batch, example, make
+from support.catalogue import MODELS, batch, example, make
+from support.command import Genlab
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -97,12 +97,12 @@ def test_a_run_that_was_killed_resumes_to_the_bit(model: str, compiled: str, tmp
     """In processes of their own: a GPU that this one has met is lost to its forks."""
     train = ["train", f"model={model}", *WAYS[model], *QUICK, "trainer.max_epochs=3", "+trainer.deterministic=true"]
     train += [f"trainer.compile={compiled}"]
-    killed_in_second_epoch = "from test_resume import kill_at; kill_at('torch.save', 2, after=True)()"
+    killed_in_second_epoch = "from support.kills import kill_at; kill_at('torch.save', 2, after=True)()"
 
     def command(outputs: Path, arguments: list[str], before: str = "") -> subprocess.CompletedProcess[str]:
         code = f"import sys; {before}\nfrom genlab.cli import main; main(sys.argv[1:])"
         added = {"GENLAB_OUTPUTS": str(outputs), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        path = os.pathsep.join(p for p in [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")] if p)
+        path = os.pathsep.join(p for p in [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")] if p)
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env={**os.environ, **added, "PYTHONPATH": path}, text=True, capture_output=True, check=False,

@@ -32,7 +32,9 @@ from genlab.models.gan.mlp import MLP
 from genlab.models.gan.regularizers import DRAGAN, R1, R2, Consistency, GradientPenalty, WeightClipping
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
-from test_resume import COMMON, assert_identical, in_child, kill_at, only_run, outputs
+from support.forks import in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, assert_identical, only_run, outputs
 
 LOSSES = {
     "minimax": Minimax(),

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Genlab
 from genlab.training.compilation import compile_model
-from test_contract import batch, make
-from test_resume import in_child, outputs
+from support.catalogue import batch, make
+from support.command import Genlab
+from support.forks import in_child
+from support.small_runs import outputs
 
 OPTIONS = (
     "trainer.max_epochs=8", "metrics.num_samples=16", "metrics.memorization=false", "callbacks=minimal", "logger=csv",

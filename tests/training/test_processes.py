@@ -1,6 +1,5 @@
 """Several processes train one model: the same weights as one process, whatever the family, and none left hanging."""
 
-import contextlib
 import json
 import os
 import signal
@@ -14,55 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Genlab
 from genlab.models.base import AdversarialModel
 from genlab.runs.checkpoints import read_checkpoint
-from test_resume import COMMON, FAMILIES, history, in_child, kill_at, only_run, outputs
-
-TWO = ("trainer=ddp_cpu", "trainer.devices=2")
-
-
-def forked() -> None:
-    """A trap: a run's processes are forks of this one, with torchrun's environment, and not new interpreters."""
-    import genlab.train
-
-    def start(folder: Any, num: int) -> float | None:
-        from genlab.runs.folder import CONFIG, STATUS
-
-        children = []
-        for rank in range(num):
-            pid = os.fork()
-            if pid == 0:
-                os.environ |= {
-                    "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num), "LOCAL_WORLD_SIZE": str(num),
-                    "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getppid() % 20000),
-                    "TORCHELASTIC_RUN_ID": "test",
-                }  # fmt: skip
-                code = 1
-                try:
-                    import yaml
-
-                    from genlab.errors import Interrupted
-                    from genlab.worker import work
-
-                    with contextlib.suppress(Interrupted):
-                        work(folder, yaml.safe_load((folder.path / CONFIG).read_text()))
-                    code = 0
-                finally:
-                    if code:
-                        import traceback
-
-                        traceback.print_exc()
-                    os._exit(code)
-            children.append(pid)
-        for pid in children:
-            os.waitpid(pid, 0)
-        status = folder.read_json(STATUS)["status"]
-        if status != "done":
-            raise SystemExit(143 if status == "interrupted" else 1)
-        return None
-
-    genlab.train._torchrun = start  # type: ignore[assignment]
+from support.command import Genlab
+from support.forks import TWO, forked, in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, FAMILIES, history, only_run, outputs
 
 
 def figures(run: Path) -> dict[str, float]:
