@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 # Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
@@ -13,7 +14,7 @@ if "GENLAB_TEST_CUDA" not in os.environ:
 import pytest
 import torch
 
-from support.command import Genlab, Result
+from support.command import Genlab, Result, Trained
 from support.image_folders import write_images
 
 # What takes long to set up, or exists once on a machine: one worker runs all tests that use it.
@@ -65,6 +66,33 @@ def genlab(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         return Result(code, captured.out, captured.err, Path(os.environ["GENLAB_OUTPUTS"]))
 
     return call
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, ...], Path]]:
+    """A folder, and the runs in it by the arguments they were trained with."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
+@pytest.fixture
+def trained(
+    genlab: Genlab, monkeypatch: pytest.MonkeyPatch, trained_runs: tuple[Path, dict[tuple[str, ...], Path]]
+) -> Trained:
+    """``trained(*arguments)``: a copy of the run of ``genlab train`` with them, which trains once for all tests."""
+    folder, runs = trained_runs
+
+    def copy(*arguments: str) -> Path:
+        if arguments not in runs:
+            with monkeypatch.context() as apart:
+                apart.setenv("GENLAB_OUTPUTS", str(folder / str(len(runs))))
+                result = genlab("train", *arguments)
+            assert result.code == 0, result.err
+            runs[arguments] = result.run
+        run = runs[arguments]
+        outputs = Path(os.environ["GENLAB_OUTPUTS"])
+        return Path(shutil.copytree(run, outputs / run.parent.name / run.name))
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -153,7 +153,7 @@ def test_any_module_is_an_extractor_known_by_its_weights() -> None:
     found = extract(extractor, [torch.rand(3, 3, 9, 9)])
     assert found.features.shape == (3, 2)
     assert found.logits is not None
-    assert extractor.name == "test_features.Net"
+    assert extractor.name == f"{__name__}.Net"
     hashes = {as_extractor(Net(scale)).protocol((1, 2, 2))["weights_sha256"] for scale in (1.0, 1.0, 2.0)}
     assert len(hashes) == 2
     with pytest.raises(InputError, match=r"not a torch\.nn\.Module"):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from genlab.runs.loading import load
-from support.command import FAST, Genlab
+from support.command import FAST, Genlab, Trained
 from support.image_folders import write_images
 
 SMALL = ("trainer.max_epochs=1", "dataset.train_size=128", "metrics.num_samples=40", "logger=csv")
@@ -37,8 +37,10 @@ def write_test_set(run: Path, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_folder_of_the_test_set_has_its_likelihood(genlab: Genlab, tmp_path: Path, name: str) -> None:
-    run = genlab("train", *MODELS[name], *SMALL).run
+def test_a_folder_of_the_test_set_has_its_likelihood(
+    genlab: Genlab, trained: Trained, tmp_path: Path, name: str
+) -> None:
+    run = trained(*MODELS[name], *SMALL)
     images = write_test_set(run, tmp_path / "images")
     result = genlab("evaluate", run, f"images={images}")
     assert result.code == 0, result.err
@@ -85,8 +87,8 @@ def test_classes_are_equally_likely_and_levels_rounded(genlab: Genlab, tmp_path:
     assert float(rows[0]["nats"]) == pytest.approx(math.log(10) - of_classes.logsumexp(0).item(), rel=1e-4)
 
 
-def test_what_has_no_likelihood_is_one_line(genlab: Genlab, tmp_path: Path) -> None:
-    run = genlab("train", *MODELS["vae"], *SMALL).run
+def test_what_has_no_likelihood_is_one_line(genlab: Genlab, trained: Trained, tmp_path: Path) -> None:
+    run = trained(*MODELS["vae"], *SMALL)
     write_images(tmp_path / "larger", 2, (9, 8), "L")
     write_images(tmp_path / "mixed", 1, (8, 8), "L")
     Image.new("L", (4, 8)).save(tmp_path / "mixed" / "1.png")
@@ -104,8 +106,8 @@ def test_what_has_no_likelihood_is_one_line(genlab: Genlab, tmp_path: Path) -> N
     assert not list(result.outputs.rglob("likelihood.csv"))
 
 
-def test_a_gan_has_none(genlab: Genlab, tmp_path: Path) -> None:
-    run = genlab("train", "model=gan/dcgan", "model.channels=4", *FAST).run
+def test_a_gan_has_none(genlab: Genlab, trained: Trained, tmp_path: Path) -> None:
+    run = trained("model=gan/dcgan", "model.channels=4", *FAST)
     write_images(tmp_path / "images", 2, (8, 8), "L")
     result = genlab("evaluate", run, f"images={tmp_path / 'images'}")
     assert result.code == 2

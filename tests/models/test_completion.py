@@ -18,7 +18,7 @@ from genlab.models.base import Completes
 from genlab.runs.loading import load
 from genlab.runs.values import drawn_too_early, in_turns, region_of
 from support.catalogue import batch
-from support.command import FAST, Genlab
+from support.command import FAST, Genlab, Trained
 from support.completing_models import NAMES, perturbed
 
 
@@ -113,9 +113,9 @@ def test_examples_of_all_classes_in_turns() -> None:
 
 
 @pytest.fixture
-def run(genlab: Genlab) -> Path:
+def run(trained: Trained) -> Path:
     small = ("model.channels=4", "model.num_layers=1", "model.num_classes=10")
-    return genlab("train", "model=autoregressive/pixel_cnn", *small, *FAST).run
+    return trained("model=autoregressive/pixel_cnn", *small, *FAST)
 
 
 def test_the_command_completes_test_images(genlab: Genlab, run: Path) -> None:

@@ -14,14 +14,6 @@ from genlab.models.transformer.image_gpt import ImageGPT
 
 Shape = tuple[int, int, int]
 
-TINY = [
-    pytest.param((1, 3, 3), Bernoulli(), id="3x3-binary"),
-    pytest.param((1, 2, 2), Categorical(4), id="2x2-categorical"),
-    pytest.param((1, 2, 2), DiscretizedLogisticMixture(4, 3), id="2x2-mixture"),
-    pytest.param((3, 1, 2), Bernoulli(), id="1x2-rgb-binary"),
-    pytest.param((3, 1, 2), Categorical(3), id="1x2-rgb-categorical"),
-    pytest.param((3, 1, 2), DiscretizedLogisticMixture(3, 2), id="1x2-rgb-mixture"),
-]
 ANY = [
     pytest.param((1, 5, 7), Bernoulli(), id="odd"),
     pytest.param((2, 3, 4), Categorical(5), id="two-channels"),
@@ -39,11 +31,6 @@ def perturbed(shape: Shape, distribution: PixelDistribution, num_classes: int | 
         for parameter in model.parameters():
             parameter.add_(scale * torch.randn_like(parameter))
     return model.eval()
-
-
-def all_images(shape: Shape, levels: int) -> Tensor:
-    values = torch.tensor(list(itertools.product(range(levels), repeat=math.prod(shape))))
-    return values.view(-1, *shape).float() / (levels - 1)
 
 
 def some_images(num: int, shape: Shape, levels: int) -> Tensor:

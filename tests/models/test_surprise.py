@@ -23,7 +23,7 @@ from genlab.models.transformer.image_gpt import ImageGPT
 from genlab.runs.loading import load
 from genlab.runs.maps import beside_heat, field
 from support.catalogue import batch
-from support.command import FAST, Genlab
+from support.command import FAST, Genlab, Trained
 from support.completing_models import NAMES, perturbed
 
 
@@ -145,9 +145,9 @@ def test_a_field_is_drawn_in_three_colours_about_its_pixel() -> None:
     assert (sheet[2, 3] == sheet[3, 3]).all()
 
 
-def test_the_command_shows_surprise_and_receptive_fields(genlab: Genlab) -> None:
+def test_the_command_shows_surprise_and_receptive_fields(genlab: Genlab, trained: Trained) -> None:
     small = ("model.channels=4", "model.num_layers=1")
-    run = genlab("train", "model=autoregressive/pixel_cnn", *small, *FAST).run
+    run = trained("model=autoregressive/pixel_cnn", *small, *FAST)
     result = genlab("sample", f"run={run}", "mode=surprise", "images=[3,17]")
     assert result.code == 0, result.err
     assert "bits an image" in result.out

@@ -81,22 +81,14 @@ def test_two_halves_a_disjoint_set_and_a_subset_on_pngs(genlab: Genlab, tmp_path
     assert subset["precision"] > 0.9
 
 
-class Stripes(nn.Module):
-    """Surely names the brightest of four columns."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        columns = x.mean((1, 2))
-        return columns, 200 * columns
-
-
 def test_inception_score_of_four_sure_classes_on_pngs_with_a_module_of_ones_own(genlab: Genlab, tmp_path: Path) -> None:
     images = np.zeros((2000, 4, 4))
     images[np.arange(2000), :, np.arange(2000) % 4] = 255
     folder = write(tmp_path / "stripes", images)
-    features = "metrics.features={_target_: test_evaluate.Stripes}"
+    features = "metrics.features={_target_: support.stripes.Stripes}"
     result = genlab("evaluate", f"real={folder}", f"fake={folder}", features.replace(" ", ""))
     assert figures(result)["inception_score"]["value"] == pytest.approx(4, rel=0.02)
-    assert "test_evaluate.Stripes features" in result.out
+    assert "support.stripes.Stripes features" in result.out
 
 
 def test_modes_of_a_folder_of_digits(genlab: Genlab, tmp_path: Path) -> None:

@@ -8,17 +8,14 @@ import pytest
 import torch
 
 from genlab.runs.loading import load
-from support.command import FAST, Genlab
+from support.command import FAST, Genlab, Trained
 
 SMALL = ("model.channels=8", "model.code_dim=4", "model.num_codes=7", "model.num_blocks=1")
 
 
 @pytest.fixture(params=["vae/vq_vae", "vae/vq_vae2"])
-def first_stage(request: pytest.FixtureRequest, genlab: Genlab) -> Path:
-    result = genlab("train", f"model={request.param}", *SMALL, "name=first", *FAST)
-    assert result.code == 0, result.err
-    (config,) = (result.outputs / "first").rglob("config.yaml")
-    return config.parent
+def first_stage(request: pytest.FixtureRequest, trained: Trained) -> Path:
+    return trained(f"model={request.param}", *SMALL, "name=first", *FAST)
 
 
 @pytest.mark.parametrize("model", ["autoregressive/pixel_cnn", "transformer/image_gpt"])
@@ -51,10 +48,9 @@ def test_a_prior_is_trained_on_the_codes_and_its_samples_are_images(
     assert samples.shape == (3, 1, 8, 8)
 
 
-def test_a_run_without_codes_is_refused_in_a_line(genlab: Genlab) -> None:
-    result = genlab("train", "model=vae/vae", "model.networks.hidden=[8]", "name=first", *FAST)
-    (config,) = (result.outputs / "first").rglob("config.yaml")
-    for run, line in ((config.parent, "has no codes"), ("nowhere", "is no finished run")):
+def test_a_run_without_codes_is_refused_in_a_line(genlab: Genlab, trained: Trained) -> None:
+    without = trained("model=vae/vae", "model.networks.hidden=[8]", *FAST)
+    for run, line in ((without, "has no codes"), ("nowhere", "is no finished run")):
         result = genlab("train", "model=autoregressive/pixel_cnn", "dataset=latent_codes", f"dataset.run={run}")
         assert result.code != 0
         assert line in result.err

@@ -9,14 +9,12 @@ from PIL import Image
 
 from genlab.data.digits import Digits
 from genlab.runs.loading import load
-from support.command import FAST, Genlab, Result
+from support.command import FAST, Genlab, Result, Trained
 
 
 @pytest.fixture
-def conditional(genlab: Genlab) -> Path:
-    result = genlab("train", "model=gan/dcgan", "model.channels=4", "model.num_classes=10", "dataset=digits", *FAST)
-    assert result.code == 0, result.err
-    return result.run
+def conditional(trained: Trained) -> Path:
+    return trained("model=gan/dcgan", "model.channels=4", "model.num_classes=10", "dataset=digits", *FAST)
 
 
 def written(result: Result) -> tuple[np.ndarray, Image.Image]:
@@ -80,9 +78,9 @@ def test_nearest_training_images_are_found(genlab: Genlab, conditional: Path, mo
 
 
 @pytest.mark.parametrize("model", ["vae/vae", "flow/real_nvp"])
-def test_models_that_encode_interpolate_too(genlab: Genlab, model: str) -> None:
+def test_models_that_encode_interpolate_too(genlab: Genlab, trained: Trained, model: str) -> None:
     small = {"vae/vae": "model.networks.hidden=[8]", "flow/real_nvp": "model.width=4"}[model]
-    run = genlab("train", f"model={model}", small, *FAST).run
+    run = trained(f"model={model}", small, *FAST)
     samples, _ = written(genlab("sample", f"run={run}", "mode=interpolate", "n=2", "steps=4"))
     again, _ = written(genlab("sample", f"run={run}", "mode=interpolate", "n=2", "steps=4"))
     assert samples.shape == (8, 1, 8, 8)
@@ -127,9 +125,11 @@ def test_the_surface_of_a_discriminator_whose_zero_says_nothing_is_seen_around_i
         (("steps=0",), "give a number of samples"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(genlab: Genlab, overrides: tuple[str, ...], line: str) -> None:
+def test_what_cannot_be_shown_is_one_line(
+    genlab: Genlab, trained: Trained, overrides: tuple[str, ...], line: str
+) -> None:
     small = ("model.channels=4", "model.num_layers=1")
-    run = genlab("train", "model=autoregressive/pixel_cnn", *small, *FAST).run
+    run = trained("model=autoregressive/pixel_cnn", *small, *FAST)
     result = genlab("sample", f"run={run}", *overrides)
     assert result.code == 2
     assert line in result.err

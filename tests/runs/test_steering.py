@@ -12,7 +12,7 @@ from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel
 from genlab.runs.loading import load
 from genlab.runs.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
-from support.command import FAST, Genlab, Result
+from support.command import FAST, Genlab, Result, Trained
 
 
 class Linear(GenerativeModel):
@@ -128,13 +128,13 @@ def written(result: Result) -> tuple[np.ndarray, list[Path]]:
 
 
 @pytest.fixture(params=["vae/vae", "vae/hierarchical_vae", "flow/real_nvp"])
-def run(request: pytest.FixtureRequest, genlab: Genlab) -> Path:
+def run(request: pytest.FixtureRequest, trained: Trained) -> Path:
     small = {
         "vae/vae": ("model.networks.hidden=[16]", "model.latent_dim=2"),
         "vae/hierarchical_vae": ("model.channels=8", "model.latent_channels=2", "model.num_blocks=1"),
         "flow/real_nvp": ("model.width=8", "model.num_couplings=1"),
     }[request.param]
-    return genlab("train", f"model={request.param}", *small, *FAST).run
+    return trained(f"model={request.param}", *small, *FAST)
 
 
 def test_the_command_steers_every_family_that_encodes(genlab: Genlab, run: Path) -> None:
@@ -174,8 +174,10 @@ def test_the_command_steers_every_family_that_encodes(genlab: Genlab, run: Path)
         (("mode=traverse", "extent=0"), "above 0"),
     ],
 )
-def test_what_a_gan_cannot_do_is_one_line(genlab: Genlab, options: tuple[str, ...], line: str) -> None:
-    run = genlab("train", "model=gan/dcgan", "model.channels=4", *FAST).run
+def test_what_a_gan_cannot_do_is_one_line(
+    genlab: Genlab, trained: Trained, options: tuple[str, ...], line: str
+) -> None:
+    run = trained("model=gan/dcgan", "model.channels=4", *FAST)
     result = genlab("sample", f"run={run}", *options)
     assert result.code == 2
     assert any(part in result.err for part in line.split("|"))

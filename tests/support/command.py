@@ -20,4 +20,5 @@ class Result:
 
 
 Genlab = Callable[..., Result]
+Trained = Callable[..., Path]
 FAST = ("trainer.max_epochs=2", "dataset.train_size=256", "metrics.num_samples=80", "logger=csv")

@@ -19,7 +19,7 @@ from genlab.errors import InputError
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.folder import RunFolder
 from genlab.runs.resuming import newest_checkpoint
-from support.command import Genlab
+from support.command import Genlab, Trained
 from support.forks import in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, FAMILIES, assert_identical, only_run, outputs
@@ -107,13 +107,21 @@ def test_killed_anywhere_and_resumed_it_is_the_same_run(
     assert_identical(only_run(whole), only_run(cut))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE's run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as apart:
+        outputs(apart, folder)
+        assert in_child(["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]]) == 0
+    return only_run(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_lets_the_batch_end_and_leaves_a_run_to_resume(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]]
-    whole = outputs(monkeypatch, tmp_path / "whole")
-    assert in_child(arguments) == 0
     cut = outputs(monkeypatch, tmp_path / "cut")
     code = in_child(arguments, kill_at("genlab.training.objective.ObjectiveTraining.training_step", 15, number))
     assert code == 128 + number
@@ -123,11 +131,11 @@ def test_a_signal_lets_the_batch_end_and_leaves_a_run_to_resume(
     # Of batch 16, as gradients of two are added up, though the last regular checkpoint was of batch 14.
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["progress"]["batches_seen"] == 16
     assert in_child(["train", f"resume={run}"]) == 0
-    assert_identical(only_run(whole), run)
+    assert_identical(whole, run)
 
 
-def test_what_has_changed_is_named(genlab: Genlab) -> None:
-    run = genlab("train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]).run
+def test_what_has_changed_is_named(genlab: Genlab, trained: Trained) -> None:
+    run = trained("model=vae/vae", *COMMON, *FAMILIES["vae/vae"])
     assert f"{run} is done" in genlab("train", f"resume={run}").err
     result = genlab("train", f"resume={run}", "training.optimizer.lr=0.5", "model.latent_dim=3")
     assert result.code == 2
@@ -143,8 +151,8 @@ def test_what_has_changed_is_named(genlab: Genlab) -> None:
     assert "there is no run folder" in genlab("train", "resume=nowhere").err
 
 
-def test_a_run_that_is_running_is_left_alone(genlab: Genlab) -> None:
-    run = genlab("train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]).run
+def test_a_run_that_is_running_is_left_alone(genlab: Genlab, trained: Trained) -> None:
+    run = trained("model=vae/vae", *COMMON, *FAMILIES["vae/vae"])
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps({**status, "status": "running", "pid": os.getppid()}))
     assert f"is being trained by the process {os.getppid()}" in genlab("train", f"resume={run}").err
@@ -203,11 +211,9 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "empty", "code"])
 def test_a_damaged_checkpoint_never_runs_code_and_never_loses_the_run(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genlab: Genlab
+    how: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genlab: Genlab
 ) -> None:
     arguments = ["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]]
-    whole = outputs(monkeypatch, tmp_path / "whole")
-    assert in_child(arguments) == 0
     cut = outputs(monkeypatch, tmp_path / "cut")
     trap = kill_at("genlab.training.objective.ObjectiveTraining.training_step", 20)
     assert in_child(arguments, trap) == -signal.SIGKILL
@@ -218,7 +224,7 @@ def test_a_damaged_checkpoint_never_runs_code_and_never_loses_the_run(
     assert "last.ckpt cannot be read as a checkpoint" in result.err
     assert "going on from previous.ckpt instead" in result.err
     assert not (run / "checkpoints" / "executed").exists()
-    assert_identical(only_run(whole), run)
+    assert_identical(whole, run)
 
     # Both of them: one clear line, and nothing is lost or run.
     for name in ("last.ckpt", "previous.ckpt"):
