@@ -7,18 +7,26 @@ from pathlib import Path
 
 # Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-# And a GPU that a process has met is lost to its forks, so that all tests but those of the GPU itself do without.
-if "GENLAB_TEST_CUDA" not in os.environ:
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import pytest
 import torch
+from hypothesis import settings
 
 from support.command import Genlab, Result, Trained
 from support.image_folders import write_images
 
+# A few examples wherever a test does not ask for many, and the same ones every time.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
+settings.load_profile("quick")
+
 # What takes long to set up, or exists once on a machine: one worker runs all tests that use it.
 SHARED = ("browser", "elsewhere", "inception_weights", "slurm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from all tests but their own: a GPU that a process has met is lost to its forks, and tests fork."""
+    if config.getoption("markexpr") != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.hookimpl(tryfirst=True)

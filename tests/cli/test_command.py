@@ -28,6 +28,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.e2e
 def test_help_imports_no_torch() -> None:
     script = (
         "import sys; from genlab.cli import main; main(['--help'])\n"
@@ -39,6 +40,7 @@ def test_help_imports_no_torch() -> None:
         assert command in result.stdout
 
 
+@pytest.mark.e2e
 def test_python_m_genlab_is_the_command() -> None:
     assert python("-m", "genlab", "--help").stdout == python("-c", "from genlab.cli import main; main(['-h'])").stdout
     assert python("-m", "genlab", "nonsense").returncode == 2
@@ -59,6 +61,7 @@ def test_cfg_and_info_run_nothing(genlab: Genlab) -> None:
     assert not list(result.outputs.rglob("*"))
 
 
+@pytest.mark.e2e
 def test_the_shell_completes_commands_groups_and_keys() -> None:
     def complete(line: str) -> list[str]:
         result = python("-m", "genlab", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
@@ -71,6 +74,7 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
     assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")
 
 
+@pytest.mark.e2e
 def test_a_run_from_training_to_comparison(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = genlab(
         "train",

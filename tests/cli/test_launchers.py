@@ -113,6 +113,7 @@ def outputs(tmp_path: Path) -> Path:
 # -- the cores and GPUs of one machine ---------------------------------------------------------------------------------
 
 
+@pytest.mark.e2e
 @needs_joblib
 def test_a_job_killed_beside_another_goes_on(outputs: Path) -> None:
     arguments = (*LONG, "seed=1,2,3", "hydra/launcher=cores", "hydra.launcher.n_jobs=2")
@@ -131,6 +132,7 @@ def test_a_job_killed_beside_another_goes_on(outputs: Path) -> None:
     assert f"3 done: {sweep.folder}" in again.text
 
 
+@pytest.mark.e2e
 @needs_joblib
 def test_jobs_divide_the_cores(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -144,6 +146,7 @@ def test_jobs_divide_the_cores(outputs: Path, monkeypatch: pytest.MonkeyPatch) -
         assert f"tags:\n- '{max(1, cores // 2)}'\n" in config.read_text()
 
 
+@pytest.mark.e2e
 @needs_joblib
 def test_each_job_sees_one_gpu(outputs: Path, tmp_path: Path) -> None:
     """No GPU is needed to see which one a job would have."""
@@ -162,6 +165,7 @@ def test_each_job_sees_one_gpu(outputs: Path, tmp_path: Path) -> None:
     assert len(gpus) == len(set(gpus))  # no two processes have one
 
 
+@pytest.mark.e2e
 @needs_joblib
 def test_without_gpus_there_is_one_line(outputs: Path) -> None:
     sweep = Sweep(outputs, *SHORT, "seed=1,2", "hydra/launcher=gpus", CUDA_VISIBLE_DEVICES="")
@@ -172,6 +176,8 @@ def test_without_gpus_there_is_one_line(outputs: Path) -> None:
 # -- Ray ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 @needs_ray
 def test_ray_starts_a_killed_job_again_and_it_goes_on(outputs: Path) -> None:
     sweep = Sweep(outputs, *LONG, "seed=1,2", "hydra/launcher=ray_cluster", "hydra.launcher.ray.init.num_cpus=2")
@@ -211,6 +217,8 @@ def slurm_job(sweep: Sweep, job: int) -> str:
     return folder.name
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 @needs_submitit
 def test_a_slurm_job_whose_time_is_up_goes_back_into_the_queue_and_on(outputs: Path, slurm: dict[str, str]) -> None:
     sweep = Sweep(outputs, *on_slurm(*LONG, "seed=1,2"), **slurm)
@@ -224,6 +232,8 @@ def test_a_slurm_job_whose_time_is_up_goes_back_into_the_queue_and_on(outputs: P
     assert sweep.jobs()["0"]["resumed"] == [{"changes": [], "after": "interrupted"}]
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 @needs_submitit
 def test_a_cancelled_slurm_job_goes_on_when_the_sweep_is_launched_again(outputs: Path, slurm: dict[str, str]) -> None:
     sweep = Sweep(outputs, *on_slurm(*LONG, "seed=1,2"), **slurm)
@@ -244,6 +254,7 @@ SEARCH = (
 )  # fmt: skip
 
 
+@pytest.mark.e2e
 @needs_optuna
 def test_a_search_killed_in_the_middle_goes_on(outputs: Path) -> None:
     sweep = Sweep(outputs, *SEARCH)
@@ -271,6 +282,7 @@ def test_a_search_killed_in_the_middle_goes_on(outputs: Path) -> None:
     assert "holds another search" in other.text.splitlines()[-1]
 
 
+@pytest.mark.e2e
 @needs_optuna
 def test_trials_that_fail_are_told_so_and_the_search_goes_on(outputs: Path) -> None:
     # Half of the options are refused.
@@ -287,6 +299,8 @@ def test_trials_that_fail_are_told_so_and_the_search_goes_on(outputs: Path) -> N
     assert len(trials) == 6
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 @needs_optuna
 @needs_joblib
 def test_a_search_on_several_cores(outputs: Path) -> None:
@@ -299,6 +313,7 @@ def test_a_search_on_several_cores(outputs: Path) -> None:
     assert again.words() == ["done"] * 4
 
 
+@pytest.mark.e2e
 @needs_optuna
 def test_nothing_to_search(outputs: Path) -> None:
     sweep = Sweep(outputs, *SHORT, "hydra/sweeper=optuna")

@@ -43,6 +43,7 @@ def run(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.e2e
 def test_the_wheel_trains_without_the_checkout(elsewhere: Path) -> None:
     python = elsewhere / "venv" / "bin" / "python"
     where = subprocess.run(

@@ -160,6 +160,8 @@ def test_a_measurement_leaves_its_config_alone(tmp_path: Path) -> None:
     assert json.dumps(config) == before
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     """In their short form, every part but the sweeps, which other tests launch."""
     parts = ("pairs", "growth", "sampling", "start", "figures")

@@ -115,6 +115,7 @@ def test_the_digits_classifier_is_as_accurate_as_its_file_says() -> None:
     assert accuracy(classifier, data, "test")[0] == float(classifier.facts["test_accuracy"]) > 0.98
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_such_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shortened run of it is already a classifier, and the file is self-sufficient."""
     from genlab.metrics import train_digit_classifier as recipe

@@ -26,6 +26,8 @@ VAE = ("model=vae/vae", "model.networks.hidden=[16]", *(option for option in COM
 STEP = "genlab.training.objective.ObjectiveTraining.training_step"
 PARTS = ("train/", "val/", "test/", "samples.filenames")
 LAST = 3 * 12 * 32  # images seen at the end
+# A connection that is refused, and one that is never answered, which takes as long as it is waited for.
+LOSSES = [Network.CUT, pytest.param(Network.SILENT, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True)
@@ -199,10 +201,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @pytest.mark.parametrize(
     ("call", "written"),
     [
-        pytest.param(24, 640, id="the row of the checkpoint was written"),
+        pytest.param(24, 640, id="the row of the checkpoint was written", marks=pytest.mark.slow),
         pytest.param(29, 832, id="the row of the checkpoint was not written"),
         pytest.param(25, 704, id="the row of a validation was not written"),
-        pytest.param(28, 768, id="the row of a validation was written"),
+        pytest.param(28, 768, id="the row of a validation was written", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_in_the_same_wandb_run(
@@ -323,7 +325,7 @@ def test_a_killed_run_goes_on_in_the_same_run_of_the_server(
     assert_complete(server.run(name), run)
 
 
-@pytest.mark.parametrize("loss", [Network.CUT, Network.SILENT])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_network_that_comes_back_costs_nothing(
     loss: Network, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,7 +339,7 @@ def test_a_network_that_comes_back_costs_nothing(
     assert_same(server.run(file.id), file)
 
 
-@pytest.mark.parametrize("loss", [Network.CUT, Network.SILENT])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_network_that_is_gone_ends_no_run(
     loss: Network, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,7 +361,7 @@ def test_a_network_that_is_gone_ends_no_run(
     assert_same(server.run(file.id), file)
 
 
-@pytest.mark.parametrize("loss", [Network.CUT, Network.SILENT])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_without_network_from_the_start_a_run_is_offline(
     loss: Network, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,9 @@ from support.catalogue import MODELS, batch, example, make
 from support.command import Genlab
 
 if not torch.cuda.is_available():
-    pytest.skip("needs a CUDA GPU", allow_module_level=True)
+    pytest.skip("needs a CUDA GPU, and make test-cuda or -m cuda", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 QUICK = (
     "dataset.train_size=640", "dataset.batch_size=32", "metrics.num_samples=32", "metrics.num_test=64",
@@ -92,6 +94,7 @@ def test_no_step_waits_for_the_gpu(model: str, compiled: str, genlab: Genlab, mo
     assert seen.count(2) == 6
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("model", "compiled"), [("vae/vae", "false"), ("gan/dcgan", "false"), *GRAPHS])
 def test_a_run_that_was_killed_resumes_to_the_bit(model: str, compiled: str, tmp_path: Path) -> None:
     """In processes of their own: a GPU that this one has met is lost to its forks."""

@@ -20,13 +20,22 @@ from support.forks import TWO, forked, in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, FAMILIES, history, only_run, outputs
 
+# One of each procedure; the others in the slow tests.
+IN_BFLOAT16 = ("gan/dcgan", "autoregressive/pixel_cnn")
+
 
 def figures(run: Path) -> dict[str, float]:
     return {k: v["value"] for k, v in json.loads((run / "summary.json").read_text())["metrics"].items()}
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        *((model, "32-true") for model in FAMILIES),
+        *((model, "bf16-mixed") for model in IN_BFLOAT16),
+        *(pytest.param(model, "bf16-mixed", marks=pytest.mark.slow) for model in FAMILIES if model not in IN_BFLOAT16),
+    ],
+)
 def test_every_family_on_one_and_two_processes_in_both_precisions(
     model: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genlab: Genlab
 ) -> None:
@@ -138,6 +147,7 @@ def started(tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
     raise AssertionError("the run did not begin")
 
 
+@pytest.mark.e2e
 def test_two_processes_of_torchrun_stop_when_asked_and_resume(tmp_path: Path, genlab: Genlab) -> None:
     process, run = started(tmp_path)
     process.send_signal(signal.SIGTERM)
@@ -150,6 +160,7 @@ def test_two_processes_of_torchrun_stop_when_asked_and_resume(tmp_path: Path, ge
     assert json.loads((run / "summary.json").read_text())["images_seen"] == seen + 640
 
 
+@pytest.mark.e2e
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     process, run = started(tmp_path)
     workers = subprocess.run(
