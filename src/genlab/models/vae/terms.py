@@ -47,7 +47,7 @@ class LatentVariable(Bounded, Protocol):
         """Return the mean and standard deviation of q(z | x), or of the Gaussian that its flows start from."""
 
     def draw_posterior(self, params: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn standard normal noise ``(k, B, D)`` into draws of q(z | x), ``(k, B, D)``, and log q(z | x), ``(k, B)``."""
+        """Turn standard normal noise ``(k, B, D)`` into z ~ q(z | x), ``(k, B, D)``, and log q(z | x), ``(k, B)``."""
 
     def draw(self, x: Tensor, y: Tensor | None = None, num: int = 1) -> tuple[Tensor, Tensor]:
         """Draw ``num`` times from q(z | x): z, ``(num, B, D)``, and log q(z | x), ``(num, B)``."""
