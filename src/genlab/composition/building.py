@@ -136,10 +136,10 @@ def build(node: Any, where: str) -> Any:
 
     if node is None:
         return None
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
-    plain = checked(plain, where)
+    resolved = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    arguments = checked(resolved, where)
     try:
-        return instantiate(plain, _convert_="all")
+        return instantiate(arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):

@@ -15,8 +15,9 @@ from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.vae.networks import fit_bias, with_class
-from genlab.models.vae.objectives import ELBO, Objective
+from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import Gaussian
+from genlab.models.vae.terms import Bounded
 
 # A block whose latents carry at least this many nats on average is active.
 ACTIVE_NATS = 0.01
@@ -103,7 +104,7 @@ class HierarchicalVAE(LikelihoodModel):
     Args:
         shape: ``(C, H, W)``.
         distribution: of a pixel given the latents.
-        objective: what training minimises; the negative ELBO if left out. Its free bits are nats of a block.
+        objective: the loss that training minimises, of the bound alone. Its free bits are nats of a block.
         num_classes: of a conditional model.
         channels: of the features with latents; above ``latent_side`` fewer, in inverse proportion to the side.
         latent_channels: of z, at every place of a block.
@@ -119,7 +120,7 @@ class HierarchicalVAE(LikelihoodModel):
         self,
         shape: tuple[int, int, int],
         distribution: PixelDistribution,
-        objective: Objective | None = None,
+        objective: Objective[Bounded],
         num_classes: int | None = None,
         channels: int = 64,
         latent_channels: int = 16,
@@ -134,10 +135,7 @@ class HierarchicalVAE(LikelihoodModel):
                 f"channels={channels}, latent_channels={latent_channels}, num_blocks={num_blocks}, "
                 f"encoder_blocks={encoder_blocks}, latent_side={latent_side}: at least 1 of each"
             )
-        self.objective = objective or ELBO()
-        if not isinstance(self.objective, ELBO):
-            raise InputError("a hierarchical VAE is trained with objective=elbo")
-        self.distribution, self.sample_pixels = distribution, sample_pixels
+        self.objective, self.distribution, self.sample_pixels = objective, distribution, sample_pixels
         self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
         sizes = [tuple(shape[1:])]  # from the finest to the coarsest
         while max(sizes[-1]) > 1:
@@ -169,6 +167,9 @@ class HierarchicalVAE(LikelihoodModel):
         self.last = nn.Conv2d(width[0], distribution.num_params * shape[0], 3, padding=1)
         self.latent_shapes = [b.latent_shape for b in self.down.modules() if isinstance(b, TopDownBlock)]
         self.latent_dim = sum(math.prod(s) for s in self.latent_shapes)
+        if not isinstance(self, objective.needs):
+            raise InputError("a hierarchical VAE is trained with objective=elbo")
+        objective.check(self)
 
     # -- up and down ---------------------------------------------------------------------------------------------------
 
