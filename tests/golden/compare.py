@@ -7,8 +7,8 @@ printed as well, with the number of its item, and is no difference:
 - item 6: a protocol says more than before, and an evaluation has another label,
 - item 8: the pictures and texts of points and of text that are made during training.
 
-Whatever else is not the same is a difference: a figure, a sample, a weight, the state of a random generator, a file that
-is missing or new.
+Whatever else is not the same is a difference: a figure, a sample, a weight, the state of a random generator, a file
+that is missing or new.
 """
 
 import argparse
