@@ -6,9 +6,9 @@ The folders in ``tests/fixtures/runs_before_the_move`` were made by this with th
 package were rearranged; tests prove that later versions open, sample, evaluate, resume and compare them. Making them
 again with a later version would make that proof empty: a new version adds a folder beside theirs.
 
-Of each run are kept its config, status, summary, metrics and checkpoints, and four samples of seed 3 in ``expected.npy``
-or ``expected.txt``; pictures are left out. The data are the embedded digits, points, and ``text.txt``. Paths in the
-configs are relative to the folder that holds the fixtures; a test makes them absolute in its copy.
+Of each run are kept its config, status, summary, metrics and checkpoints, and four samples of seed 3 in
+``samples/expected.npy`` or ``.txt``; pictures are left out. The data are the embedded digits, points, and ``text.txt``.
+Paths in the configs are relative to the folder that holds the fixtures; a test makes them absolute in its copy.
 """
 
 import argparse
@@ -106,19 +106,19 @@ def main() -> None:
             genlab("train", *COMMON, *options, log=log)
             (config,) = Path("outputs").rglob("config.yaml")
             folder = config.parent.rename(runs / name)
-            expected = folder / ("expected.txt" if name == "transformer-gpt" else "expected.png")
-            genlab("sample", f"run={folder}", "n=4", "seed=3", f"output={expected}", log=log)
             strip(folder, Path(scratch))
+            expected = folder / "samples" / ("expected.txt" if name == "transformer-gpt" else "expected.png")
+            genlab("sample", f"run={folder}", "n=4", "seed=3", f"output={expected}", log=log)
+            expected.with_suffix(".png").unlink(missing_ok=True)
             shutil.copytree(folder, output / name, dirs_exist_ok=True)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             print(f"{name}: {size / 1000:.0f} kB", flush=True)
 
 
 def strip(folder: Path, scratch: Path) -> None:
-    """Take pictures and older checkpoints out of a run folder, and where it was made out of its files."""
-    for path in (*folder.glob("*.png"), folder / "checkpoints" / "previous.ckpt"):
+    """Take samples and the older checkpoint out of a run folder, and where it was made out of its files."""
+    for path in (*folder.glob("samples/*"), folder / "checkpoints" / "previous.ckpt"):
         path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "samples")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace(f"{scratch}/", ""))
     status = json.loads((folder / "status.json").read_text())

@@ -140,7 +140,9 @@ VIEWS: dict[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 
 # Columns, keys and parts of a checkpoint that tell of the machine or of the time.
-WALL_CLOCK = {"seconds", "train/images_per_second", "train/peak_memory_mb"}
+WALL_CLOCK = {
+    "seconds", "train/images_per_second", "train/tokens_per_second", "train/teraflops", "train/peak_memory_mb",
+}  # fmt: skip
 MACHINE = {"images_per_second", "wall_seconds", "peak_memory_mb", "environment"}
 CHECKPOINT = ("epoch", "global_step", "callbacks", "optimizer_states", "lr_schedulers", "progress", "randomness")
 
