@@ -78,9 +78,14 @@ def item_of(run: str, path: str, before: Any, after: Any) -> int | None:
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
     """All differences between the runs of two recordings, those that are allowed too."""
-    found = []
-    for run in sorted(before["runs"].keys() | after["runs"].keys()):
-        old, new = (dict(leaves(recording["runs"].get(run, {}))) for recording in (before, after))
+    found: list[Difference] = []
+    runs = [before["runs"], after["runs"]]
+    for run in sorted(runs[0].keys() | runs[1].keys()):
+        there = ["recorded" if run in recorded else None for recorded in runs]
+        if None in there:
+            found.append(Difference(run, "the run", *there, None))
+            continue
+        old, new = (dict(leaves(recorded[run])) for recorded in runs)
         found += [
             Difference(run, path, old.get(path), new.get(path), item_of(run, path, old.get(path), new.get(path)))
             for path in sorted(old.keys() | new.keys())
