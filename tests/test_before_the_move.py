@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from conftest import Genlab
 from genlab import load
@@ -111,7 +110,7 @@ def test_runs_stand_beside_each_other(runs: Path, genlab: Genlab, tmp_path: Path
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: "/".join(path.parts[-3:-1]))
 def test_a_committed_config_builds(path: Path) -> None:
-    config = yaml.safe_load(path.read_text())
+    config = load(path.parent, device="cpu").config
     parts = assemble(config)
     assert parts.training.model is parts.model
     assert parts.data.name == config["dataset"]["name"]
