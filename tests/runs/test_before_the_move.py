@@ -17,7 +17,7 @@ import torch
 
 from conftest import Genlab
 from genlab import load
-from genlab.worker import assemble
+from genlab.launching.parts import assemble
 
 FIXTURES = Path(__file__).parent / "fixtures" / "runs_before_the_move"
 RUNS = sorted(path.parent.name for path in FIXTURES.glob("*/config.yaml"))
