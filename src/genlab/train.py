@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from genlab.composition.command_line import as_groups
 from genlab.composition.configs import composed, conf_dir
 from genlab.composition.explaining import explain, one_line_errors
+from genlab.composition.renamed_groups import with_new_names
 from genlab.composition.resolvers import unique_name
 from genlab.errors import InputError, Interrupted
 
@@ -223,7 +224,7 @@ def _go_on_with_job(cfg: DictConfig, folder: "RunFolder") -> float | None:
     from genlab.runs.folder import STATUS, SUMMARY
 
     status = folder.read_json(STATUS)
-    if status.get("overrides") != _overrides():
+    if with_new_names(status.get("overrides", [])) != with_new_names(_overrides()):
         raise InputError(
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )
