@@ -141,5 +141,5 @@ def test_free_bits_are_of_blocks() -> None:
 
 
 def test_objectives_that_need_one_layer_are_refused() -> None:
-    with pytest.raises(InputError, match="objective=elbo"):
+    with pytest.raises(InputError, match="vae/objective=elbo"):
         HierarchicalVAE((1, 4, 4), Bernoulli(), IWAE())

@@ -80,7 +80,9 @@ def test_one_line_names_all_that_changed(capsys: pytest.CaptureFixture[str]) -> 
 def as_started_before(run: Path) -> None:
     """Give a run the overrides that an earlier version would have written."""
     status = json.loads((run / "status.json").read_text())
-    status["overrides"] = [o.replace("gan/loss", "loss").replace("lr_schedule", "schedule") for o in status["overrides"]]
+    status["overrides"] = [
+        o.replace("gan/loss", "loss").replace("lr_schedule", "schedule") for o in status["overrides"]
+    ]
     (run / "status.json").write_text(json.dumps(status))
 
 

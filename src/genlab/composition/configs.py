@@ -20,7 +20,7 @@ def conf_dir() -> str:
 
 
 def groups() -> set[str]:
-    """Every group that a defaults list of ``conf/`` names, Hydra's aside: ``model``, ``gan/loss``, ``metrics/modes``."""
+    """Every group that a defaults list of ``conf/`` names, such as ``model`` and ``gan/loss``; Hydra's are left out."""
     found = set()
     for path in Path(conf_dir()).rglob("*.yaml"):
         folder = path.parent.relative_to(conf_dir())

@@ -136,7 +136,7 @@ class HierarchicalVAE(LikelihoodModel):
             )
         self.objective = objective or ELBO()
         if not isinstance(self.objective, ELBO):
-            raise InputError("a hierarchical VAE is trained with objective=elbo")
+            raise InputError("a hierarchical VAE is trained with vae/objective=elbo")
         self.distribution, self.sample_pixels = distribution, sample_pixels
         self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
         sizes = [tuple(shape[1:])]  # from the finest to the coarsest

@@ -125,7 +125,7 @@ class BetaTC(Objective):
 
     def check(self, model: "VAE") -> None:
         if not isinstance(model.posterior, DiagonalGaussian):
-            raise InputError("objective=beta_tc needs the posterior's density at any point: posterior=gaussian")
+            raise InputError("vae/objective=beta_tc needs the posterior's density at any point: vae/posterior=gaussian")
 
     def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         q = model.gaussian(x, y)
@@ -236,7 +236,7 @@ class IWAE(Objective):
 
     def check(self, model: "VAE") -> None:
         if self.doubly_reparameterized and not isinstance(model.posterior, DiagonalGaussian):
-            raise InputError("objective.doubly_reparameterized needs the posterior's density: posterior=gaussian")
+            raise InputError("objective.doubly_reparameterized needs the posterior's density: vae/posterior=gaussian")
 
     def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         h = model.encoder(x, y)

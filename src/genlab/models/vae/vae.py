@@ -58,7 +58,7 @@ class VAE(LikelihoodModel):
         self.prior = prior or StandardNormal()
         self.objective = objective or ELBO()
         if isinstance(self.prior, VampPrior) and not isinstance(self.posterior, DiagonalGaussian):
-            raise InputError("prior=vamp is made of posteriors whose density it must know: posterior=gaussian")
+            raise InputError("vae/prior=vamp is made of posteriors whose density it must know: vae/posterior=gaussian")
         self.objective.check(self)
         self.encoder = networks.encoder(shape, self.posterior.num_params(latent_dim), num_classes)
         self.decoder = networks.decoder(
