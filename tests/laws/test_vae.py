@@ -331,10 +331,10 @@ def test_pseudo_inputs_begin_as_examples() -> None:
 
 def test_what_does_not_go_together_is_refused() -> None:
     networks = FullyConnected((8,))
-    with pytest.raises(InputError, match="posterior=gaussian"):
+    with pytest.raises(InputError, match="vae/posterior=gaussian"):
         VAE((1, 2, 2), Bernoulli(), networks, ELBO(), PlanarFlows(), VampPrior((1, 2, 2), 3))
     for objective in (BetaTC(), IWAE(5, doubly_reparameterized=True)):
-        with pytest.raises(InputError, match="posterior=gaussian"):
+        with pytest.raises(InputError, match="vae/posterior=gaussian"):
             VAE((1, 2, 2), Bernoulli(), networks, objective, PlanarFlows())
 
 

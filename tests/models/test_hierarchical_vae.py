@@ -148,7 +148,7 @@ def test_free_bits_are_of_blocks() -> None:
 
 @pytest.mark.parametrize("objective", [BetaTC(), InfoVAE(), IWAE()])
 def test_objectives_that_need_one_layer_are_refused(objective: Objective) -> None:
-    with pytest.raises(InputError, match=r"^a hierarchical VAE is trained with objective=elbo$"):
+    with pytest.raises(InputError, match=r"^a hierarchical VAE is trained with vae/objective=elbo$"):
         HierarchicalVAE((1, 4, 4), Bernoulli(), objective, **SIZES)
 
 

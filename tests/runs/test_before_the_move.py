@@ -19,9 +19,9 @@ from conftest import Genlab
 from genlab import load
 from genlab.launching.parts import assemble
 
-FIXTURES = Path(__file__).parent / "fixtures" / "runs_before_the_move"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs_before_the_move"
 RUNS = sorted(path.parent.name for path in FIXTURES.glob("*/config.yaml"))
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CONFIGS = sorted(BENCHMARKS.rglob("config.yaml"))
 
 # Other than the config file of the model states today: these runs were made while the training group overrode it.

@@ -160,7 +160,9 @@ def test_a_key_that_was_not_overridden_is_shown_where_nothing_else_explains_it(t
 
 
 def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", overrides=("schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0})
+    make_run(
+        tmp_path / "a", overrides=("lr_schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0}
+    )
     make_run(tmp_path / "b", config={"schedule._target_": "constant"})
     table = table_of(tmp_path)
     assert [c.key for c in table.columns if c.kind == "config"] == ["schedule"]
@@ -495,7 +497,7 @@ def test_a_run_from_before_a_key_is_of_one_setting_with_a_run_that_has_its_value
 
 @pytest.mark.parametrize("model", ["gan/stylegan2", "vae/vq_vae", "flow/glow_spline", "transformer/gpt"])
 def test_a_run_of_this_version_lacks_no_key(model: str) -> None:
-    config = OmegaConf.to_container(composed("train", [f"model={model}", "schedule=cosine"]))
+    config = OmegaConf.to_container(composed("train", [f"model={model}", "lr_schedule=cosine"]))
     assert isinstance(config, dict)
     assert with_later_keys(config) == config
     for section, key in [("schedule", "until"), ("training", "accumulate")]:

@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from genlab.composition.configs import conf_dir
+from genlab.composition.renamed_groups import say_new_names
 from genlab.errors import InputError
 
 
 def as_groups(overrides: Iterable[str]) -> list[str]:
     """Overrides with ``metrics.features=mnist``, which names a file of ``conf/metrics/features``, in Hydra's spelling.
 
-    Hydra would set the key to the word instead.
+    Hydra would set the key to the word instead. A group's old name is replaced by its new one, which is printed.
     """
     spelled = []
-    for override in overrides:
+    for override in say_new_names(overrides):
         key, equals, value = override.partition("=")
         names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
         if names_option and Path(conf_dir(), *key.split(".")).is_dir():

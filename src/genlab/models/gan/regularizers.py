@@ -248,7 +248,7 @@ class PathLength(GeneratorRegularizer):
 
     def check(self, generator: nn.Module) -> None:
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
-            raise InputError("regularizer=path_length is of styles w, which model=gan/stylegan2 has")
+            raise InputError("gan/regularizer=path_length is of styles w, which model=gan/stylegan2 has")
 
     def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
         num = -(-len(z) // self.shrink)

@@ -168,7 +168,7 @@ class HierarchicalVAE(LikelihoodModel):
         self.latent_shapes = [b.latent_shape for b in self.down.modules() if isinstance(b, TopDownBlock)]
         self.latent_dim = sum(math.prod(s) for s in self.latent_shapes)
         if not isinstance(self, objective.needs):
-            raise InputError("a hierarchical VAE is trained with objective=elbo")
+            raise InputError("a hierarchical VAE is trained with vae/objective=elbo")
         objective.check(self)
 
     # -- up and down ---------------------------------------------------------------------------------------------------

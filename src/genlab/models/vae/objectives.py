@@ -124,7 +124,7 @@ class BetaTC(Objective[LatentVariable]):
 
     def check(self, model: LatentVariable) -> None:
         if not model.has_gaussian_posterior:
-            raise InputError("objective=beta_tc needs the posterior's density at any point: posterior=gaussian")
+            raise InputError("vae/objective=beta_tc needs the posterior's density at any point: vae/posterior=gaussian")
 
     def forward(self, model: LatentVariable, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         q = model.gaussian(x, y)
@@ -239,7 +239,7 @@ class IWAE(Objective[LatentVariable]):
 
     def check(self, model: LatentVariable) -> None:
         if self.doubly_reparameterized and not model.has_gaussian_posterior:
-            raise InputError("objective.doubly_reparameterized needs the posterior's density: posterior=gaussian")
+            raise InputError("objective.doubly_reparameterized needs the posterior's density: vae/posterior=gaussian")
 
     def forward(self, model: LatentVariable, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         h = model.posterior_params(x, y)

@@ -59,7 +59,7 @@ class VAE(LikelihoodModel):
         self.prior = prior or StandardNormal()
         self.objective = objective
         if isinstance(self.prior, VampPrior) and not self.has_gaussian_posterior:
-            raise InputError("prior=vamp is made of posteriors whose density it must know: posterior=gaussian")
+            raise InputError("vae/prior=vamp is made of posteriors whose density it must know: vae/posterior=gaussian")
         self.objective.check(self)
         self.encoder = networks.encoder(shape, self.posterior.num_params(latent_dim), num_classes)
         self.decoder = networks.decoder(
