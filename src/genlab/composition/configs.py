@@ -25,7 +25,7 @@ def groups() -> set[str]:
     for path in Path(conf_dir()).rglob("*.yaml"):
         folder = path.parent.relative_to(conf_dir())
         content = OmegaConf.load(path)
-        for entry in content.get("defaults", []) if OmegaConf.is_dict(content) else []:
+        for entry in content.get("defaults", []) if isinstance(content, DictConfig) else []:
             if OmegaConf.is_dict(entry):
                 name = str(next(iter(entry))).removeprefix("override ").partition("@")[0]
                 found.add(name.removeprefix("/") if name.startswith("/") else str(folder / name))
