@@ -23,7 +23,7 @@ from genlab.data.text import TextDataModule
 from genlab.devices import tune_processor
 from genlab.errors import InputError, Interrupted
 from genlab.metrics.measure import Result, density_in_plane, own_randomness
-from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
+from genlab.models.base import DiscreteLatents, GenerativeModel
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
 from genlab.runs.environment import environment, peak_memory_mb
@@ -76,10 +76,9 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"{data.num_classes or 'no'} classes"
         )
     data.setup()
-    if isinstance(model, ObjectiveModel):
-        x, y = data.some("train", 1024)
-        with own_randomness(config["seed"], x.device), torch.no_grad():
-            model.initialize(x, y if model.num_classes is not None else None)
+    x, y = data.some("train", 1024)
+    with own_randomness(config["seed"], x.device), torch.no_grad():
+        model.initialize(x, y)
     checked(_trainer_options(config), "trainer")
     for key in ("callbacks", "logger"):
         checked(config[key], key)

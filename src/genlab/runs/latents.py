@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from genlab.distributions.noise import generators, normal
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
+from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 
 
 def slerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -34,7 +34,6 @@ def reconstructions(model: GenerativeModel, x: Tensor, y: Tensor | None = None) 
     """
     if not isinstance(model, LatentModel):
         return None
-    y = y if model.num_classes is not None else None
     return torch.stack([x, model.decode(model.encode(x, y), y).to(x.dtype)], 1).flatten(0, 1)
 
 
@@ -45,10 +44,10 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
     A model that cannot encode goes from one random latent to another. The class is that of a row's first image.
     """
     rows = len(x) // 2
-    y = y[:rows].repeat_interleave(steps) if y is not None and model.num_classes is not None else None
+    y = None if y is None else y[:rows].repeat_interleave(steps)
     if isinstance(model, LatentModel):
         z = model.encode(x, None if y is None else y[::steps].repeat(2))
-    elif isinstance(model, AdversarialModel):
+    elif isinstance(model, DecodesNoise):
         z = normal((2 * rows, model.latent_dim), generators(0, range(2 * rows)), model.device)
     else:
         return None
@@ -57,4 +56,4 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
 
 
 def has_latents(model: GenerativeModel) -> bool:
-    return isinstance(model, LatentModel | AdversarialModel)
+    return isinstance(model, LatentModel | DecodesNoise)

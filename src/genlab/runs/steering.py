@@ -8,7 +8,7 @@ from torch import Tensor
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating, own_randomness
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
+from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 from genlab.runs.latents import slerp
 
 # Latents (B, D) to images, with what else a conditional model must be told already in it.
@@ -27,12 +27,12 @@ class Latents:
     """
 
     def __init__(self, model: GenerativeModel, seed: int = 0) -> None:
-        if not isinstance(model, AdversarialModel | LatentModel):
+        if not isinstance(model, LatentModel | DecodesNoise):
             raise InputError("this run's model has no latents: mode=grid shows its samples")
         self.model, self.seed = model, seed
 
     def _classes(self, y: Tensor | None) -> Tensor | None:
-        return y.to(self.model.device) if y is not None and self.model.num_classes is not None else None
+        return None if y is None else y.to(self.model.device)
 
     def encode(self, x: Tensor, y: Tensor | None, batch_size: int = 500) -> Tensor:
         """``(N, C, H, W)`` to ``(N, D)``.
@@ -53,7 +53,7 @@ class Latents:
     def decode(self, z: Tensor, y: Tensor | None, batch_size: int = 250) -> Tensor:
         """``(N, D)`` to ``(N, C, H, W)`` on the CPU."""
         model = self.model
-        assert isinstance(model, AdversarialModel | LatentModel)
+        assert isinstance(model, LatentModel | DecodesNoise)
         with evaluating(model):
             parts = [
                 model.decode(z[i : i + batch_size], self._classes(_part(y, i, batch_size))).float().cpu()
@@ -63,7 +63,7 @@ class Latents:
 
     def random(self, num: int) -> Tensor:
         """Latents ``(num, D)`` of a GAN's prior."""
-        assert isinstance(self.model, AdversarialModel)
+        assert isinstance(self.model, DecodesNoise)
         return normal((num, self.model.latent_dim), generators(self.seed, range(num)), self.model.device)
 
 

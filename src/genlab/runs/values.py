@@ -73,7 +73,7 @@ def completed(
     if not isinstance(model, Completes):
         raise InputError("mode=complete is of autoregressive models; this run's draws all of an image at once")
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
-    classes = y.repeat_interleave(draws) if y is not None and model.num_classes is not None else None
+    classes = None if y is None else y.repeat_interleave(draws)
     drawn = []
     with evaluating(model):
         for first in range(0, len(known), batch_size):
@@ -103,7 +103,7 @@ def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size:
     with evaluating(model):
         for first in range(0, len(x), batch_size):
             part = slice(first, first + batch_size)
-            classes = y[part].to(model.device) if y is not None and model.num_classes is not None else None
+            classes = None if y is None else y[part].to(model.device)
             maps.append(-model.log_prob_map(x[part].to(model.device), classes).sum(1).cpu() / math.log(2))
             advance(len(maps[-1]))
     return torch.cat(maps)
