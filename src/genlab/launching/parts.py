@@ -12,7 +12,7 @@ from genlab.errors import InputError
 from genlab.machine.devices import tune_processor
 from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.measure import own_randomness
-from genlab.models.base import GenerativeModel, ObjectiveModel
+from genlab.models.base import GenerativeModel
 from genlab.training.module import TrainingModule
 
 
@@ -51,10 +51,9 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"{data.num_classes or 'no'} classes"
         )
     data.setup()
-    if isinstance(model, ObjectiveModel):
-        x, y = data.some("train", 1024)
-        with own_randomness(config["seed"], x.device), torch.no_grad():
-            model.initialize(x, y if model.num_classes is not None else None)
+    x, y = data.some("train", 1024)
+    with own_randomness(config["seed"], x.device), torch.no_grad():
+        model.initialize(x, y)
     checked(trainer_options(config), "trainer")
     for key in ("callbacks", "logger"):
         checked(config[key], key)

@@ -199,7 +199,7 @@ def _of_latents(model: GenerativeModel, data: DataModule, seed: int, num: int = 
     num = min(num, model.most_diagnosed or num)
     x, y = (part.to(model.device) for part in data.some("test", num))
     with own_randomness(seed, model.device), evaluating(model):
-        found = model.diagnose(x, y if model.num_classes is not None else None)
+        found = model.diagnose(x, y)
     protocol = {**data.protocol, "split": "test", "num": len(x), "seed": seed}
     nats = ("rate", "distortion", "aggregate_gap")
     return {

@@ -110,7 +110,7 @@ def likelihood(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_images(data, num, model.device):
-            log_probs.append(model.log_prob(x, y if model.num_classes is not None else None).double().cpu())
+            log_probs.append(model.log_prob(x, y).double().cpu())
             advance(len(x))
     nll = -torch.cat(log_probs)
     protocol = {
@@ -145,8 +145,7 @@ def importance_weighted(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_images(data, num, model.device, batch_size):
-            classes = y if model.num_classes is not None else None
-            log_probs.append(model.importance_weighted(x, classes, num_samples=draws).double().cpu())
+            log_probs.append(model.importance_weighted(x, y, num_samples=draws).double().cpu())
             advance(len(x))
     protocol = {
         **data.protocol,

@@ -1,13 +1,18 @@
 """The contract that every generative model keeps, and that training, sampling and measuring rely on.
 
-Images cross it as float in [0, 1], ``(B, C, H, W)``; binary images as {0., 1.}; points as float ``(B, D)``; tokens as
-int64 ``(B, L)``. A model converts inside and counts every change of variables, so that ``log_prob`` is in nats of the
-discrete data and bits/dim compare across families.
+Images cross it as float in [0, 1], ``(B, C, H, W)``; binary images as {0., 1.}; points as float ``(B, D)``; a window of
+text as int64 ``(B, 1 + L)``, the token before it and its own L; samples of text as int64 ``(B, L)``. A model converts
+inside and counts every change of variables, so that ``log_prob`` is in nats of the discrete data and bits/dim compare
+across families.
+
+Every model is given ``y``, int64 classes ``(B,)``, which are zeros where the data has none; a model without classes
+ignores it.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -30,11 +35,14 @@ class GenerativeModel(nn.Module, ABC):
         kinds: the kinds of data the model can be trained on.
         sampler: what ``sample`` returns, in words; a part of the protocol of every number measured on samples.
         most_diagnosed: examples that it is diagnosed on, at most; ``None`` for as many as whoever asks has.
+        training_only: names of the submodules that sampling does not use, such as a discriminator or the network of a
+            perceptual loss. Their weights are not averaged (``training.ema_decay``).
     """
 
     kinds: ClassVar[Set[Kind]] = frozenset({"image", "binary"})
     sampler: ClassVar[str] = "ancestral"
     most_diagnosed: ClassVar[int | None] = None
+    training_only: ClassVar[Sequence[str]] = ()
 
     def __init__(self, shape: tuple[int, ...], num_classes: int | None = None) -> None:
         super().__init__()
@@ -55,6 +63,17 @@ class GenerativeModel(nn.Module, ABC):
                 on the batch that it is drawn in.
             temperature: 1 samples the model; towards 0 its samples concentrate.
         """
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Set what depends on the data, such as biases and scales, before training.
+
+        Args:
+            x: a thousand training examples, ``(B, ...)``.
+            y: their classes.
+        """
+
+    def prepare(self, images_seen: int) -> None:
+        """Update what changes over training, such as the weight of a term; called before each batch."""
 
     @property
     def num_dims(self) -> int:
@@ -103,12 +122,6 @@ class ObjectiveModel(GenerativeModel):
     @abstractmethod
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars of a batch: ``"loss"`` is minimised, the others are logged."""
-
-    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Set what the data sets, such as biases and scales, before training; ``x`` is a thousand training examples."""
-
-    def prepare(self, images_seen: int) -> None:
-        """Before each step of training; for what changes over it, such as the weight of a term."""
 
 
 class LikelihoodModel(ObjectiveModel):
@@ -233,17 +246,48 @@ class ImportanceWeighted(Protocol):
         ...
 
 
-class AdversarialModel(GenerativeModel):
-    """A generator in a game with a discriminator; the game is played by ``AdversarialTraining``.
+@dataclass
+class Played:
+    """What the generator plays in one turn of the game.
 
-    ``generator(z, y)`` maps latents ``(B, latent_dim)`` to examples (images in [0, 1]), ``discriminator(x, y)`` maps
-    examples to logits ``(B / pack,)``, high for real.
+    Attributes:
+        fake: examples for the discriminator to judge, ``(B, *shape)``.
+        terms: further scalar terms that the generator minimises beside the adversarial loss, such as a reconstruction
+            error, by the names that they are logged with; the model has weighted them.
+    """
+
+    fake: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Players:
+    """The parameters of the two players.
+
+    Attributes:
+        generator: everything that minimises the generator's loss, of an autoencoder the encoder's too.
+        discriminator: likewise the discriminator's.
+        last_layer: weight of the generator's last layer, which ``training.adaptive_weight`` needs.
+    """
+
+    generator: Sequence[nn.Parameter]
+    discriminator: Sequence[nn.Parameter]
+    last_layer: nn.Parameter | None = None
+
+
+class AdversarialModel(GenerativeModel):
+    """A generator in a game with a discriminator; ``AdversarialTraining`` plays it through :meth:`play` alone.
+
+    ``discriminator(x, y)`` maps examples to logits ``(B / pack,)``, high for real. By default ``generator(z, y)`` maps
+    latents ``(B, latent_dim)`` from N(0, I) to examples (images in [0, 1]), and nothing else is minimised. A model that
+    plays otherwise, as an autoencoder does, overrides :meth:`play`, :meth:`players` and :meth:`sample`.
 
     Attributes:
         pack: examples that the discriminator sees as one: PacGAN (arXiv:1712.04086).
     """
 
     sampler: ClassVar[str] = "G(z)"
+    training_only: ClassVar[Sequence[str]] = ("discriminator",)
     latent_dim: int
     generator: nn.Module
     discriminator: nn.Module
@@ -253,6 +297,27 @@ class AdversarialModel(GenerativeModel):
         if pack < 1:
             raise InputError(f"pack={pack}: the discriminator sees at least one example at a time")
         self.pack = pack
+
+    def play(self, x: Tensor, y: Tensor | None = None) -> Played:
+        """Make as many examples as are real, and compute what else the generator minimises.
+
+        It is called without gradients in the discriminator's turn, and on validation batches in evaluation mode.
+
+        Args:
+            x: real examples, ``(B, *shape)``.
+            y: their classes, int64 ``(B,)``.
+        """
+        z = torch.randn(len(x), self.latent_dim, device=x.device)
+        return Played(self.generator(z, y))
+
+    def players(self) -> Players:
+        """Say which parameters each player moves."""
+        return Players(list(self.generator.parameters()), list(self.discriminator.parameters()))
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the generator may minimise further terms: whether :meth:`play` is the model's own."""
+        return type(self).play is not AdversarialModel.play
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Examples of latents ``(B, latent_dim)``, images cut to [0, 1]."""
@@ -283,6 +348,21 @@ class LatentModel(Protocol):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor: ...
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class DecodesNoise(Protocol):
+    """A model that decodes latents from N(0, I), such as a GAN's generator.
+
+    Attributes:
+        latent_dim: dimensions of a latent.
+    """
+
+    latent_dim: int
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Examples of latents ``(B, latent_dim)``."""
+        ...
 
 
 @runtime_checkable

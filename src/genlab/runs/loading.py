@@ -13,6 +13,7 @@ from genlab.data.module import DataModule
 from genlab.data.tokenizers import Tokenizer, load_tokenizer
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
+from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.runs.folder import CONFIG, SUMMARY, TOKENIZER, RunFolder
 from genlab.runs.moved import current
@@ -127,11 +128,9 @@ class Run:
             state = read_checkpoint(path)["state_dict"]
         except InputError as error:
             raise InputError(f"{error}: try checkpoint=last") from error
-        kinds = {"ema": "ema.model.", "raw": "model."}
-        has_ema = any(name.startswith(kinds["ema"]) for name in state)
+        has_ema = any(name.startswith(AVERAGED) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
-        prefix = kinds[kind]
-        weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        weights = weights_of(model, state, kind)
         if not weights:
             raise InputError(f"{path} has no {kind} weights (training.ema_decay was not set)")
         _match(weights, model, path)

@@ -121,7 +121,7 @@ def completed(
     if not isinstance(model, Completes):
         raise InputError("mode=complete is of autoregressive models; this run's draws all of an image at once")
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
-    classes = y.repeat_interleave(draws) if y is not None and model.num_classes is not None else None
+    classes = None if y is None else y.repeat_interleave(draws)
     drawn = []
     with evaluating(model):
         for first in range(0, len(known), batch_size):

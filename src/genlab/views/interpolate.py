@@ -9,7 +9,7 @@ from torch import Tensor
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
+from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, path_images
 from genlab.views.pictures import grid
@@ -69,18 +69,18 @@ def between(
     Raises:
         InputError: if the model has no latents.
     """
-    if not isinstance(model, AdversarialModel | LatentModel):
+    if not isinstance(model, LatentModel | DecodesNoise):
         raise InputError("mode=interpolate: this run's model has no latents to go between")
     with evaluating(model):
         y = model.classes(rows, y, generators(seed, range(rows)))
-        if isinstance(model, AdversarialModel):
-            z = temperature * normal((2 * rows, model.latent_dim), generators(seed, range(2 * rows)), model.device)
-        else:
+        if isinstance(model, LatentModel):
             both = None if y is None else y.repeat(2)
             x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)), temperature=temperature)
             with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
                 torch.manual_seed(seed)  # of an encoder's noise
                 z = model.encode(x, both)
+        else:
+            z = temperature * normal((2 * rows, model.latent_dim), generators(seed, range(2 * rows)), model.device)
         return path_images(model.decode, z[:rows], z[rows:], y, columns).float().cpu()
 
 

@@ -9,21 +9,22 @@ from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
-from genlab.models.base import Kind, LikelihoodModel, given
+from genlab.models.base import Kind, LikelihoodModel
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
 class GPT(LikelihoodModel):
-    """A causal transformer over tokens, p(x | y) = prod_i p(x_i | y, x_<i), exact; y is the token before the first.
+    """A causal transformer over tokens, p(x_1 ... x_L | x_0) = prod_i p(x_i | x_0 ... x_i-1), exact.
 
-    So a text in windows of L tokens is scored to its last token, each token once, with a context of 1 to L tokens.
+    A window is its L tokens and the token before them, x_0, so that windows side by side score every token of a text
+    once, each with a context of 1 to L tokens.
 
     Args:
         shape: ``(L,)``, tokens of a window; the longest context.
         vocab_size: of the tokens.
         num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
         tie_weights: a token's embedding is also the weight of its logit (arXiv:1608.05859).
-        start: the token that a text begins after where none is given.
+        start: token that a sampled text begins after.
 
     Raises:
         InputError: for a shape that is not a text's, or what :class:`~genlab.networks.transformer.Transformer` refuses.
@@ -42,7 +43,7 @@ class GPT(LikelihoodModel):
         start: int = 0,
         **transformer: Unpack[Options],
     ) -> None:
-        super().__init__(shape, num_classes=vocab_size)
+        super().__init__(shape)
         if len(shape) != 1:
             raise InputError(f"shape {tuple(shape)}: GPT models text, expected (L,)")
         if not 0 <= start < vocab_size:
@@ -67,10 +68,14 @@ class GPT(LikelihoodModel):
         return self.head(self.transformer(self.tokens(tokens)))
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Of int64 ``(B, L)`` after the tokens ``y``, ``(B,)``."""
-        before = torch.cat([given(y).unsqueeze(1), x[:, :-1]], dim=1)
-        logits = self.logits(before).float()
-        return -F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none").view(x.shape).sum(1)
+        """Log-likelihood in nats of L tokens given the token before them, ``(B,)``.
+
+        Args:
+            x: int64 ``(B, 1 + L)``.
+            y: ignored; a text has no classes.
+        """
+        logits, tokens = self.logits(x[:, :-1]).float(), x[:, 1:]
+        return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape).sum(1)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Negative log-likelihood; what is minimised, and named ``loss``, is in nats per token."""
@@ -81,10 +86,10 @@ class GPT(LikelihoodModel):
     def sample(
         self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
-        y = torch.full((num_samples,), self.start) if y is None else y
-        y = self.classes(num_samples, y, generator)
+        """Draw texts ``(num_samples, L)``, each after the token ``start``."""
+        before = torch.full((num_samples, 1), self.start, device=self.device)
         u = uniform((num_samples, self.context), generator, self.device)
-        return torch.stack(list(self.generate(given(y).unsqueeze(1), u, temperature=temperature)), dim=1)
+        return torch.stack(list(self.generate(before, u, temperature=temperature)), dim=1)
 
     @torch.no_grad()
     def generate(
