@@ -83,7 +83,8 @@ def test_cached_sampling_equals_naive_sampling(
 ) -> None:
     model = make(shape, distribution, num_classes, channels=7).double()
     for temperature in (1.0, 0.6):
-        cached = model.sample(8, generator=torch.Generator().manual_seed(1), temperature=temperature)
+        sampling = model.Sampling(temperature=temperature)
+        cached = model.sample(8, generator=torch.Generator().manual_seed(1), sampling=sampling)
         naive = naive_sample(model, 8, generator=torch.Generator().manual_seed(1), temperature=temperature)
         assert torch.equal(cached, naive)
         assert len(cached.unique(dim=0)) == 8
@@ -160,7 +161,7 @@ def test_sampling_frequencies_are_the_probabilities(shape: tuple[int, ...], dist
 @pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5)])
 def test_low_temperature_takes_the_mode_of_every_value(distribution: PixelDistribution) -> None:
     model = make((2, 3, 4), distribution)
-    x = model.sample(16, generator=torch.Generator().manual_seed(0), temperature=1e-6)
+    x = model.sample(16, generator=torch.Generator().manual_seed(0), sampling=model.Sampling(temperature=1e-6))
     assert (x == x[0]).all()
     with torch.no_grad():
         params = model(x)

@@ -65,7 +65,8 @@ def sample(cfg: DictConfig) -> None:
         n=int | None,
         steps=int | None,
         seed=int,
-        temperature=float,
+        sampling=dict[str, Any],
+        temperature=float | None,
         temperatures=list[float],
         classes=int | list[int] | None,
         images=list[int] | None,
@@ -80,11 +81,11 @@ def sample(cfg: DictConfig) -> None:
         top_k=int | None,
         top_p=float | None,
     )
-    if config["temperature"] <= 0:
-        raise InputError(f"temperature={config['temperature']}: give a number above 0")
     keep_freed_memory()
     tune_processor()
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
+    short = {key: config[key] for key in ("temperature", "top_k", "top_p") if config[key] is not None}
+    sampling = {**config["sampling"], **short}
+    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
     if run.config["dataset"]["kind"] == "tokens":
         _write(run, config)
         return
@@ -139,7 +140,7 @@ def _write(run: "Run", config: dict[str, Any]) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
 
-    options = {key: config[key] for key in ("prompt", "length", "seed", "temperature", "top_k", "top_p")}
+    options = {key: config[key] for key in ("prompt", "length", "seed")}
     texts = continued(run, n=config["n"] or 1, tell=tell, **options)
     tell("".join(RULE + text for text in texts[1:]) + "\n")
     save_texts(texts, target)

@@ -1,12 +1,13 @@
 """Ways to look at what a model has learned, each as rows of images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from genlab.distributions.noise import generators, normal
+from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import Advance, draw, evaluating
 from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
@@ -15,9 +16,7 @@ from genlab.runs.latents import slerp
 Decode = Callable[[Tensor], Tensor] | None  # what is done to samples before they are looked at
 
 
-def between(
-    model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None, temperature: float = 1.0
-) -> Tensor:
+def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None) -> Tensor:
     """On the great circle from one random latent to another in each row, ``(rows * columns, C, H, W)``.
 
     A model that encodes starts from the latents of two of its samples. A row is of one class.
@@ -30,10 +29,10 @@ def between(
     with evaluating(model):
         y = model.classes(rows, y, generators(seed, range(rows)))
         if isinstance(model, AdversarialModel):
-            z = temperature * normal((2 * rows, model.latent_dim), generators(seed, range(2 * rows)), model.device)
+            z = model.draw_latents(2 * rows, generators(seed, range(2 * rows)))
         else:
             both = None if y is None else y.repeat(2)
-            x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)), temperature=temperature)
+            x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)))
             with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
                 torch.manual_seed(seed)  # of an encoder's noise
                 z = model.encode(x, both)
@@ -53,8 +52,8 @@ def tempered(
 ) -> Tensor:
     """One sample a row, drawn at every temperature, ``(rows * len(temperatures), C, H, W)``."""
     columns = [
-        draw(model, rows, seed=seed, y=y, temperature=temperature, decode=decode, advance=advance)
-        for temperature in temperatures
+        draw(model, rows, seed=seed, y=y, sampling=sampling, decode=decode, advance=advance)
+        for sampling in (replace(model.sampling, temperature=temperature) for temperature in temperatures)
     ]
     return torch.stack(columns, 1).flatten(0, 1)
 
@@ -65,11 +64,10 @@ def by_class(
     columns: int,
     *,
     seed: int,
-    temperature: float = 1.0,
     decode: Decode = None,
     advance: Advance,
 ) -> Tensor:
     """A class in each row, one noise in each column, ``(len(classes) * columns, C, H, W)``."""
-    options: dict[str, Any] = {"seed": seed, "temperature": temperature, "decode": decode, "advance": advance}
+    options: dict[str, Any] = {"seed": seed, "decode": decode, "advance": advance}
     rows = [draw(model, columns, y=torch.full((columns,), k), **options) for k in classes]
     return torch.cat(rows)

@@ -23,7 +23,7 @@ Shown = tuple[Image, Tensor, int]  # a picture, what is on it, and how many of a
 
 def drawn(run: Run, config: dict[str, Any]) -> Shown:
     """A picture, the samples on it, and how many of them are in a row."""
-    model, mode, n, seed, temperature = run.model, *(config[k] for k in ("mode", "n", "seed", "temperature"))
+    model, mode, n, seed = run.model, *(config[k] for k in ("mode", "n", "seed"))
     classes = config["classes"]
     if (classes is not None or mode == "classes") and model.num_classes is None:
         raise InputError(
@@ -33,7 +33,7 @@ def drawn(run: Run, config: dict[str, Any]) -> Shown:
     y = None if chosen is None else torch.tensor([chosen[i % len(chosen)] for i in range(n)])
     if mode == "interpolate":
         steps = config["steps"]
-        between = galleries.between(model, n, steps, seed=seed, y=y, temperature=temperature)
+        between = galleries.between(model, n, steps, seed=seed, y=y)
         return grid(between, columns=steps), between, steps
     if mode == "truncation":
         temperatures = config["temperatures"]
@@ -43,12 +43,10 @@ def drawn(run: Run, config: dict[str, Any]) -> Shown:
     if mode == "classes":
         rows = chosen or list(range(min(model.num_classes or 0, 20)))
         with with_progress("samples", n * len(rows)) as advance:
-            samples = galleries.by_class(
-                model, rows, n, seed=seed, temperature=temperature, decode=run.decode, advance=advance
-            )
+            samples = galleries.by_class(model, rows, n, seed=seed, decode=run.decode, advance=advance)
         return grid(samples, columns=n), samples, n
     with with_progress("samples", n) as advance:
-        samples = draw(model, n, seed=seed, y=y, temperature=temperature, decode=run.decode, advance=advance)
+        samples = draw(model, n, seed=seed, y=y, decode=run.decode, advance=advance)
     if mode == "nearest":
         metrics = build({**run.config["metrics"], "cache_dir": config["cache_dir"]}, "metrics")
         return metrics.beside_neighbours(samples, run.data, run.device), samples, 1
@@ -117,9 +115,9 @@ def of_values(run: Run, config: dict[str, Any]) -> Shown:
         print(f"{bits.flatten(1).sum(1).mean():.1f} bits an image, at most {bits.max():.2f} a pixel")
         return beside_heat(x, bits, "bits a pixel"), bits, 1
     region = values.region_of(config["redraw"], model.shape)
-    draws, options = config["draws"], {"seed": config["seed"], "temperature": config["temperature"]}
+    draws = config["draws"]
     with with_progress("samples", len(x) * draws) as advance:
-        samples = values.completed(model, x, y, region, draws, advance=advance, **options)
+        samples = values.completed(model, x, y, region, draws, seed=config["seed"], advance=advance)
     if isinstance(model, Completes) and (early := values.drawn_too_early(model, region)):
         print(f"{early} of {int(region.sum()) * len(x[0])} values are drawn before known ones, and do not heed these")
     return grid(samples, columns=2 + draws), samples, 2 + draws

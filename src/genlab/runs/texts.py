@@ -27,9 +27,6 @@ def continued(
     n: int,
     length: int | None,
     seed: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """``n`` continuations of a prompt, with it; text i depends on the seed and i alone.
@@ -48,8 +45,6 @@ def continued(
     length = model.num_dims if length is None else length
     if n < 1 or length < 1:
         raise InputError(f"n={n}, length={length}: give at least one text of at least one token")
-    if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
-        raise InputError(f"top_k={top_k}, top_p={top_p}: top_k is 1 or more, top_p above 0 and at most 1")
     if prompt == "":
         raise InputError("prompt is empty: give some text, or prompt=null")
     before = [model.start] if prompt is None else [int(token) for token in tokenizer.encode(prompt)]
@@ -59,7 +54,7 @@ def continued(
     written = [tokens]
     said = so_far = ""
     with evaluating(model):
-        for token in model.generate(tokens.to(model.device), u, temperature, top_k, top_p):
+        for token in model.generate(tokens.to(model.device), u):
             written.append(token.cpu().unsqueeze(1))
             so_far = tokenizer.decode(torch.cat([part[0] for part in written]).tolist()[hidden:])
             whole = so_far.rstrip("\ufffd")  # half a character waits for its other half

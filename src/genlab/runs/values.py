@@ -60,7 +60,6 @@ def completed(
     draws: int,
     *,
     seed: int,
-    temperature: float = 1.0,
     batch_size: int = 250,
     advance: Advance,
 ) -> Tensor:
@@ -81,9 +80,7 @@ def completed(
             size = len(known[part])
             streams = generators(seed, range(first, first + size))
             of_part = None if classes is None else classes[part]
-            samples = model.sample(
-                size, of_part, generator=streams, temperature=temperature, known=known[part].to(model.device)
-            )
+            samples = model.sample(size, of_part, generator=streams, known=known[part].to(model.device))
             drawn.append(samples.cpu())
             advance(size)
     of_image = torch.cat(drawn).unflatten(0, (len(x), draws))
