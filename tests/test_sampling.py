@@ -9,6 +9,8 @@ import torch
 import yaml
 
 from conftest import Genlab
+from genlab.comparison.against_settings import against_settings
+from genlab.comparison.runs import Run, read_run
 from genlab.composition.command_line import as_groups
 from genlab.composition.sampling import combinations, sampling_settings
 from genlab.distributions.noise import generators, truncated
@@ -19,6 +21,7 @@ from genlab.models.gan.biggan import BigGAN
 from genlab.models.gan.stylegan2 import StyleGAN2
 from genlab.models.transformer.gpt import GPT
 from genlab.models.transformer.maskgit import MaskGIT
+from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 
 SMALL: dict[str, Any] = {"num_layers": 1, "num_heads": 2, "width": 8}
@@ -114,6 +117,60 @@ def test_settings_are_added_to_any_config() -> None:
     assert as_groups(["sampling.num_steps=8", "model.num_steps=8"]) == ["++sampling.num_steps=8", "model.num_steps=8"]
 
 
+# -- the page of a comparison ------------------------------------------------------------------------------------------
+
+
+def measured(value: float, num_samples: int = 100, seed: int = 0, **sampling: Any) -> dict[str, Any]:
+    protocol = {"features": "digits", "num_samples": num_samples, "seed": seed}
+    sampler = {"sampler": f"in {sampling.get('num_steps')} steps", "sampling": {"temperature": 1.0, **sampling}}
+    return {"test/fid": {"value": value, "protocol": {**protocol, **sampler}}}
+
+
+def a_run(path: Path, trained: dict[str, Any], evaluations: Any) -> Run:
+    path.mkdir()
+    (path / "config.yaml").write_text(yaml.safe_dump({"model": {"_target_": "a.Model"}, "choices": {}}))
+    (path / "summary.json").write_text(json.dumps({"metrics": trained}))
+    (path / "evaluation.json").write_text(json.dumps({"metrics": {}, "evaluations": evaluations}))
+    return read_run(RunFolder(path))
+
+
+def test_a_figure_is_drawn_against_the_setting_that_evaluations_differ_in(tmp_path: Path) -> None:
+    listed = [{"settings": {}, "metrics": measured(fid, num_steps=n)} for n, fid in ((4, 30.0), (40, 12.0), (4, 31.0))]
+    labelled = {"eight": measured(22.0, num_steps=8), "other samples": measured(1.0, num_samples=9, num_steps=9)}
+    first = a_run(tmp_path / "a", measured(20.0, num_steps=12), listed)
+    second = a_run(tmp_path / "b", measured(25.0, seed=3, num_steps=4), labelled)
+    alone = a_run(tmp_path / "c", measured(19.0, num_steps=12), [])
+    (chart,) = against_settings([(0, first), (1, second), (2, alone)])
+    assert chart == {
+        "metric": "test/fid", "label": "FID", "better": "min", "setting": "num_steps", "log": True,
+        "fixed": {"temperature": 1.0},
+        "lines": [
+            {"row": 0, "run": 0, "x": [4, 12, 40], "y": [31.0, 20.0, 12.0]},  # the later one of two
+            {"row": 1, "run": 1, "x": [4, 8], "y": [25.0, 22.0]},
+        ],
+    }  # fmt: skip
+
+
+def test_every_setting_has_a_chart_of_its_own_and_other_settings_a_line_of_their_own(tmp_path: Path) -> None:
+    found = [(4, 1.0, 9.0), (8, 1.0, 7.0), (4, 0.8, 6.0), (8, 0.8, 5.0)]
+    evaluations = [{"settings": {}, "metrics": measured(v, num_steps=n, temperature=t)} for n, t, v in found]
+    charts = against_settings([(0, a_run(tmp_path / "a", {}, evaluations))])
+    lines = {(c["setting"], *c["fixed"].values()): tuple(c["lines"][0]["y"]) for c in charts}
+    assert lines == {
+        ("num_steps", 1.0): (9.0, 7.0), ("num_steps", 0.8): (6.0, 5.0),
+        ("temperature", 4): (6.0, 9.0), ("temperature", 8): (5.0, 7.0),
+    }  # fmt: skip
+    assert not any(chart["log"] for chart in charts)
+
+
+def test_results_that_do_not_tell_their_settings_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
+    old = {"test/fid": {"value": 3.0, "protocol": {"sampler": "G(z)"}}, "test/kid": 3}
+    run = a_run(tmp_path / "a", old, [{"settings": {}, "metrics": measured(2.0, num_steps=4)}])
+    assert against_settings([(0, run)]) == []
+    (tmp_path / "a" / "evaluation.json").write_text("{")
+    assert against_settings([(0, run)]) == []
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 TRAIN = (
@@ -159,6 +216,15 @@ def test_a_run_is_sampled_and_evaluated_by_its_settings_or_by_others(genlab: Gen
     assert {s["temperature"] for s in settings} == {0.9}
     assert protocols(content)["sampling"]["num_steps"] == 4
     assert len({figures["test/fid"]["value"] for figures in content["evaluations"].values()}) == 2
+
+    page = run.parent / "page.html"
+    compared = genlab("compare", run, f"html={page}")
+    assert compared.code == 0, compared.err
+    text = page.read_text(encoding="utf-8")
+    report = json.loads(text.partition('id="report">')[2].partition("</script>")[0])
+    charts = {chart["metric"]: chart for chart in report["against_settings"]}
+    assert charts["test/fid"]["setting"] == "num_steps"
+    assert charts["test/fid"]["lines"][0]["x"] == [2, 4]
 
     resumed = genlab("train", f"resume={run}", "trainer.max_epochs=2")
     assert resumed.code == 0, resumed.err

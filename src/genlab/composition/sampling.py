@@ -35,7 +35,7 @@ def sampling_settings(model: "GenerativeModel", given: Mapping[str, Any]) -> "Sa
 
 
 def combinations(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of settings of which some are lists of values, ``{"num_steps": [4, 8]}``; the last varies first.
+    """Every combination of settings, some of which are lists of values: ``{"num_steps": [4, 8]}``.
 
     Raises:
         InputError: a list is empty.
