@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import paths_as
+from genlab.composition.command_line import lists_of, paths_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -21,6 +21,7 @@ LIKELIHOOD = "likelihood.csv"
 
 def main() -> None:
     paths_as("run")
+    lists_of("sampling.")
     _main()
 
 
@@ -51,6 +52,7 @@ def evaluate(cfg: DictConfig) -> None:
         images=str | None,
         checkpoint=str,
         weights=Literal["auto", "ema", "raw", "both"],
+        sampling=dict[str, Any],
         device=str,
     )
     quiet_libraries()
@@ -79,6 +81,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def _run(path: str, config: dict[str, Any]) -> None:
     from genlab.composition.building import build
+    from genlab.composition.sampling import combinations, sampling_settings
     from genlab.metrics.evaluation import print_figures
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
@@ -97,18 +100,22 @@ def _run(path: str, config: dict[str, Any]) -> None:
         evaluation = build(metrics, "metrics")
         model = run.model
         which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
-        figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model, run.data), which)
         features = evaluation.features.name if evaluation.features else "no features"
         label = (
             f"{run.checkpoint}, {run.used_weights}, {features}, "
             f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
-        before = run.folder.read_json(EVALUATION)
-        evaluations = {**before.get("evaluations", {}), label: figures}
-        run.folder.write_json(EVALUATION, {"metrics": figures, "evaluations": evaluations})
-        if neighbours is not None:
-            save_png(neighbours, run.folder.samples / "neighbours.png")
-        print_figures(figures, {"run": f"{run.folder.path}: {label}", "written to": str(run.folder.path / EVALUATION)})
+        changes = combinations(config["sampling"])
+        for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
+            model.sampling = sampling
+            figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model, run.data), which)
+            of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
+            before = run.folder.read_json(EVALUATION)
+            evaluations = {**before.get("evaluations", {}), of: figures}
+            run.folder.write_json(EVALUATION, {"metrics": figures, "evaluations": evaluations})
+            if neighbours is not None:
+                save_png(neighbours, run.folder.samples / "neighbours.png")
+            print_figures(figures, {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)})
 
 
 def _checkpoint_of(path: str, checkpoint: str) -> "tuple[Path, str]":

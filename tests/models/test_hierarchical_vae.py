@@ -117,7 +117,8 @@ def test_encoding_and_decoding_go_through_the_same_latents(shape: tuple[int, int
 
 def test_temperature_zero_is_the_centre_of_every_prior() -> None:
     model = shaken().float()
-    cold = model.sample(4, generator=torch.Generator().manual_seed(0), temperature=1e-6)
+    sampling = model.Sampling(temperature=1e-6)
+    cold = model.sample(4, generator=torch.Generator().manual_seed(0), sampling=sampling)
     assert (cold - cold[:1]).abs().max() < 1e-4
     warm = model.sample(4, generator=torch.Generator().manual_seed(0))
     assert (warm - warm[:1]).abs().max() > 0.01

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from genlab.composition.building import build, checked, located
+from genlab.composition.sampling import sampling_settings
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.devices import tune_processor
@@ -44,6 +45,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     model = build(config["model"], "model")
     if not isinstance(model, GenerativeModel):
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
+    model.sampling = sampling_settings(model, config.get("sampling") or {})
     data = build(config["dataset"], "dataset")
     if model.num_classes is not None and model.num_classes != data.num_classes:
         raise InputError(

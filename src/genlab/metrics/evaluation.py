@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -127,7 +128,12 @@ class Evaluation:
         samples = samples[: self.num_samples]
         results = self._likelihood(model, data) | _of_latents(model, data, self.seed)
         data = data.pictured
-        sampler = {"sampler": model.sampler, "temperature": 1.0, "seed": self.seed}
+        sampler = {
+            "sampler": model.describe_sampler(),
+            "temperature": model.sampling.temperature,
+            "sampling": asdict(model.sampling),
+            "seed": self.seed,
+        }
         quality: dict[str, Result] = {}
         neighbours = None
         if self.features is not None:

@@ -29,8 +29,6 @@ class Nearest(View):
     def show(self, run: Run) -> Shown:
         y = chosen_classes(run, self.classes, self.n)
         with with_progress("samples", self.n) as advance:
-            samples = draw(
-                run.model, self.n, seed=self.seed, y=y, temperature=self.temperature, decode=run.decode, advance=advance
-            )
+            samples = draw(run.model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
         metrics = build({**run.config["metrics"], "cache_dir": self.cache_dir}, "metrics")
         return Shown(metrics.beside_neighbours(samples, run.data, run.device), samples)

@@ -14,6 +14,7 @@ from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import fit_bias, with_class
 from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import Gaussian
@@ -136,7 +137,6 @@ class HierarchicalVAE(LikelihoodModel):
                 f"encoder_blocks={encoder_blocks}, latent_side={latent_side}: at least 1 of each"
             )
         self.objective, self.distribution, self.sample_pixels = objective, distribution, sample_pixels
-        self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
         sizes = [tuple(shape[1:])]  # from the finest to the coarsest
         while max(sizes[-1]) > 1:
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
@@ -294,9 +294,15 @@ class HierarchicalVAE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """``temperature`` is the share of every prior's standard deviation."""
+        """Draw images; the temperature is a factor of every prior's standard deviation."""
+        temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
         z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
         params, _ = self.top_down(self._split(z), y)
@@ -304,3 +310,6 @@ class HierarchicalVAE(LikelihoodModel):
             return self.distribution.mean(params)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(params, u, temperature)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"

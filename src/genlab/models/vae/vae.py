@@ -10,6 +10,7 @@ from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Networks, fit_bias
 from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian, Posterior
@@ -54,7 +55,6 @@ class VAE(LikelihoodModel):
         if latent_dim < 1:
             raise InputError(f"latent_dim={latent_dim}: at least 1")
         self.distribution, self.latent_dim, self.sample_pixels = distribution, latent_dim, sample_pixels
-        self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
         self.posterior = posterior or DiagonalGaussian()
         self.prior = prior or StandardNormal()
         self.objective = objective
@@ -205,8 +205,14 @@ class VAE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
+        temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
         noise = temperature * normal((num_samples, self.latent_dim), generator, self.device)
         z = self.draw_prior(noise, generator)
@@ -214,3 +220,6 @@ class VAE(LikelihoodModel):
             return self.decode(z, y)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(self.likelihood_params(z, y), u, temperature)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"
