@@ -40,7 +40,7 @@ def benchmark(cfg: DictConfig) -> None:
     from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.files import write_atomically
-    from genlab.runs.evaluation import with_progress
+    from genlab.machine.progress import with_progress
     from genlab.runs.folder import RunFolder
     from genlab.runs.process import keep_freed_memory, quiet_libraries
     from genlab.speed.machine import machine

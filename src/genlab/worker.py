@@ -6,6 +6,7 @@ Where a run takes several devices, torchrun starts this module once for each: ``
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,19 @@ from genlab.data.module import DataModule
 from genlab.data.text import TextDataModule
 from genlab.devices import tune_processor
 from genlab.errors import InputError, Interrupted
-from genlab.metrics.measure import Result, density_in_plane, own_randomness
+from genlab.metrics.display import print_figures
+from genlab.metrics.evaluation import Evaluation
+from genlab.metrics.figure import Figure
+from genlab.metrics.measure import density_in_plane, own_randomness
+from genlab.metrics.result import Result
 from genlab.models.base import DiscreteLatents, GenerativeModel, ObjectiveModel
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.console import console
 from genlab.runs.environment import environment, peak_memory_mb
-from genlab.runs.evaluation import Evaluation, print_figures
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, TOKENIZER, RunFolder
 from genlab.runs.loading import load
 from genlab.runs.metrics_csv import MetricsCSV
+from genlab.runs.neighbours import beside_neighbours
 from genlab.runs.pictures import picture, save_array, save_png
 from genlab.runs.process import keep_freed_memory, quiet_libraries, rank
 from genlab.runs.resuming import newest_checkpoint
@@ -147,7 +152,8 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         seconds = status.get("seconds", 0.0) + time.time() - started
         figures = _final_figures(parts, folder, device)
         summary = {
-            "metrics": figures,
+            "metrics": {name: result.to_json() for name, result in figures.items()},
+            **_declared(parts.evaluation.declared),
             **_codes(parts),
             **_facts(training, trainer, callbacks, device, seconds),
             "monitor": {**config["monitor"], "best": best},
@@ -156,14 +162,14 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         }
         folder.write_json(SUMMARY, summary)
         for logger in loggers:
-            values = {name: result["value"] for name, result in figures.items()}
+            values = {name: result.value for name, result in figures.items()}
             logger.log_metrics({**values, "images_seen": training.images_seen}, step=training.images_seen)
         record_protocols(loggers, figures)
         for logger in loggers:
             if isinstance(logger, ByImagesSeen):
                 logger.finish(folder.path)
         folder.set_status("done")
-        _report(figures, summary, folder, config.get("reference"))
+        _report(figures, parts.evaluation.declared, summary, folder, config.get("reference"))
         return best
     except BaseException as error:
         if first:
@@ -248,17 +254,22 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
     shown = evaluation.num_shown
     if isinstance(data, TextDataModule):
         save_texts(data.text(samples[:shown]), folder.samples / "final.txt")
-        return evaluation.measure(model, data, samples, which)[0]
+        return evaluation.measure(model, data, samples, which).figures
     if len(model.shape) == 1:
         shown *= 16  # a point is a small picture
     real = data.pictured.first("test", shown)
     save_png(picture(samples[:shown], real, density=density_in_plane(model)), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
     save_array(real, folder.samples / "real.npy")
-    figures, neighbours = evaluation.measure(model, data, samples, which)
-    if neighbours is not None:
-        save_png(neighbours, folder.samples / "neighbours.png")
-    return figures
+    measured = evaluation.measure(model, data, samples, which)
+    if measured.neighbours is not None:
+        save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")
+    return measured.figures
+
+
+def _declared(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """What ``genlab compare`` must know of figures that are not genlab's own, and is not to import."""
+    return {"figures": {name: figure.to_json() for name, figure in figures.items()}} if figures else {}
 
 
 def _codes(parts: Parts) -> dict[str, Any]:
@@ -285,7 +296,11 @@ def _facts(
 
 
 def _report(
-    figures: dict[str, Result], summary: dict[str, Any], folder: RunFolder, published: dict[str, Any] | None
+    figures: dict[str, Result],
+    declared: Mapping[str, Figure],
+    summary: dict[str, Any],
+    folder: RunFolder,
+    published: dict[str, Any] | None,
 ) -> None:
     rate = summary["images_per_second"]
     beside = {}
@@ -303,6 +318,7 @@ def _report(
             "checkpoints": str(folder.checkpoints),
             **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
         },
+        declared,
     )
 
 

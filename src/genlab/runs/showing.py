@@ -8,14 +8,15 @@ from torch import Tensor
 
 from genlab.composition.building import build
 from genlab.errors import InputError
+from genlab.machine.progress import with_progress
 from genlab.metrics.measure import density_in_plane, draw
 from genlab.metrics.receptive_field import receptive_field
 from genlab.models.base import AutoregressiveModel, Completes, LatentModel
 from genlab.runs import galleries, steering, values
-from genlab.runs.evaluation import with_progress
 from genlab.runs.likelihood_histogram import beside_others, likelihood_histogram
 from genlab.runs.loading import Run
 from genlab.runs.maps import beside_heat, field
+from genlab.runs.neighbours import beside_neighbours
 from genlab.runs.pictures import grid, picture, scatter_classes
 
 Shown = tuple[Image, Tensor, int]  # a picture, what is on it, and how many of a row
@@ -51,7 +52,8 @@ def drawn(run: Run, config: dict[str, Any]) -> Shown:
         samples = draw(model, n, seed=seed, y=y, temperature=temperature, decode=run.decode, advance=advance)
     if mode == "nearest":
         metrics = build({**run.config["metrics"], "cache_dir": config["cache_dir"]}, "metrics")
-        return metrics.beside_neighbours(samples, run.data, run.device), samples, 1
+        nearest = metrics.nearest(samples, run.data, run.device)
+        return beside_neighbours(samples, run.data, nearest, len(samples)), samples, 1
     if len(model.shape) == 3:
         return picture(samples), samples, 1
     return picture(samples, run.data.first("test", 1000), density=density_in_plane(model)), samples, 1
