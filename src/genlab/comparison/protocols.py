@@ -17,8 +17,8 @@ class Agreement:
     Attributes:
         fields: fields that must be equal, ``None`` for one that is not stated.
         sampler: how samples were drawn, in words.
-        settings: settings of the sampler. Numbers of one sampler must agree in them; two samplers have settings of their
-            own, and their numbers agree where each sampled as at the end of its run's training.
+        settings: settings of the sampler. Numbers of one sampler must agree in them. Two samplers have settings of
+            their own, and their numbers agree where each sampled as at the end of its run's training.
         usual: whether the settings are those of the end of training.
     """
 

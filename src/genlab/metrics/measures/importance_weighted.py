@@ -34,13 +34,10 @@ class ImportanceWeightedLikelihood(Measure):
         from genlab.metrics.likelihood import importance_weighted_bounds, is_given_classes, mean_of
         from genlab.models.base import ImportanceWeighted
 
-        model, data, num, draws = (
-            subject.likelihood_model,
-            subject.own_data,
-            subject.num_test,
-            subject.importance_samples,
-        )
-        assert draws is not None and isinstance(model, ImportanceWeighted)
+        model, data, num = subject.likelihood_model, subject.own_data, subject.num_test
+        draws = subject.importance_samples
+        assert draws is not None
+        assert isinstance(model, ImportanceWeighted)
         with with_progress(f"test likelihood, {draws:,} draws an image", num) as advance:
             nll = importance_weighted_bounds(model, data, draws=draws, num=num, seed=subject.seed, advance=advance)
         protocol: dict[str, Any] = {
