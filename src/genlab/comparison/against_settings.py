@@ -7,7 +7,7 @@ from typing import Any
 
 from genlab.comparison.runs import Run
 from genlab.errors import InputError
-from genlab.runs.figures import figure
+from genlab.metrics.catalogue import figure
 from genlab.runs.folder import EVALUATION, SUMMARY
 
 # Fields of a protocol that may differ along a line: the settings, told in other ways, and the seed of the noise.

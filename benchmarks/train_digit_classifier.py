@@ -1,4 +1,4 @@
-"""The recipe of the shipped classifiers: ``python -m genlab.metrics.train_digit_classifier mnist|digits``.
+"""Train the classifiers that genlab ships: ``python benchmarks/train_digit_classifier.py mnist|digits``.
 
 Trains on the training split with small shifts, rotations and scalings for a number of epochs fixed beforehand, averages
 the weights, and looks at the test split once, at the end. Nothing is chosen by it.
@@ -93,7 +93,7 @@ def train(name: str, root: str, output: Path) -> None:
         "test_accuracy": f"{share:.4f}",
         "test_confidence": f"{confidence:.4f}",
         "test_images": str(len(data.splits["test"])),
-        "recipe": f"python -m genlab.metrics.train_digit_classifier {name}",
+        "recipe": f"python benchmarks/train_digit_classifier.py {name}",
     }
     path = output / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in average.module.state_dict().items()}, path, facts)
