@@ -85,7 +85,7 @@ def _run(path: str, config: dict[str, Any]) -> None:
     from genlab.composition.building import build
     from genlab.composition.sampling import combinations, sampling_settings
     from genlab.metrics.display import print_figures
-    from genlab.metrics.evaluations import record
+    from genlab.runs.evaluations import record
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
     from genlab.views.nearest import beside_neighbours

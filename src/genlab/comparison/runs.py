@@ -9,10 +9,10 @@ from typing import Any
 from genlab.comparison.later_keys import with_later_keys
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
-from genlab.metrics.evaluations import kept
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
 from genlab.runs.config import below, flat, read_config, within
+from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
 
 # Where a run lies, how it is named and logged: not what it is.
