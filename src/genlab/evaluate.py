@@ -39,9 +39,9 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: where something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
-    from genlab.devices import tune_processor
     from genlab.errors import InputError
-    from genlab.runs.process import keep_freed_memory, quiet_libraries
+    from genlab.machine.devices import tune_processor
+    from genlab.machine.process import keep_freed_memory, quiet_libraries
 
     config = plain(
         cfg,
@@ -79,10 +79,10 @@ def evaluate(cfg: DictConfig) -> None:
 
 def _run(path: str, config: dict[str, Any]) -> None:
     from genlab.composition.building import build
-    from genlab.runs.evaluation import print_figures
+    from genlab.metrics.evaluation import print_figures
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
-    from genlab.runs.pictures import save_png
+    from genlab.views.pictures import save_png
 
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
@@ -132,9 +132,9 @@ def _images(run: "Run", config: dict[str, Any]) -> None:
     import io
 
     from genlab.composition.building import build
-    from genlab.files import write_atomically
+    from genlab.machine.files import write_atomically
+    from genlab.metrics.evaluation import print_figures, with_progress
     from genlab.metrics.folder_likelihood import FolderLikelihood
-    from genlab.runs.evaluation import print_figures, with_progress
     from genlab.runs.folder import EVALUATION
 
     of_folder = FolderLikelihood(config["images"], run.model, build(run.config["dataset"], "dataset"))
@@ -167,7 +167,7 @@ def _new_folder(config: dict[str, Any]) -> "RunFolder":
 def _pair(config: dict[str, Any]) -> None:
     from genlab.composition.building import build
     from genlab.data.image_sets import open_pair
-    from genlab.runs.evaluation import print_figures
+    from genlab.metrics.evaluation import print_figures
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import device_named
 

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from genlab.composition.building import plain
 from genlab.composition.configs import composed
 from genlab.data.images import ImageDataModule
-from genlab.devices import computes_in_bfloat16
+from genlab.launching.options import TYPES
+from genlab.launching.parts import assemble
+from genlab.machine.devices import computes_in_bfloat16
 from genlab.runs.folder import RunFolder
 from genlab.speed.loops import PlainGame, PlainObjective, plain_loop
 from genlab.speed.pair import measure_pair
 from genlab.speed.rounds import Timing, interleaved
-from genlab.train import TYPES
-from genlab.worker import assemble
 from support.command import Genlab
 
 FAMILIES = {
@@ -180,7 +180,7 @@ def test_denormal_numbers_are_0_on_every_thread() -> None:
     """In a fresh process, whose threads have not started."""
     program = """
 import torch
-from genlab.devices import tune_processor
+from genlab.machine.devices import tune_processor
 torch.set_num_threads(2)
 tune_processor()
 x = torch.full((1_000_000,), 2e-38)

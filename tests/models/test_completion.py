@@ -16,7 +16,7 @@ from genlab.models.autoregressive.fvsbn import FVSBN
 from genlab.models.autoregressive.made import MADE
 from genlab.models.base import Completes
 from genlab.runs.loading import load
-from genlab.runs.values import drawn_too_early, in_turns, region_of
+from genlab.views.complete import drawn_too_early, in_turns, region_of
 from support.catalogue import batch
 from support.command import FAST, Genlab, Trained
 from support.completing_models import NAMES, perturbed

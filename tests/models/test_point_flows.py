@@ -21,7 +21,7 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import density_in_plane
 from genlab.models.flow.zuko_flow import ZukoFlow
-from genlab.runs.pictures import picture
+from genlab.views.pictures import picture
 from support.command import Genlab
 from support.paths import CONF
 from support.point_flows import FLOWS, NUMERICAL, data_like, make

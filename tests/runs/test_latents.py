@@ -11,7 +11,7 @@ from genlab.models.flow.real_nvp import RealNVP
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.vae import VAE
-from genlab.runs.latents import interpolations, reconstructions, slerp
+from genlab.views.latents import interpolations, reconstructions, slerp
 from support.command import Genlab
 
 SMALL = ("dataset.train_size=100", "dataset.batch_size=50", "trainer.max_epochs=2", "metrics.num_samples=16",

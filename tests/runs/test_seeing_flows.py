@@ -14,7 +14,8 @@ from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import draw
 from genlab.models.flow.real_nvp import RealNVP
-from genlab.runs.likelihood_histogram import (
+from genlab.runs.loading import load
+from genlab.views.likelihood_histogram import (
     CHANGES,
     beside_others,
     bits_of,
@@ -23,8 +24,7 @@ from genlab.runs.likelihood_histogram import (
     on_levels,
     per_image_bits,
 )
-from genlab.runs.loading import load
-from genlab.runs.noise_to_data import StepByStep, moves_in_plane, noise_to_data, stages
+from genlab.views.noise_to_data import StepByStep, moves_in_plane, noise_to_data, stages
 from support.command import Genlab
 from support.point_flows import FLOWS, NUMERICAL, data_like, make
 

@@ -11,7 +11,12 @@ from torch import Tensor
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel, GenerativeModel
 from genlab.runs.loading import load
-from genlab.runs.steering import Latents, from_one_to_another, manifold, reconstructed, traversed, with_attribute
+from genlab.views.attribute import with_attribute
+from genlab.views.interpolate import from_one_to_another
+from genlab.views.latents import Latents
+from genlab.views.manifold import manifold
+from genlab.views.reconstruct import reconstructed
+from genlab.views.traverse import traversed
 from support.command import FAST, Genlab, Result, Trained
 
 

@@ -44,7 +44,7 @@ TWO = ("trainer=ddp_cpu", "trainer.devices=2")
 
 def forked() -> None:
     """A trap: a run's processes are forks of this one, with torchrun's environment, and not new interpreters."""
-    import genlab.train
+    import genlab.launching.processes
 
     def start(folder: Any, num: int) -> float | None:
         from genlab.runs.folder import CONFIG, STATUS
@@ -63,7 +63,7 @@ def forked() -> None:
                     import yaml
 
                     from genlab.errors import Interrupted
-                    from genlab.worker import work
+                    from genlab.launching.job import work
 
                     with contextlib.suppress(Interrupted):
                         work(folder, yaml.safe_load((folder.path / CONFIG).read_text()))
@@ -82,4 +82,4 @@ def forked() -> None:
             raise SystemExit(143 if status == "interrupted" else 1)
         return None
 
-    genlab.train._torchrun = start  # type: ignore[assignment]
+    genlab.launching.processes._torchrun = start  # type: ignore[assignment]

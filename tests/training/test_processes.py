@@ -164,7 +164,7 @@ def test_two_processes_of_torchrun_stop_when_asked_and_resume(tmp_path: Path, ge
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     process, run = started(tmp_path)
     workers = subprocess.run(
-        ["pgrep", "-f", f"^{sys.executable} .*-m genlab.worker {run}$"], capture_output=True, text=True
+        ["pgrep", "-f", f"^{sys.executable} .*-m genlab.launching.job {run}$"], capture_output=True, text=True
     ).stdout.split()
     first = json.loads((run / "status.json").read_text())["pid"]
     others = [int(pid) for pid in workers if int(pid) != first and _parent(int(pid)) == _parent(first)]

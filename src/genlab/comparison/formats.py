@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from genlab.comparison.table import Cell, Column, Row, Table
-from genlab.runs.console import console
+from genlab.machine.console import console
 
 NOTHING = Cell("-")
 

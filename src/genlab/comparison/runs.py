@@ -8,7 +8,7 @@ from typing import Any
 
 from genlab.comparison.later_keys import with_later_keys
 from genlab.errors import InputError
-from genlab.runs.config import below, flat, read_yaml, within
+from genlab.runs.config import below, flat, read_config, within
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
 
 # Where a run lies, how it is named and logged: not what it is.
@@ -66,7 +66,7 @@ def read_run(folder: RunFolder) -> Run:
 
     def read(name: str) -> dict[str, Any]:
         try:
-            return read_yaml(folder.path / name) if name == CONFIG else folder.read_json(name)
+            return read_config(folder) if name == CONFIG else folder.read_json(name)
         except InputError as error:
             damaged.append(str(error).replace(f"{folder.path}/", ""))
             return {}

@@ -102,7 +102,7 @@ def checked(node: Any, where: str) -> Any:
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     arguments: dict[str, Any] = {}
     for key, value in node.items():
-        at = f"{where}.{key}"
+        at = f"{where}.{key}" if where else key
         if key.startswith("_") and key.endswith("_"):
             arguments[key] = value
             continue
@@ -129,7 +129,7 @@ def build(node: Any, where: str) -> Any:
     """Instantiate a config node (or ``None``), after :func:`checked`.
 
     Args:
-        where: the node's key in the config, for the error's line.
+        where: the node's key in the config, for the error's line; empty if its keys stand at the top.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -144,8 +144,8 @@ def build(node: Any, where: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
             key = re.search(r"full_key: (\S+)", str(error))
-            at = f"{where}.{key[1]}" if key else where
-            raise InputError(f"{at}: {first_line(cause)}") from cause
+            at = ".".join(filter(None, [where, key and key[1]]))
+            raise InputError(f"{at}: {first_line(cause)}" if at else first_line(cause)) from cause
         raise
 
 

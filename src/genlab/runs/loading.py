@@ -15,6 +15,7 @@ from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.runs.folder import CONFIG, SUMMARY, TOKENIZER, RunFolder
+from genlab.runs.moved import current
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -41,12 +42,12 @@ def load(
 
     folder = RunFolder.open(run)
     loaded = OmegaConf.load(folder.path / CONFIG)
-    config = OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})}))
+    config = current(OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})})))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
     if checkpoint == "best" and not (config.get("callbacks") or {}).get("best"):
         checkpoint = "last"
-    return Run(folder, config, checkpoint, weights, device_named(device))  # type: ignore[arg-type]
+    return Run(folder, config, checkpoint, weights, device_named(device))
 
 
 def device_named(device: str | torch.device) -> torch.device:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from genlab.runs.pictures import grid
+from genlab.views.pictures import grid
 
 
 def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> Image.Image:

@@ -13,11 +13,11 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from genlab.loggers.wandb_rows import lacking, written_rows
+from genlab.machine.environment import code
 from genlab.runs.config import flat
-from genlab.runs.environment import code
 from genlab.runs.figures import figure
 from genlab.runs.folder import METRICS
-from genlab.runs.wandb_rows import lacking, written_rows
 
 # In seconds; W&B's own are 90, for ever and 15. WANDB_INIT_TIMEOUT and the like come before them.
 PATIENCE: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 if TYPE_CHECKING:  # comparing runs needs their pictures, not PyTorch
     from torch import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 FIRST = ("images_seen", "seconds")
 

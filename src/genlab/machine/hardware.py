@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from genlab.devices import computes_in_bfloat16
-from genlab.runs.environment import environment
+from genlab.machine.devices import computes_in_bfloat16
+from genlab.machine.environment import environment
 
 
 def machine() -> dict[str, Any]:

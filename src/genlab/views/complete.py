@@ -1,15 +1,63 @@
-"""What models that go over an image value by value make of given images: the rest of them, and how it surprises."""
+"""Test images with a part taken away and drawn again, by models that go over an image value by value."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
+from genlab.machine.progress import with_progress
 from genlab.metrics.measure import Advance, evaluating
-from genlab.models.base import Completes, GenerativeModel, Pointwise
+from genlab.models.base import Completes, GenerativeModel
+from genlab.runs.loading import Run
+from genlab.views.pictures import grid
+from genlab.views.view import Shown, View, chosen_images, numbered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete(View):
+    """Draw a part of test images again.
+
+    Args:
+        n: number of images, the first of every class in turns.
+        images: numbers of test images to take instead.
+        redraw: the part: a half by its side, or [top, left, bottom, right] in pixels, the end excluded.
+        draws: number of draws of each image.
+    """
+
+    mode: ClassVar[str] = "complete"
+
+    n: int = 10
+    images: list[int] | None = None
+    redraw: Literal["top", "bottom", "left", "right"] | list[int] = "bottom"
+    draws: int = 6
+
+    @property
+    def name(self) -> str:
+        part = [self.redraw] if isinstance(self.redraw, str) else self.redraw
+        return super().name + numbered(self.images, part, [f"draws{self.draws}"])  # type: ignore[arg-type]
+
+    def check(self, run: Run) -> None:
+        super().check(run)
+        if run.config["dataset"].get("kind") == "codes":
+            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+
+    def show(self, run: Run) -> Shown:
+        model = run.model
+        x, y = chosen_images(run, self.images, in_turns(run.data.splits["test"].labels)[: self.n])
+        region = region_of(self.redraw, model.shape)
+        with with_progress("samples", len(x) * self.draws) as advance:
+            images = completed(
+                model, x, y, region, self.draws, seed=self.seed, temperature=self.temperature, advance=advance
+            )
+        if isinstance(model, Completes) and (early := drawn_too_early(model, region)):
+            total = int(region.sum()) * len(x[0])
+            print(f"{early} of {total} values are drawn before known ones, and do not heed these")
+        return Shown(grid(images, columns=2 + self.draws), images, 2 + self.draws)
+
 
 SIDES = ("top", "bottom", "left", "right")
 
@@ -89,24 +137,6 @@ def completed(
     of_image = torch.cat(drawn).unflatten(0, (len(x), draws))
     greyed = torch.where(region, 0.5, x)
     return torch.cat([x.unsqueeze(1), greyed.unsqueeze(1), of_image], 1).flatten(0, 1)
-
-
-def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size: int = 100, advance: Advance) -> Tensor:
-    """Bits that each pixel costs given the ones before it, its channels together, ``(N, H, W)``.
-
-    Raises:
-        InputError: the model's likelihood is not a product over values.
-    """
-    if not isinstance(model, Pointwise):
-        raise InputError("mode=surprise is of autoregressive models; this run's has no likelihood of a single pixel")
-    maps = []
-    with evaluating(model):
-        for first in range(0, len(x), batch_size):
-            part = slice(first, first + batch_size)
-            classes = y[part].to(model.device) if y is not None and model.num_classes is not None else None
-            maps.append(-model.log_prob_map(x[part].to(model.device), classes).sum(1).cpu() / math.log(2))
-            advance(len(maps[-1]))
-    return torch.cat(maps)
 
 
 def in_turns(labels: Tensor) -> Tensor:

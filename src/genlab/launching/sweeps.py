@@ -35,7 +35,7 @@ def print_table(folder: Path) -> None:
     """One row a job: what is its own of its overrides, its status and the reason of a failure."""
     from rich.table import Table
 
-    from genlab.runs.console import console
+    from genlab.machine.console import console
     from genlab.runs.folder import STATUS, SUMMARY, find_runs
 
     runs = sorted(find_runs([folder]), key=lambda run: (len(run.path.name), run.path.name))

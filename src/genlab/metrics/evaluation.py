@@ -14,6 +14,7 @@ from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.machine.console import console
 from genlab.metrics.features import FeatureExtractor, Features, as_extractor, extract
 from genlab.metrics.measure import draw, evaluating, importance_weighted, likelihood, own_randomness
 from genlab.metrics.memorization import Memorization, nearest
@@ -21,9 +22,8 @@ from genlab.metrics.modes import Modes
 from genlab.metrics.quality import DC_NEIGHBOURS, Result, sample_quality
 from genlab.metrics.reference import Reference
 from genlab.models.base import Diagnosable, GenerativeModel, ImportanceWeighted, LikelihoodModel
-from genlab.runs.console import console
 from genlab.runs.figures import digits, figure, remark
-from genlab.runs.pictures import grid
+from genlab.views.pictures import grid
 
 
 @contextmanager
