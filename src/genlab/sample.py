@@ -29,12 +29,25 @@ def sample(cfg: DictConfig) -> None:
     from genlab.machine.process import keep_freed_memory
     from genlab.runs.loading import Weights, load
 
-    config = plain(cfg, run=str, checkpoint=str, weights=Weights, output=str | None, prompt=str | None)
+    config = plain(
+        cfg,
+        run=str,
+        checkpoint=str,
+        weights=Weights,
+        output=str | None,
+        prompt=str | None,
+        sampling=dict[str, Any],
+        temperature=float | None,
+        top_k=int | None,
+        top_p=float | None,
+    )
+    short = {key: config[key] for key in ("temperature", "top_k", "top_p") if config[key] is not None}
+    sampling = {**config["sampling"], **short}
     # A view's options are keys of the command, and null is the view's own default.
     view: View = build({key: value for key, value in config["view"].items() if value is not None}, "")
     keep_freed_memory()
     tune_processor()
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"])
+    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
     if run.config["dataset"]["kind"] == "tokens":
         _write_text(run, config, view.mode)
         return

@@ -51,6 +51,8 @@ def test_train_help_lists_the_groups(genlab: Genlab) -> None:
     assert result.code == 0
     for group in ("model", "dataset", "trainer", "logger", "callbacks", "metrics", "experiment", "debug"):
         assert f"\n{group}" in result.out
+    assert "\ngan/loss: hinge, " in result.out
+    assert "\nvae/posterior: gaussian, " in result.out
     assert "max_epochs: 20" in result.out
 
 
@@ -72,6 +74,11 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
     assert complete("genlab ") == ["train", "evaluate", "sample", "compare", "benchmark", "dashboard"]
     assert "dataset=binarized_mnist" in complete("genlab train dataset=")
     assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")
+    # Groups of a family, and keys that come with what was chosen before, also by a group's old name.
+    assert {"gan/loss=", "gan/regularizer="} <= set(complete("genlab train gan/"))
+    assert complete("genlab train gan/loss=hi") == complete("genlab train loss=hi") == ["gan/loss=hinge"]
+    for name in ("vae/objective", "objective"):
+        assert complete(f"genlab train {name}=beta_tc model.objective.al") == ["model.objective.alpha="]
 
 
 @pytest.mark.e2e

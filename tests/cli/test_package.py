@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,18 @@ def test_the_wheel_trains_without_the_checkout(elsewhere: Path) -> None:
     assert "vae/tiny" in result.stderr
     (summary,) = (elsewhere / "out").rglob("summary.json")
     assert run(elsewhere, "compare", str(summary.parent)).returncode == 0
+
+
+def test_the_wheel_holds_the_licence_the_types_and_what_the_project_says_of_itself(elsewhere: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (path,) = elsewhere.glob("genlab-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        info = f"genlab-{project['version']}.dist-info"
+        assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        assert wheel.read("genlab/py.typed") == b""
+        metadata = wheel.read(f"{info}/METADATA").decode().split("\n\n", 1)[0].splitlines()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Author: the genlab developers" in metadata
+    assert f"Version: {project['version']}" in metadata
+    for classifier in project["classifiers"]:
+        assert f"Classifier: {classifier}" in metadata

@@ -108,7 +108,7 @@ def test_characters_are_sorted_and_unknown_ones_are_named() -> None:
     assert tokenizer.encode("abc\n").tolist() == [1, 2, 3, 0]
     assert tokenizer.encode("").tolist() == []
     assert Characters("".join(map(chr, range(300)))).encode("\u012b").dtype == np.int16
-    with pytest.raises(InputError, match=r"lacks 'x', 'y', '✓': .* tokenizer=bytes") as error:
+    with pytest.raises(InputError, match=r"lacks 'x', 'y', '✓': .* text/tokenizer=bytes") as error:
         tokenizer.encode("axay✓\n")
     one_line(error)
     with pytest.raises(InputError, match="'h' and 3 more"):
@@ -527,9 +527,9 @@ def test_a_config_knows_its_vocabulary(tmp_path: Path) -> None:
     source = f"dataset.source.path={tmp_path / 'text.txt'}"
     for overrides, num in (
         (["dataset=text", source], 256),
-        (["dataset=text", "tokenizer=characters", source], len(set(PROSE))),
-        (["dataset=text", "tokenizer=bpe", "tokenizer.vocab_size=290", source], 290),
-        (["dataset=text", "tokenizer=gpt2", f"tokenizer.path={tmp_path / 'gpt2'}", source], 259),
+        (["dataset=text", "text/tokenizer=characters", source], len(set(PROSE))),
+        (["dataset=text", "text/tokenizer=bpe", "tokenizer.vocab_size=290", source], 290),
+        (["dataset=text", "text/tokenizer=gpt2", f"tokenizer.path={tmp_path / 'gpt2'}", source], 259),
         (["dataset=python_docs"], len(set(PythonDocs().read()))),
     ):
         dataset = resolved(*overrides)
@@ -542,8 +542,11 @@ def test_a_config_knows_its_vocabulary(tmp_path: Path) -> None:
 def test_a_wrong_text_ends_the_command_with_a_line(tmp_path: Path) -> None:
     for overrides, said in (
         (["dataset=text"], "no value for dataset.source.path (give it as dataset.source.path=...)"),
-        (["dataset=text", "tokenizer=characters", f"dataset.source.path={tmp_path / 'none'}"], "there is no "),
-        (["dataset=python_docs", "tokenizer=gpt2", f"tokenizer.path={tmp_path / 'none'}"], "tokenizer: there is no "),
+        (["dataset=text", "text/tokenizer=characters", f"dataset.source.path={tmp_path / 'none'}"], "there is no "),
+        (
+            ["dataset=python_docs", "text/tokenizer=gpt2", f"tokenizer.path={tmp_path / 'none'}"],
+            "tokenizer: there is no ",
+        ),
     ):
         with pytest.raises(Exception) as error:  # noqa: PT011
             resolved(*overrides)

@@ -113,7 +113,8 @@ def test_sampling_with_work_done_once_equals_naive_sampling(
 ) -> None:
     model = make(name, shape, distribution, num_classes).double()
     for temperature in (1.0, 0.6):
-        quick = model.sample(6, generator=torch.Generator().manual_seed(1), temperature=temperature)
+        sampling = model.Sampling(temperature=temperature)
+        quick = model.sample(6, generator=torch.Generator().manual_seed(1), sampling=sampling)
         naive = naive_sample(model, 6, generator=torch.Generator().manual_seed(1), temperature=temperature)
         assert torch.equal(quick, naive)
         assert len(quick.unique(dim=0)) > 1

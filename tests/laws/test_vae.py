@@ -43,7 +43,7 @@ def linear_gaussian() -> tuple[VAE, Tensor, torch.distributions.Distribution]:
     """x = W z + b + noise with orthogonal W, whose posterior is diagonal; the encoder is set to it."""
     torch.manual_seed(0)
     D, d = 6, 2
-    vae = VAE((1, 2, 3), Normal(), FullyConnected(()), latent_dim=d).double()
+    vae = VAE((1, 2, 3), Normal(), FullyConnected(()), ELBO(), latent_dim=d).double()
     W = torch.linalg.qr(torch.randn(D, d).double())[0] * torch.tensor([1.0, 0.5]).double()
     b = torch.rand(D).double()
     precision = 1 + W.square().sum(0) / SIGMA**2
@@ -74,7 +74,7 @@ def test_with_the_true_posterior_the_bound_is_the_likelihood() -> None:
 
 
 def test_elbo_lies_below_the_importance_weighted_estimate() -> None:
-    vae = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,)), latent_dim=3)
+    vae = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,)), ELBO(), latent_dim=3)
     for parameter in vae.parameters():
         parameter.data += 0.5 * torch.randn_like(parameter)
     x = torch.randint(2, (20, 1, 3, 3)).float()
@@ -84,7 +84,7 @@ def test_elbo_lies_below_the_importance_weighted_estimate() -> None:
 
 
 def test_importance_weighted_probabilities_sum_to_one() -> None:
-    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), latent_dim=2)
+    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), ELBO(), latent_dim=2)
     for parameter in vae.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     for parameter in vae.encoder.last.parameters():
@@ -95,7 +95,7 @@ def test_importance_weighted_probabilities_sum_to_one() -> None:
 
 
 def test_kl_is_that_of_the_gaussians() -> None:
-    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), latent_dim=5)
+    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), ELBO(), latent_dim=5)
     x = torch.rand(6, 1, 2, 2).round()
     q = torch.distributions.Normal(*vae.gaussian(x))
     p = torch.distributions.Normal(0.0, 1.0)
@@ -116,7 +116,7 @@ def test_beta_weighs_the_loss_and_not_the_bound() -> None:
 
 @pytest.mark.parametrize("levels", [2, 4, 256])
 def test_a_uniform_model_costs_log2_levels_bits_per_dim(levels: int) -> None:
-    vae = VAE((3, 4, 4), Categorical(levels), FullyConnected(), latent_dim=2)
+    vae = VAE((3, 4, 4), Categorical(levels), FullyConnected(), ELBO(), latent_dim=2)
     with torch.no_grad():
         for parameter in [*vae.encoder.last.parameters(), *vae.decoder.last.parameters()]:
             parameter.zero_()  # q = p, and every level alike
@@ -126,7 +126,7 @@ def test_a_uniform_model_costs_log2_levels_bits_per_dim(levels: int) -> None:
 
 
 def test_pixels_are_sampled_or_averaged() -> None:
-    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), latent_dim=2)
+    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), ELBO(), latent_dim=2)
     means = vae.sample(200, generator=torch.Generator().manual_seed(0))
     assert len(means.unique()) > 100
     vae.sample_pixels = True
@@ -298,7 +298,7 @@ def test_a_flow_posterior_integrates_to_one(posterior: PlanarFlows) -> None:
 
 def test_the_vamp_prior_is_the_mean_of_posteriors_and_integrates_to_one() -> None:
     prior = VampPrior((1, 2, 2), num_components=3)
-    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), prior=prior, latent_dim=1)
+    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), ELBO(), prior=prior, latent_dim=1)
     z = torch.linspace(-12, 12, 4001).view(-1, 1)
     density = vae.log_prior(z).exp()
     torch.testing.assert_close(torch.trapezoid(density, z.squeeze(1)), torch.ones(()), atol=1e-3, rtol=0)
@@ -313,7 +313,7 @@ def test_the_vamp_prior_is_the_mean_of_posteriors_and_integrates_to_one() -> Non
 
 def test_the_elbo_with_a_vamp_prior_lies_below_the_likelihood() -> None:
     prior = VampPrior((1, 2, 2), num_components=4)
-    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), prior=prior, latent_dim=2)
+    vae = VAE((1, 2, 2), Bernoulli(), FullyConnected((8,)), ELBO(), prior=prior, latent_dim=2)
     images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4).view(-1, 1, 2, 2)
     elbo = torch.stack([vae.log_prob(images) for _ in range(300)]).mean(0)
     exact = vae.importance_weighted(images, num_samples=20_000)
@@ -324,18 +324,18 @@ def test_the_elbo_with_a_vamp_prior_lies_below_the_likelihood() -> None:
 def test_pseudo_inputs_begin_as_examples() -> None:
     x = torch.rand(10, 1, 4, 4).round()
     prior = VampPrior((1, 4, 4), num_components=12)
-    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), prior=prior, latent_dim=2)
+    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), ELBO(), prior=prior, latent_dim=2)
     vae.initialize(x)
     torch.testing.assert_close(torch.sigmoid(prior.logits)[[0, 11]], x[[0, 1]], atol=0.06, rtol=0)
 
 
 def test_what_does_not_go_together_is_refused() -> None:
     networks = FullyConnected((8,))
-    with pytest.raises(InputError, match="posterior=gaussian"):
-        VAE((1, 2, 2), Bernoulli(), networks, PlanarFlows(), VampPrior((1, 2, 2), 3))
+    with pytest.raises(InputError, match="vae/posterior=gaussian"):
+        VAE((1, 2, 2), Bernoulli(), networks, ELBO(), PlanarFlows(), VampPrior((1, 2, 2), 3))
     for objective in (BetaTC(), IWAE(5, doubly_reparameterized=True)):
-        with pytest.raises(InputError, match="posterior=gaussian"):
-            VAE((1, 2, 2), Bernoulli(), networks, PlanarFlows(), objective=objective)
+        with pytest.raises(InputError, match="vae/posterior=gaussian"):
+            VAE((1, 2, 2), Bernoulli(), networks, objective, PlanarFlows())
 
 
 # -- objectives --------------------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ def test_free_bits_leave_a_latent_alone_until_it_costs_more() -> None:
 @pytest.mark.parametrize("distribution", [Bernoulli(), Categorical(2)])
 def test_a_decoder_begins_with_the_datas_own_pixels(networks: FullyConnected, distribution: PixelDistribution) -> None:
     x = (torch.rand(2000, 1, 6, 6) < torch.linspace(0.1, 0.9, 6)).float()
-    vae = VAE((1, 6, 6), distribution, networks, latent_dim=2)
+    vae = VAE((1, 6, 6), distribution, networks, ELBO(), latent_dim=2)
     vae.initialize(x)
     with torch.no_grad():
         vae.decoder.last.weight.zero_()
@@ -441,19 +441,19 @@ def test_a_decoder_begins_with_the_datas_own_pixels(networks: FullyConnected, di
 
 def test_a_centred_encoder_sees_images_less_the_mean_of_those_it_was_initialized_with() -> None:
     x = torch.rand(50, 1, 3, 3, generator=torch.Generator().manual_seed(0)).round()
-    vae = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), latent_dim=2)
+    vae = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), ELBO(), latent_dim=2)
     torch.testing.assert_close(vae.encoder(torch.zeros(1, 1, 3, 3)), torch.zeros(1, 4))  # biases begin at 0
     vae.initialize(x)
     torch.testing.assert_close(vae.encoder(x.mean(0, keepdim=True)), torch.zeros(1, 4))
     # What it saw goes where its weights go.
-    other = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), latent_dim=2)
+    other = VAE((1, 3, 3), Bernoulli(), FullyConnected((8,), "tanh", center=True), ELBO(), latent_dim=2)
     other.load_state_dict(vae.state_dict())
     torch.testing.assert_close(other.encoder(x), vae.encoder(x))
 
 
 def test_what_latents_carry() -> None:
     """Of a posterior by hand: one latent that follows the image, one that ignores it."""
-    vae = VAE((1, 1, 2), Bernoulli(), FullyConnected(()), latent_dim=2)
+    vae = VAE((1, 1, 2), Bernoulli(), FullyConnected(()), ELBO(), latent_dim=2)
     with torch.no_grad():
         vae.encoder.last.weight.copy_(torch.tensor([[1.0, 0], [0, 0], [0, 0], [0, 0]]))
         vae.encoder.last.bias.copy_(torch.tensor([0.0, 0, math.log(0.5), 0]))

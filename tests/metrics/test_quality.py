@@ -9,10 +9,15 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.metrics.features import Features
+from genlab.metrics.measures.base import Measure
+from genlab.metrics.measures.fid import FID
+from genlab.metrics.measures.inception_score import InceptionScore
+from genlab.metrics.measures.kid import KID
 from genlab.metrics.prdc import density_and_coverage
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
-from genlab.metrics.running import RunningQuality
+from genlab.metrics.running import Share
+from genlab.metrics.subject import FeaturesSubject
 
 
 def reference(features: Tensor, logits: Tensor | None = None) -> Reference:
@@ -21,7 +26,28 @@ def reference(features: Tensor, logits: Tensor | None = None) -> Reference:
 
 def quality(fake: Tensor, real: Tensor, logits: Tensor | None = None) -> dict[str, float]:
     results = sample_quality(Features(fake, logits), reference(real))
-    return {name: result["value"] for name, result in results.items()}
+    return {name: result.value for name, result in results.items()}
+
+
+class Running:
+    """The measures as they are used during training, of features that are there already."""
+
+    def __init__(self, real: Reference, num_samples: int, rank: int = 0, world_size: int = 1, splits: int = 10) -> None:
+        self.measures: list[Measure] = [FID(), KID(), InceptionScore(splits)]
+        self.real, self.num_samples, self.rank, self.world_size = real, num_samples, rank, world_size
+
+    def __call__(self, fake: Features) -> dict[str, float]:
+        share = Share(
+            torch.empty(0),
+            self.num_samples,
+            extractor=None,
+            real=self.real,
+            device=torch.device("cpu"),
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        share.own = fake
+        return {name: value for measure in self.measures for name, value in measure.running(share).items()}
 
 
 def with_moments(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -45,8 +71,8 @@ def test_fid_of_two_gaussians_is_the_closed_form() -> None:
 def test_fid_of_a_set_with_itself_is_zero_also_with_fewer_images_than_features(num: int) -> None:
     features = torch.randn(num, 64)
     results = sample_quality(Features(features, None), reference(features))
-    assert results["fid"]["value"] < 1e-6
-    assert ("warning" in results["fid"]) == (num <= 64)
+    assert results["fid"].value < 1e-6
+    assert (results["fid"].warning is not None) == (num <= 64)
 
 
 def test_kid_of_two_halves_of_a_set_is_unbiased_around_zero() -> None:
@@ -70,9 +96,9 @@ def test_inception_score_of_k_equally_sure_classes_is_k(classes: int) -> None:
     x = torch.randn(num, 4)
     results = sample_quality(Features(x[:2000], logits), reference(x[:2000]))
     # The classes fall unequally into the splits of a shuffle: K (1 - (K - 1) / 2n) of n samples in each.
-    assert results["inception_score"]["value"] == pytest.approx(classes, rel=2 * classes / (num / 10))
+    assert results["inception_score"].value == pytest.approx(classes, rel=2 * classes / (num / 10))
     unsure = sample_quality(Features(x[:2000], torch.zeros(2000, classes)), reference(x[:2000]))
-    assert unsure["inception_score"]["value"] == pytest.approx(1.0)
+    assert unsure["inception_score"].value == pytest.approx(1.0)
 
 
 def test_precision_and_recall_of_identical_disjoint_and_subset_sets() -> None:
@@ -105,7 +131,7 @@ def test_density_rewards_samples_near_the_modes() -> None:
 
 def test_real_images_are_cut_to_the_number_of_samples_and_it_is_said() -> None:
     results = sample_quality(Features(torch.randn(50, 4), None), reference(torch.randn(80, 4)))
-    counts = {name: result["protocol"]["num_real"] for name, result in results.items()}
+    counts = {name: result.protocol["num_real"] for name, result in results.items()}
     assert counts == {"fid": 80, "kid": 80, "precision": 50, "recall": 50, "density": 50, "coverage": 50}
 
 
@@ -132,16 +158,16 @@ def by_numpy(x: np.ndarray, y: np.ndarray, logits: np.ndarray) -> dict[str, floa
     return {"fid": fid, "kid": sum(off) - 2 * k_xy.mean(), "inception_score": score}
 
 
-def test_both_paths_agree_with_numpy_and_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_paths_agree_with_numpy_and_scipy() -> None:
     """With subsets that are the whole sets and one split, no estimator has a choice left."""
     num = 400
     fake, real = torch.randn(num, 12) @ torch.randn(12, 12) / 3, torch.randn(num, 12) + 0.3
     logits = 3 * torch.randn(num, 10)
-    for module in ("quality", "running"):
-        monkeypatch.setattr(f"genlab.metrics.{module}.IS_SPLITS", 1)
     expected = by_numpy(fake.double().numpy(), real.double().numpy(), logits.double().numpy())
-    final = quality(fake, real, logits)
-    running = RunningQuality(reference(real, logits), num, torch.device("cpu"))(Features(fake, logits))
+    subject = FeaturesSubject(Features(fake, logits), reference(real, logits), torch.device("cpu"))
+    measures: list[Measure] = [FID(), KID(), InceptionScore(splits=1)]
+    final = {name: result.value for measure in measures for name, result in measure(subject).items()}
+    running = Running(reference(real, logits), num, splits=1)(Features(fake, logits))
     for name, value in expected.items():
         assert final[name] == pytest.approx(value, rel=1e-4), name
         assert running[name] == pytest.approx(value, rel=1e-4), name
@@ -151,12 +177,12 @@ def test_both_paths_agree_as_they_are_used() -> None:
     fake, real = torch.randn(3000, 12) @ torch.randn(12, 12) / 3, torch.randn(2500, 12) + 0.3
     logits = 3 * torch.randn(3000, 10)
     final = sample_quality(Features(fake, logits), reference(real, logits))
-    metric = RunningQuality(reference(real, logits), 3000, torch.device("cpu"))
+    metric = Running(reference(real, logits), 3000)
     running = metric(Features(fake, logits))
-    assert running["fid"] == pytest.approx(final["fid"]["value"], rel=1e-3)
+    assert running["fid"] == pytest.approx(final["fid"].value, rel=1e-3)
     # Their subsets are drawn differently.
     for name in ("kid", "inception_score"):
-        assert abs(running[name] - final[name]["value"]) < 3 * final[name]["std"]
+        assert abs(running[name] - final[name].value) < 3 * final[name].std
     assert metric(Features(fake, logits))["fid"] == pytest.approx(running["fid"], rel=1e-6)  # a second evaluation
 
 
@@ -170,7 +196,7 @@ def _share(rank: int, world_size: int, path: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "GENLAB_TEST": "1"}
     dist.init_process_group("gloo", init_method=f"file://{path}/store", rank=rank, world_size=world_size)
     fake, real, logits = torch.load(f"{path}/data.pt", weights_only=True)
-    metric = RunningQuality(reference(real, logits), len(fake), torch.device("cpu"), rank, world_size)
+    metric = Running(reference(real, logits), len(fake), rank, world_size)
     torch.manual_seed(0)
     figures = metric(Features(fake[rank::world_size], logits[rank::world_size]))
     with open(f"{path}/{rank}.json", "w") as file:
@@ -185,7 +211,7 @@ def test_two_processes_measure_what_one_does(tmp_path) -> None:  # type: ignore[
     fake, real, logits = torch.randn(601, 8) * 1.2, torch.randn(503, 8), torch.randn(601, 10)
     torch.save((fake, real, logits), tmp_path / "data.pt")
     torch.manual_seed(0)
-    one = RunningQuality(reference(real, logits), 601, torch.device("cpu"))(Features(fake, logits))
+    one = Running(reference(real, logits), 601)(Features(fake, logits))
     torch.multiprocessing.spawn(_share, (2, str(tmp_path)), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
@@ -208,8 +234,8 @@ def test_blurred_and_noised_digits_are_worse_the_more_so_the_more_they_are(mnist
     noise = torch.randn_like(x)
     for spoil in (lambda s: gaussian_blur(x, 13, 5 * s) if s else x, lambda s: x + s * noise):
         results = [sample_quality(extract(classifier, [spoil(s)]), real) for s in (0.0, 0.1, 0.2, 0.4)]
-        fids = [result["fid"]["value"] for result in results]
-        coverage = [result["coverage"]["value"] for result in results]
+        fids = [result["fid"].value for result in results]
+        coverage = [result["coverage"].value for result in results]
         assert fids == sorted(fids)
         assert fids[1] > 2 * fids[0]
         assert coverage[0] > max(coverage[1:])

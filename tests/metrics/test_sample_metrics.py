@@ -19,6 +19,7 @@ from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.metrics.features import Pixels
 from genlab.models.vae.networks import FullyConnected
+from genlab.models.vae.objectives import ELBO
 from genlab.models.vae.vae import VAE
 from genlab.training.objective import ObjectiveTraining
 from support.command import Genlab
@@ -30,7 +31,7 @@ def digits() -> ImageDataModule:
 
 def training(seed: int = 0) -> ObjectiveTraining:
     torch.manual_seed(seed)
-    model = VAE((1, 8, 8), Categorical(17), FullyConnected((16,)), latent_dim=4)
+    model = VAE((1, 8, 8), Categorical(17), FullyConnected((16,)), ELBO(), latent_dim=4)
     return ObjectiveTraining(model, optimizer=lambda p: torch.optim.Adam(p, 1e-2))
 
 

@@ -52,11 +52,11 @@ def test_a_token_depends_on_those_before_it_and_on_each_of_them(options: dict[st
 def test_the_cache_gives_the_tokens_of_the_uncached_loop_beyond_the_context_too(options: dict[str, Any]) -> None:
     model = gpt(**options)
     u = torch.rand(3, 20, generator=torch.Generator().manual_seed(1))
+    sampling = GPT.Sampling(temperature=0.9, top_k=4, top_p=0.95)
     for length in (1, 4, 6, 9):
         prompt = torch.randint(5, (3, length))
         texts = [
-            torch.stack(list(model.generate(prompt, u, 0.9, top_k=4, top_p=0.95, use_cache=cached)), 1)
-            for cached in (True, False)
+            torch.stack(list(model.generate(prompt, u, sampling, use_cache=cached)), 1) for cached in (True, False)
         ]
         assert torch.equal(*texts)
         assert len(texts[0].unique()) > 1

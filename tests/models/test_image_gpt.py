@@ -179,7 +179,7 @@ def test_samples_are_images_of_the_models_levels(shape: Shape, distribution: Pix
 
 def test_a_low_temperature_picks_the_likeliest_value_at_every_step() -> None:
     model = perturbed((1, 3, 3), Categorical(4))
-    x = model.sample(4, temperature=1e-4)
+    x = model.sample(4, sampling=model.Sampling(temperature=1e-4))
     assert (x == x[0]).all()
     assert torch.equal(model.likelihood_params(x).argmax(1), model.distribution.index(x.flatten(1)))
 

@@ -41,18 +41,18 @@ def test_a_schedule_falls_from_one_to_zero(name: str) -> None:
 
 
 def test_tokens_left_by_each_step_are_those_of_the_schedule_and_none_in_the_end() -> None:
-    model = MaskGIT((1, 10, 10), 4, num_steps=4, **SMALL)
+    model = MaskGIT((1, 10, 10), 4, **SMALL)
     expected = [*(math.floor(100 * math.cos(math.pi / 2 * t / 4)) for t in (1, 2, 3)), 0]
-    assert model.left_masked(torch.tensor([100])).tolist() == [expected]
-    linear = MaskGIT((1, 3, 1), 4, schedule="linear", num_steps=3, **SMALL)
-    assert linear.left_masked(torch.tensor([3, 2, 1, 0])).tolist() == [[2, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert model.left_masked(torch.tensor([100]), 4).tolist() == [expected]
+    linear = MaskGIT((1, 3, 1), 4, schedule="linear", **SMALL)
+    assert linear.left_masked(torch.tensor([3, 2, 1, 0]), 3).tolist() == [[2, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("num_steps", [1, 3, 5, 20, 40])
 def test_every_step_decides_at_least_a_token(num_steps: int) -> None:
     for schedule in SCHEDULES:
-        model = MaskGIT((1, 4, 5), 4, schedule=schedule, num_steps=num_steps, **SMALL)
-        left = model.left_masked(torch.tensor([20, 7]))
+        model = MaskGIT((1, 4, 5), 4, schedule=schedule, **SMALL)
+        left = model.left_masked(torch.tensor([20, 7]), num_steps)
         before = torch.cat([torch.tensor([[20], [7]]), left[:, :-1]], dim=1)
         assert ((left < before) | (before == 0)).all()
         assert (left[:, -1] == 0).all()
@@ -62,16 +62,17 @@ def test_every_step_decides_at_least_a_token(num_steps: int) -> None:
 def test_sampling_masks_what_the_schedule_says_and_never_touches_a_decided_token(
     monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    model = perturbed((2, 3, 2), 5, num_steps=5)
+    model = perturbed((2, 3, 2), 5)
     seen: list[Tensor] = []
     logits = model.logits
     monkeypatch.setattr(model, "logits", lambda tokens, y=None: (seen.append(tokens), logits(tokens, y))[1])
     given = some_images(3, (2, 3, 2), 5)
     given[:, 1] = torch.nan
-    x = model.sample(3, generator=generators(0, range(3)), known=given if known else None)
+    sampling = model.Sampling(num_steps=5)
+    x = model.sample(3, generator=generators(0, range(3)), sampling=sampling, known=given if known else None)
     num = 6 if known else 12
     masked = torch.stack([tokens == model.mask for tokens in seen])  # (steps, N, L)
-    left = model.left_masked(torch.full((3,), num)).T
+    left = model.left_masked(torch.full((3,), num), 5).T
     assert torch.equal(masked.sum(2), torch.cat([torch.full((1, 3), num), left])[: len(seen)])
     assert left[len(seen) - 1].max() == 0
     assert not (masked[1:] & ~masked[:-1]).any()
@@ -141,7 +142,7 @@ def test_what_is_masked_is_not_seen_and_all_else_is() -> None:
 def test_samples_a_token_a_step_have_the_frequencies_of_a_known_joint() -> None:
     joint = torch.tensor([[0.30, 0.02, 0.08], [0.02, 0.25, 0.03], [0.15, 0.05, 0.10]])
     # Choosing at random, for the surest first would prefer likely values; no smoothing, which would spread them.
-    model = MaskGIT((1, 1, 2), 3, label_smoothing=0.0, num_steps=2, choice_temperature=1e6, **SMALL)
+    model = MaskGIT((1, 1, 2), 3, label_smoothing=0.0, **SMALL)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(500):
         if step == 350:
@@ -152,7 +153,9 @@ def test_samples_a_token_a_step_have_the_frequencies_of_a_known_joint() -> None:
         model.loss(x)["loss"].backward()
         optimizer.step()
     num = 20_000
-    index = (model.eval().sample(num, generator=torch.Generator().manual_seed(1)) * 2).round().long().flatten(1)
+    sampling = model.Sampling(num_steps=2, choice_temperature=1e6)
+    x = model.eval().sample(num, generator=torch.Generator().manual_seed(1), sampling=sampling)
+    index = (x * 2).round().long().flatten(1)
     found = (index[:, 0] * 3 + index[:, 1]).bincount(minlength=9).view(3, 3) / num
     # Four standard errors, and what training leaves.
     assert ((found - joint).abs() < 4 * (joint * (1 - joint) / num).sqrt() + 0.012).all(), found
@@ -179,8 +182,9 @@ def test_classes_are_needed_and_heard() -> None:
 
 
 def test_low_temperature_and_no_choice_noise_leave_nothing_to_chance() -> None:
-    model = perturbed((1, 3, 3), 4, choice_temperature=0)
-    x = model.sample(4, generator=generators(0, range(4)), temperature=1e-4)
+    model = perturbed((1, 3, 3), 4)
+    sampling = model.Sampling(temperature=1e-4, choice_temperature=0)
+    x = model.sample(4, generator=generators(0, range(4)), sampling=sampling)
     assert torch.equal(x, x[:1].expand_as(x))
 
 
@@ -201,8 +205,37 @@ def test_images_are_completed_and_all_that_is_drawn_heeds_all_that_is_known() ->
         model.sample(3, known=known + 1)
 
 
-def test_the_sampler_is_told() -> None:
-    assert MaskGIT((1, 2, 2), 4, num_steps=7, **SMALL).sampler.startswith("parallel decoding in 7 steps")
+def test_the_sampler_is_described_by_the_settings() -> None:
+    model = MaskGIT((1, 2, 2), 4, schedule="linear", **SMALL)
+    assert model.describe_sampler() == "parallel decoding in 12 steps, linear schedule, choice temperature 4.5"
+    of_seven = model.describe_sampler(model.Sampling(num_steps=7, choice_temperature=0))
+    assert of_seven == "parallel decoding in 7 steps, linear schedule, choice temperature 0"
+
+
+def test_one_model_samples_in_any_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = perturbed((1, 3, 4), 5)
+    passes: list[Tensor] = []
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda tokens, y=None: (passes.append(tokens), logits(tokens, y))[1])
+    drawn = {}
+    for num_steps in (1, 4, 12):
+        passes.clear()
+        sampling = model.Sampling(num_steps=num_steps)
+        drawn[num_steps] = model.sample(6, generator=generators(0, range(6)), sampling=sampling)
+        assert len(passes) == num_steps
+    assert not torch.equal(drawn[1], drawn[4])
+    assert torch.equal(drawn[12], model.sample(6, generator=generators(0, range(6))))  # the default
+
+
+def test_settings_stated_with_the_model_are_its_own_until_others_are_given() -> None:
+    """As configs stated them before they were settings of sampling."""
+    model = perturbed((1, 3, 4), 5, num_steps=3, choice_temperature=1.0)
+    assert model.sampling == MaskGIT.Sampling(num_steps=3, choice_temperature=1.0)
+    x = model.sample(6, generator=generators(0, range(6)))
+    other = perturbed((1, 3, 4), 5)
+    sampling = MaskGIT.Sampling(num_steps=3, choice_temperature=1.0)
+    assert torch.equal(x, other.sample(6, generator=generators(0, range(6)), sampling=sampling))
+    assert not torch.equal(x, other.sample(6, generator=generators(0, range(6))))
 
 
 @pytest.mark.parametrize(

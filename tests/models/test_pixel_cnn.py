@@ -103,7 +103,7 @@ def test_codes_are_read_without_order(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("distribution", [Bernoulli(2), Categorical(5)])
 def test_low_temperature_takes_the_mode_of_every_value(distribution: PixelDistribution) -> None:
     model = make((2, 3, 4), distribution)
-    x = model.sample(16, generator=torch.Generator().manual_seed(0), temperature=1e-6)
+    x = model.sample(16, generator=torch.Generator().manual_seed(0), sampling=model.Sampling(temperature=1e-6))
     assert (x == x[0]).all()
     with torch.no_grad():
         params = model(x)

@@ -106,7 +106,7 @@ def test_a_sample_depends_on_its_generator_alone(name: str) -> None:
     # The steps of a continuous flow's solver are those that the whole batch needs.
     torch.testing.assert_close(together[4:], alone, atol=NUMERICAL.get(name, 1e-4), rtol=1e-5)
     assert together.dtype == torch.float32
-    cold = model.sample(200, torch.zeros(200, dtype=torch.long), temperature=0.01)
+    cold = model.sample(200, torch.zeros(200, dtype=torch.long), sampling=model.Sampling(temperature=0.01))
     assert (cold.std(0) < 0.1 * model.std).all()
 
 

@@ -7,6 +7,8 @@ import os
 import re
 import socket
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +162,9 @@ def test_a_key_that_was_not_overridden_is_shown_where_nothing_else_explains_it(t
 
 
 def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", overrides=("schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0})
+    make_run(
+        tmp_path / "a", overrides=("lr_schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0}
+    )
     make_run(tmp_path / "b", config={"schedule._target_": "constant"})
     table = table_of(tmp_path)
     assert [c.key for c in table.columns if c.kind == "config"] == ["schedule"]
@@ -193,10 +197,123 @@ def test_unlike_protocols_stand_apart_and_it_is_said(tmp_path: Path) -> None:
     ]
 
 
+def shown(table: Table) -> dict[str, set[str]]:
+    """The columns of figures, each with the names of the runs that have a value in it."""
+    return {
+        c.key: {row.runs[0].path.name for row in table.rows if c.key in row.cells}
+        for c in table.columns
+        if c.kind == "figure"
+    }
+
+
 def test_what_does_not_change_a_figures_meaning_does_not_set_it_apart(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", metrics={"test/fid": result(1.0, SAMPLES, sampler="G(z)", weights="ema", seed=0)})
+    make_run(tmp_path / "a", metrics={"test/fid": result(1.0, SAMPLES, sampler="G(z)", seed=0, sizes={"test": 3})})
     make_run(tmp_path / "b", model="gan/dcgan", metrics={"test/fid": result(2.0, SAMPLES, sampler="x", seed=1)})
-    assert [c.key for c in table_of(tmp_path).columns if c.kind == "figure"] == ["test/fid"]
+    assert shown(table_of(tmp_path)) == {"test/fid": {"a", "b"}}
+
+
+def test_other_weights_and_another_checkpoint_stand_apart(tmp_path: Path) -> None:
+    ema, raw = ({"checkpoint": "best", "weights": weights} for weights in ("ema", "raw"))
+    for i, more in enumerate((ema, ema, raw, {**ema, "checkpoint": "last"}, {**ema, "checkpoint": "none"})):
+        make_run(tmp_path / str(i), config={"model.width": i}, metrics={"test/fid": result(10.0 - i, SAMPLES, **more)})
+    table = table_of(tmp_path)
+    # What training ended with, where no best checkpoint was written, are the last one's weights.
+    assert shown(table) == {"test/fid[1]": {"0", "1"}, "test/fid[2]": {"3", "4"}, "test/fid[3]": {"2"}}
+    assert [row.cells["test/fid[1]"].best for row in table.rows[:2]] == [False, True]
+    assert table.notes == [
+        "FID was measured under unlike protocols, which are not ranked together: [1] checkpoint=best, weights=ema; "
+        "[2] checkpoint=last, weights=ema; [3] checkpoint=best, weights=raw"
+    ]
+
+
+def test_records_that_do_not_say_their_weights_have_those_of_their_run(tmp_path: Path) -> None:
+    averaged = {"training.ema_decay": 0.999}
+    make_run(tmp_path / "a", config=averaged, metrics={"test/fid": result(1.0, SAMPLES)})
+    said = result(2.0, SAMPLES, weights="ema", checkpoint="best")
+    make_run(tmp_path / "b", config={**averaged, "model.width": 3}, metrics={"test/fid": said})
+    make_run(tmp_path / "c", config={"model.width": 4}, metrics={"test/fid": result(3.0, SAMPLES)})
+    make_run(tmp_path / "d", config={**averaged, "callbacks.best": None}, metrics={"test/fid": result(4.0, SAMPLES)})
+    assert shown(table_of(tmp_path)) == {"test/fid[1]": {"a", "b"}, "test/fid[2]": {"c"}, "test/fid[3]": {"d"}}
+
+
+def test_likelihoods_of_images_and_of_images_given_their_classes_stand_apart(tmp_path: Path) -> None:
+    def nll(value: float, **more: Any) -> dict[str, Any]:
+        return {"test/bits_per_dim": result(value, LIKELIHOOD, **more)}
+
+    make_run(tmp_path / "a", config={"model.num_classes": None}, metrics=nll(2.0))
+    make_run(tmp_path / "b", config={"model.num_classes": 10}, metrics=nll(1.0, given="classes"))
+    # A record from before it was said.
+    make_run(tmp_path / "c", config={"model.num_classes": 10, "model.width": 3}, metrics=nll(1.5))
+    table = table_of(tmp_path)
+    assert shown(table) == {"test/bits_per_dim[1]": {"b", "c"}, "test/bits_per_dim[2]": {"a"}}
+    assert "[1] given=classes; [2] given=None" in table.notes[0]
+
+
+def test_a_samplers_settings_must_agree(tmp_path: Path) -> None:
+    def fid(value: float, **sampling: Any) -> dict[str, Any]:
+        return {"test/fid": result(value, SAMPLES, sampler="parallel decoding", sampling=sampling)}
+
+    run = make_run(tmp_path / "steps", model="transformer/maskgit", metrics=fid(3.0, num_steps=12, temperature=1.0))
+    make_run(tmp_path / "few", model="transformer/maskgit", config={"x": 1}, metrics=fid(5.0, num_steps=4))
+    plain = result(2.0, SAMPLES, sampler="G(z)", sampling={"temperature": 1.0})
+    make_run(tmp_path / "gan", model="gan/dcgan", metrics={"test/fid": plain})
+    # Another sampler has other settings, and nothing to disagree in; among those of one sampler they are the same.
+    assert shown(table_of(tmp_path)) == {"test/fid[1]": {"few", "gan"}, "test/fid[2]": {"steps"}}
+    # A run that is sampled otherwise than it was at its end stands with no other sampler.
+    evaluations = [{"settings": {"sampling": s}, "metrics": fid(v, **s)} for v, s in ((4.0, {"num_steps": 8}),)]
+    (run / "evaluation.json").write_text(json.dumps({"metrics": {}, "evaluations": evaluations}))
+    table = table_of(tmp_path)
+    assert {frozenset(runs) for runs in shown(table).values()} == {
+        frozenset({"few", "gan"}), frozenset({"steps"})
+    }  # fmt: skip
+    protocols = [c.protocol for c in table.columns if c.kind == "figure"]
+    assert sorted(p["sampling.num_steps"] for p in protocols if p) == [4, 8, 12]
+
+
+def test_evaluations_under_unlike_protocols_stand_beside_the_summary(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", metrics={"test/fid": result(1.0, SAMPLES), "test/recall": result(0.5, SAMPLES)})
+    make_run(tmp_path / "b", config={"model.width": 3}, metrics={"test/fid": result(2.0, SAMPLES)})
+    fids = [result(value, SAMPLES, num_samples=num) for value, num in ((8.0, 1000), (7.0, 50), (6.0, 50))]
+    evaluations = [{"settings": {"seed": i}, "metrics": {"test/fid": fid}} for i, fid in enumerate(fids)]
+    (run / "evaluation.json").write_text(json.dumps({"metrics": {"test/fid": fids[-1]}, "evaluations": evaluations}))
+    table = table_of(tmp_path)
+    first, second = table.rows
+    # Of one protocol the last evaluation counts.
+    assert (first.cells["test/fid[1]"].value, first.cells["test/fid[2]"].value) == (8.0, 6.0)
+    assert (second.cells["test/fid[1]"].value, "test/fid[2]" in second.cells) == (2.0, False)
+    assert first.cells["test/recall"].value == 0.5
+    # The same as an earlier version kept them.
+    labelled = {"label": {"test/fid": fids[0]}, "another": {"test/fid": fids[-1]}}
+    (run / "evaluation.json").write_text(json.dumps({"metrics": {"test/fid": fids[-1]}, "evaluations": labelled}))
+    again = table_of(tmp_path).rows[0]
+    assert (again.cells["test/fid[1]"].value, again.cells["test/fid[2]"].value) == (8.0, 6.0)
+    figures = report(table, COMMAND)["runs"][0]["figures"]
+    assert {name: of["text"] for name, of in figures.items() if "fid" in name} == {
+        "test/fid": "6.0000", "test/fid [2]": "1.0000", "test/fid [3]": "8.0000"
+    }  # fmt: skip
+
+
+def test_a_figure_that_is_not_genlabs_own_is_declared_in_the_run_folder(tmp_path: Path) -> None:
+    about = {"label": "my figure", "better": "max", "protocol": ["dataset"], "column": 20, "of_a_later_version": 1}
+    for i, value in enumerate((1.0, 2.0)):
+        run = make_run(tmp_path / str(i), config={"model.width": i})
+        metrics = {"test/mine": result(value, {"dataset": "digits", "num_samples": i})}
+        (run / "summary.json").write_text(json.dumps({"metrics": metrics, "figures": {"mine": about}}))
+    table = table_of(tmp_path)
+    (column,) = [c for c in table.columns if c.kind == "figure"]
+    assert (column.title, column.better) == ("my figure", "max")
+    assert [row.cells["test/mine"].best for row in table.rows] == [False, True]
+
+
+def test_comparing_needs_no_pytorch(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", metrics={"test/fid": result(1.0, SAMPLES)})
+    program = (
+        "import sys\nfrom genlab.cli import main\n"
+        f"main(['compare', {str(tmp_path)!r}, 'format=csv'])\n"
+        "print([name for name in ('torch', 'pytorch_lightning', 'torchmetrics') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_later_evaluation_counts(tmp_path: Path) -> None:
@@ -303,9 +420,7 @@ def test_csv_and_json_hold_the_numbers(sweep: Path) -> None:
         assert float(row["test/fid std"]) == entry["cells"]["test/fid"]["std"] == cell.std
         assert row["test/fid n"] == "3"
         assert row["folders"].split() == [str(run.path) for run in of.runs]
-        assert [run["figures"]["test/fid"] for run in entry["runs"]] == [
-            r.figures["test/fid"]["value"] for r in of.runs
-        ]
+        assert [run["figures"]["test/fid"] for run in entry["runs"]] == [r.figures["test/fid"].value for r in of.runs]
     assert next(c for c in content["columns"] if c["key"] == "test/fid")["protocol"]["num_samples"] == 1000
 
 
@@ -495,7 +610,7 @@ def test_a_run_from_before_a_key_is_of_one_setting_with_a_run_that_has_its_value
 
 @pytest.mark.parametrize("model", ["gan/stylegan2", "vae/vq_vae", "flow/glow_spline", "transformer/gpt"])
 def test_a_run_of_this_version_lacks_no_key(model: str) -> None:
-    config = OmegaConf.to_container(composed("train", [f"model={model}", "schedule=cosine"]))
+    config = OmegaConf.to_container(composed("train", [f"model={model}", "lr_schedule=cosine"]))
     assert isinstance(config, dict)
     assert with_later_keys(config) == config
     for section, key in [("schedule", "until"), ("training", "accumulate")]:

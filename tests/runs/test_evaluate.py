@@ -212,9 +212,25 @@ def test_several_runs_a_checkpoint_and_both_kinds_of_weights(genlab: Genlab) -> 
     result = genlab("evaluate", runs[0] / "checkpoints" / "last.ckpt", "weights=both", *options)
     assert result.code == 0, result.err
     evaluations = json.loads((runs[0] / "evaluation.json").read_text())["evaluations"]
-    assert [label.split(", ")[:2] for label in evaluations] == [["best", "ema"], ["last", "raw"], ["last", "ema"]]
-    values = {evaluation["test/fid"]["value"] for evaluation in evaluations.values()}
+    settings = [one["settings"] for one in evaluations]
+    assert [(one["checkpoint"], one["weights"]) for one in settings] == [
+        ("best", "ema"),
+        ("last", "raw"),
+        ("last", "ema"),
+    ]
+    values = {one["metrics"]["test/fid"]["value"] for one in evaluations}
     assert len(values) == 3 or len(values) == 2  # best may be last
+
+    # Any other setting is another evaluation; the same settings replace what they measured before.
+    again = ("metrics.num_samples=50", "metrics.importance_samples=30", "metrics.num_test=30")
+    for arguments, num in ((again, 4), (options, 4), ((*options, "~metrics.measures.kid"), 5)):
+        assert genlab("evaluate", runs[0], *arguments).code == 0
+        content = json.loads((runs[0] / "evaluation.json").read_text())
+        assert len(content["evaluations"]) == num
+        assert content["evaluations"][-1]["metrics"] == content["metrics"]
+    draws = [one["metrics"]["test/nll_iw"]["protocol"]["draws"] for one in content["evaluations"]]
+    assert sorted(draws) == [20, 20, 20, 20, 30]
+    assert ["test/kid" in one["metrics"] for one in content["evaluations"]] == [True] * 4 + [False]
 
     # One that cannot be measured does not keep the others from it.
     (runs[0] / "checkpoints" / "best.ckpt").unlink()
@@ -235,3 +251,33 @@ def test_another_extractor_than_the_runs(genlab: Genlab) -> None:
     # The two are not ranked against each other.
     other = genlab("train", *SMALL, "seed=3").outputs
     assert "FID was measured under unlike protocols" in genlab("compare", other).out
+
+
+def test_evaluations_that_an_earlier_version_kept_stay(genlab: Genlab) -> None:
+    """They were kept under a label in words."""
+    run = genlab("train", *SMALL).run
+    label = "best, raw, digits, train, 50 samples, seed 0"
+    metrics = {"test/fid": {"value": 3.0, "protocol": {"num_samples": 50}}}
+    (run / "evaluation.json").write_text(json.dumps({"metrics": metrics, "evaluations": {label: metrics}}))
+    assert genlab("evaluate", run, "metrics.num_samples=40", "metrics.importance_samples=null").code == 0
+    first, second = json.loads((run / "evaluation.json").read_text())["evaluations"]
+    assert first == {"settings": {"label": label}, "metrics": metrics}
+    assert second["settings"]["num_samples"] == 40
+
+
+def test_raw_weights_do_not_stand_unmarked_beside_averaged_ones(genlab: Genlab) -> None:
+    for seed in (1, 2):
+        assert genlab("train", *SMALL, f"seed={seed}", "training.ema_decay=0.9", f"model.latent_dim={seed}").code == 0
+    outputs = genlab("--version").outputs
+    run = min(path.parent for path in outputs.rglob("config.yaml"))
+    options = ("metrics.num_samples=40", "metrics.importance_samples=null")
+    assert genlab("evaluate", run, "weights=raw", *options).code == 0
+    shown = genlab("compare", outputs, "format=json", "figures=[fid]")
+    assert shown.code == 0, shown.err
+    content = json.loads(shown.out)
+    columns = [column for column in content["columns"] if column["kind"] == "figure"]
+    assert [column["protocol"]["weights"] for column in columns] == ["ema", "raw"]
+    assert sum("test/fid[1]" in row["cells"] for row in content["rows"]) == 2
+    assert sum("test/fid[2]" in row["cells"] for row in content["rows"]) == 1
+    (note,) = content["notes"]
+    assert note.endswith("[1] weights=ema; [2] weights=raw")

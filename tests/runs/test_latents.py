@@ -10,6 +10,7 @@ from genlab.distributions.pixel import natural
 from genlab.models.flow.real_nvp import RealNVP
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.vae.networks import FullyConnected
+from genlab.models.vae.objectives import ELBO
 from genlab.models.vae.vae import VAE
 from genlab.views.latents import interpolations, reconstructions, slerp
 from support.command import Genlab
@@ -53,7 +54,7 @@ def test_a_flow_gives_images_back_and_a_gan_has_nothing_to_give_back() -> None:
 def test_interpolations_begin_and_end_with_what_they_are_between() -> None:
     torch.manual_seed(0)
     x, y = torch.rand(6, 1, 8, 8), torch.arange(6)
-    vae = VAE((1, 8, 8), natural(256), FullyConnected((8,)), latent_dim=3, num_classes=10).eval()
+    vae = VAE((1, 8, 8), natural(256), FullyConnected((8,)), ELBO(), latent_dim=3, num_classes=10).eval()
     rows = interpolations(vae, x, y, steps=5)
     assert rows is not None
     rows = rows.view(3, 5, 1, 8, 8)

@@ -64,8 +64,8 @@ def test_a_run_writes_without_its_text(genlab: Genlab, bottles: Path, tokenizer:
 
 
 def test_a_longer_budget_goes_on_to_the_bit(genlab: Genlab, bottles: Path) -> None:
-    whole = load(train(genlab, bottles, "name=whole", "schedule=constant").run, "last").model.state_dict()
-    outputs = train(genlab, bottles, "name=part", "schedule=constant", "budget.images=80").outputs
+    whole = load(train(genlab, bottles, "name=whole", "lr_schedule=constant").run, "last").model.state_dict()
+    outputs = train(genlab, bottles, "name=part", "lr_schedule=constant", "budget.images=80").outputs
     (config,) = (outputs / "part").rglob("config.yaml")
     result = genlab("train", f"resume={config.parent}", "budget.images=160")
     assert result.code == 0, result.err

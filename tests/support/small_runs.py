@@ -15,7 +15,7 @@ from genlab.runs.checkpoints import read_checkpoint
 # a schedule, and what is particular to a procedure: gradients added up, D's steps before one of G.
 COMMON = (
     "dataset.train_size=400", "dataset.batch_size=32", "dataset.val_size=40", "+dataset.eval_batch_size=20",
-    "trainer.max_epochs=3", "trainer.log_every_n_steps=2", "training.ema_decay=0.9", "schedule=cosine",
+    "trainer.max_epochs=3", "trainer.log_every_n_steps=2", "training.ema_decay=0.9", "lr_schedule=cosine",
     "callbacks.last.every_images=150", "callbacks.sample_metrics.num_samples=20", "metrics.num_samples=16",
     "metrics.num_test=20", "metrics.num_shown=4", "callbacks.sample_grid.num_samples=4", "logger=csv",
 )  # fmt: skip

@@ -29,14 +29,14 @@ QUICK = (
 )  # fmt: skip
 # One of each way to train, small.
 WAYS = {
-    "vae/vae": ("model.networks.hidden=[16]", "schedule=cosine"),
+    "vae/vae": ("model.networks.hidden=[16]", "lr_schedule=cosine"),
     "vae/hierarchical_vae": ("model.channels=8", "model.latent_channels=2"),
     "vae/vq_vae": ("model.channels=8", "model.num_codes=8", "model.restart_below=0.5"),
     "flow/real_nvp": ("model.width=8",),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1"),
-    "gan/dcgan": ("model.channels=4", "regularizer=[r1]", "training.gradient_clip=1.0"),
-    "gan/stylegan2": ("model.channels=8", "augment=ada"),
+    "gan/dcgan": ("model.channels=4", "gan/regularizer=[r1]", "training.gradient_clip=1.0"),
+    "gan/stylegan2": ("model.channels=8", "gan/augment=ada"),
 }
 
 

@@ -281,14 +281,14 @@ def test_a_lazy_penalty_comes_every_fourth_step_and_four_times_as_strong() -> No
 
 RESUMED = {
     "path length and ADA": (
-        "model=gan/stylegan2", "model.channels=4", "model.latent_dim=4", "model.style_dim=4", "augment=ada",
+        "model=gan/stylegan2", "model.channels=4", "model.latent_dim=4", "model.style_dim=4", "gan/augment=ada",
         "training.augment.images_to_full=200", "training.augment.every=3", "training.augment.target=-2",
         "training.regularizers.r1.every=2", "training.generator_regularizers.path_length.every=2",
     ),
     "spectral norms, attention and a falling gamma": (
         "model=gan/sngan", "model.channels=4", "model.discriminator_channels=4", "model.attention=4",
-        "training.discriminator_steps=1", "regularizer=[r1,consistency]", "training.regularizers.r1.final_gamma=0.1",
-        "training.regularizers.r1.decay_images=1000",
+        "training.discriminator_steps=1", "gan/regularizer=[r1,consistency]",
+        "training.regularizers.r1.final_gamma=0.1", "training.regularizers.r1.decay_images=1000",
     ),
 }  # fmt: skip
 

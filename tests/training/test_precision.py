@@ -17,7 +17,7 @@ from support.small_runs import outputs
 
 OPTIONS = (
     "trainer.max_epochs=8", "metrics.num_samples=16", "metrics.memorization=false", "callbacks=minimal", "logger=csv",
-    "schedule=cosine",
+    "lr_schedule=cosine",
 )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_compiled_players_may_have_penalties_on_their_gradients(
     """Which need second derivatives, every other step here."""
     options = (
         "model=gan/mlp", "model.width=8", "model.discriminator_width=8", "model.batch_norm=false",
-        "regularizer=[gradient_penalty]", "training.regularizers.gradient_penalty.every=2", "dataset=ring2d",
+        "gan/regularizer=[gradient_penalty]", "training.regularizers.gradient_penalty.every=2", "dataset=ring2d",
         "dataset.batch_size=50", "budget.images=500", "metrics.num_samples=50", "callbacks=minimal", "logger=csv",
         "trainer.precision=32-true",
         # Or the last digit of a gradient near 0 would make a whole step.

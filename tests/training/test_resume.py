@@ -63,7 +63,7 @@ def kills(model: str) -> list[Callable[[], None]]:
         kill_at(f"genlab.training.{procedure}.validation_step", 2),
         kill_at("genlab.callbacks.sample_grid.save_png", 1),
         kill_at(f"genlab.training.{procedure}.training_step", 8, after=True),
-        kill_at("genlab.metrics.evaluation.sample_quality", 1),
+        kill_at("genlab.metrics.measures.fid.FID.__call__", 1),
     ]
 
 

@@ -47,7 +47,7 @@ class PointGAN(AdversarialModel):
         self.discriminator = WithClass(nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0)))
 
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Any = None, temperature: float = 1.0
+        self, num_samples: int, y: Tensor | None = None, *, generator: Any = None, sampling: Any = None
     ) -> Tensor:
         return self.generator(torch.zeros(num_samples, 3))
 

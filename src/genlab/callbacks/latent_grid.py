@@ -45,11 +45,10 @@ class LatentGrid(pl.Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             self._batch = next(iter(data.batches("val", device=module.device, batch_size=self.num_images)))
         x, y = self._batch
-        y_or_none = y if model.num_classes is not None else None
         with own_randomness(0, module.device), evaluating(model):
             found = {
-                "reconstructions": _sheet(reconstructions(model, x, y_or_none), 8),
-                "interpolations": _sheet(interpolations(model, x, y_or_none, self.steps), self.steps),
+                "reconstructions": _sheet(reconstructions(model, x, y), 8),
+                "interpolations": _sheet(interpolations(model, x, y, self.steps), self.steps),
             }
         if isinstance(model, LatentModel) and getattr(model, "latent_dim", None) == 2 and model.num_classes is None:
             latents = Latents(model)

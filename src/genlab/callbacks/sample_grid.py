@@ -66,7 +66,7 @@ class SampleGrid(pl.Callback):
         if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
             return scatter(samples, real, density=density_in_plane(model))
         assert isinstance(module, AdversarialTraining)
-        player = module.model  # as it is trained, for an averaged discriminator plays no game
+        player = module.model
         calibrated = module.loss.calibrated
 
         def surface(at: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def as_json(table: Table) -> str:
                         "status": run.status,
                         "reason": run.reason,
                         "command": run.command,
-                        "figures": {name: finite(result["value"]) for name, result in run.figures.items()},
+                        "figures": {name: finite(result.value) for name, result in run.figures.items()},
                     }
                     for run in row.runs
                 ],

@@ -23,6 +23,7 @@ from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
 from genlab.machine.console import console
 from genlab.machine.process import keep_freed_memory, quiet_libraries, rank
+from genlab.metrics.result import Result
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, TOKENIZER, RunFolder
@@ -78,7 +79,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         folder.write_json(SUMMARY, summary)
         _log_figures(loggers, folder, parts, summary)
         folder.set_status("done")
-        report(summary, folder, config.get("reference"))
+        report(summary, parts.evaluation.declared, folder, config.get("reference"))
         return best
     except BaseException as error:
         if first:
@@ -163,9 +164,10 @@ def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, A
 
 
 def _log_figures(loggers: list[Any], folder: RunFolder, parts: Parts, summary: dict[str, Any]) -> None:
-    figures, images_seen = summary["metrics"], parts.training.images_seen
+    figures = {name: Result.from_json(result) for name, result in summary["metrics"].items()}
+    images_seen = parts.training.images_seen
     for logger in loggers:
-        values = {name: result["value"] for name, result in figures.items()}
+        values = {name: result.value for name, result in figures.items()}
         logger.log_metrics({**values, "images_seen": images_seen}, step=images_seen)
     record_protocols(loggers, figures)
     for logger in loggers:

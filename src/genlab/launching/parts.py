@@ -7,12 +7,13 @@ import pytorch_lightning as pl
 import torch
 
 from genlab.composition.building import build, checked, located
+from genlab.composition.sampling import sampling_settings
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.devices import tune_processor
 from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.measure import own_randomness
-from genlab.models.base import GenerativeModel, ObjectiveModel
+from genlab.models.base import GenerativeModel
 from genlab.training.module import TrainingModule
 
 
@@ -44,6 +45,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     model = build(config["model"], "model")
     if not isinstance(model, GenerativeModel):
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
+    model.sampling = sampling_settings(model, config.get("sampling") or {})
     data = build(config["dataset"], "dataset")
     if model.num_classes is not None and model.num_classes != data.num_classes:
         raise InputError(
@@ -51,10 +53,9 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"{data.num_classes or 'no'} classes"
         )
     data.setup()
-    if isinstance(model, ObjectiveModel):
-        x, y = data.some("train", 1024)
-        with own_randomness(config["seed"], x.device), torch.no_grad():
-            model.initialize(x, y if model.num_classes is not None else None)
+    x, y = data.some("train", 1024)
+    with own_randomness(config["seed"], x.device), torch.no_grad():
+        model.initialize(x, y)
     checked(trainer_options(config), "trainer")
     for key in ("callbacks", "logger"):
         checked(config[key], key)

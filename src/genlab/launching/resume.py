@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.configs import composed
+from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
 from genlab.launching.begin import begin
 from genlab.launching.options import TYPES, absolute_paths, overrides
@@ -74,7 +75,7 @@ def continue_job(cfg: DictConfig, folder: RunFolder) -> float | None:
         InputError: if the folder holds another job than this one.
     """
     status = folder.read_json(STATUS)
-    if status.get("overrides") != overrides():
+    if with_new_names(status.get("overrides", [])) != with_new_names(overrides()):
         raise InputError(
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )

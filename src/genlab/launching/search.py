@@ -96,6 +96,7 @@ class Search(Sweeper):
 
     def _study(self, folder: Path, space: dict[str, Any], fixed: list[str]) -> Any:
         from genlab.composition.building import build
+        from genlab.composition.renamed_groups import with_new_names
         from genlab.errors import InputError
 
         try:
@@ -114,7 +115,7 @@ class Search(Sweeper):
             storage=storage, study_name="search", direction=directions[self.direction], load_if_exists=True
         )
         what = sorted(fixed + [f"{key} of {distribution}" for key, distribution in space.items()])
-        before = study.user_attrs.get("what", what)
+        before = sorted(with_new_names(study.user_attrs.get("what", what)))
         if before != what:
             was, now = (sorted({*a} - {*b}) for a, b in ((before, what), (what, before)))
             raise InputError(

@@ -1,5 +1,6 @@
 """What a run leaves when its training is over: figures of the best checkpoint, samples, facts, a closing report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,12 +9,15 @@ from genlab.callbacks.throughput import Throughput
 from genlab.data.text import TextDataModule
 from genlab.launching.parts import Parts
 from genlab.machine.environment import environment, peak_memory_mb
-from genlab.metrics.evaluation import print_figures
-from genlab.metrics.measure import Result, density_in_plane
+from genlab.metrics.display import print_figures
+from genlab.metrics.figure import Figure
+from genlab.metrics.measure import density_in_plane
+from genlab.metrics.result import Result
 from genlab.models.base import DiscreteLatents
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 from genlab.training.module import TrainingModule
+from genlab.views.nearest import beside_neighbours
 from genlab.views.pictures import picture, save_array, save_png
 from genlab.views.write import save_texts
 
@@ -40,8 +44,10 @@ def summarize(
         seconds: wall time of the training, over all its sessions.
         best: best value of the monitored metric.
     """
+    figures = _final_figures(parts, folder, device)
     return {
-        "metrics": _final_figures(parts, folder, device),
+        "metrics": {name: result.to_json() for name, result in figures.items()},
+        **_declared(parts.evaluation.declared),
         **_codes(parts),
         **_facts(parts.training, trainer, callbacks, device, seconds),
         "monitor": {**config["monitor"], "best": best},
@@ -64,17 +70,22 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
     shown = evaluation.num_shown
     if isinstance(data, TextDataModule):
         save_texts(data.text(samples[:shown]), folder.samples / "final.txt")
-        return evaluation.measure(model, data, samples, which)[0]
+        return evaluation.measure(model, data, samples, which).figures
     if len(model.shape) == 1:
         shown *= 16  # a point is a small picture
     real = data.pictured.first("test", shown)
     save_png(picture(samples[:shown], real, density=density_in_plane(model)), folder.samples / "final.png")
     save_array(samples[:shown], folder.samples / "final.npy")
     save_array(real, folder.samples / "real.npy")
-    figures, neighbours = evaluation.measure(model, data, samples, which)
-    if neighbours is not None:
-        save_png(neighbours, folder.samples / "neighbours.png")
-    return figures
+    measured = evaluation.measure(model, data, samples, which)
+    if measured.neighbours is not None:
+        save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")
+    return measured.figures
+
+
+def _declared(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Give what ``genlab compare`` must know of figures that are not genlab's own, whose code it does not import."""
+    return {"figures": {name: figure.to_json() for name, figure in figures.items()}} if figures else {}
 
 
 def _codes(parts: Parts) -> dict[str, Any]:
@@ -100,11 +111,14 @@ def _facts(
     }
 
 
-def report(summary: dict[str, Any], folder: RunFolder, published: dict[str, Any] | None) -> None:
+def report(
+    summary: dict[str, Any], declared: Mapping[str, Figure], folder: RunFolder, published: dict[str, Any] | None
+) -> None:
     """Print the figures of a finished run, and where its files are.
 
     Args:
         summary: content of ``summary.json``.
+        declared: declarations of figures that are not genlab's own, by name.
         folder: folder of the run.
         published: figures of the paper that the run's experiment reproduces.
     """
@@ -114,7 +128,7 @@ def report(summary: dict[str, Any], folder: RunFolder, published: dict[str, Any]
         values = ", ".join(f"{name} {value:g}" for name, value in published["figures"].items())
         beside = {"published": f"{values}: {published['paper']} ({published['protocol']})"}
     print_figures(
-        summary["metrics"],
+        {name: Result.from_json(result) for name, result in summary["metrics"].items()},
         {
             **beside,
             "images seen": f"{summary['images_seen']:,}",
@@ -124,4 +138,5 @@ def report(summary: dict[str, Any], folder: RunFolder, published: dict[str, Any]
             "checkpoints": str(folder.checkpoints),
             **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
         },
+        declared,
     )

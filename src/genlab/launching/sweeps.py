@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 _folder: Path | None = None
 
@@ -17,6 +17,21 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global _folder
         _folder = Path(config.hydra.sweep.dir)
+        _rename_swept_groups(config)
+
+
+def _rename_swept_groups(config: DictConfig) -> None:
+    """Replace old names of groups in ``hydra.sweeper.params``, which an experiment's file may set."""
+    from genlab.composition.renamed_groups import say_new_names
+
+    params = config.hydra.sweeper.get("params")
+    values: Any = OmegaConf.to_container(params, resolve=False) if params else {}
+    old = [f"{key}={value}" for key, value in values.items()]
+    new = say_new_names(old)
+    if new != old:
+        keys = [override.partition("=")[0] for override in new]
+        with open_dict(config):
+            config.hydra.sweeper.params = dict(zip(keys, values.values(), strict=True))
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from genlab.loggers.wandb_rows import lacking, written_rows
 from genlab.machine.environment import code
+from genlab.metrics.catalogue import figure
+from genlab.metrics.result import Result
 from genlab.runs.config import flat
-from genlab.runs.figures import figure
 from genlab.runs.folder import METRICS
 
 # In seconds; W&B's own are 90, for ever and 15. WANDB_INIT_TIMEOUT and the like come before them.
@@ -195,13 +196,13 @@ def close_run(exit_code: int) -> None:
         print(f"genlab: W&B was not sent everything; this sends it later: wandb sync {folder}", file=sys.stderr)
 
 
-def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Mapping[str, Any]]) -> None:
+def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> None:
     """Put how each figure was made into the W&B summary, as ``protocol/<figure>/<field>``."""
     fields = {
         f"protocol/{name}/{key}": value if isinstance(value, bool | int | float | str | None) else str(value)
         for name, result in figures.items()
-        for key, value in {**{k: v for k, v in result.items() if k != "value"}, **result["protocol"]}.items()
-        if key != "protocol"
+        for key, value in {**result.to_json(), **result.protocol}.items()
+        if key not in ("value", "protocol")
     }
     for logger in loggers:
         if isinstance(logger, WandbLogger):

@@ -38,8 +38,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:
-    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; lists stay values."""
-    if isinstance(node, Mapping) and (node or not prefix):
+    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; lists stay values, and an empty mapping has no keys."""
+    if isinstance(node, Mapping):
         return {
             k: v
             for key, value in node.items()

@@ -41,7 +41,7 @@ class Classes(View):
                 y = torch.full((self.n,), k)
                 drawn.append(
                     draw(
-                        run.model, self.n, seed=self.seed, y=y, temperature=self.temperature, decode=run.decode,
+                        run.model, self.n, seed=self.seed, y=y, decode=run.decode,
                         advance=advance,
                     )
                 )  # fmt: skip

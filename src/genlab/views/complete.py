@@ -50,9 +50,7 @@ class Complete(View):
         x, y = chosen_images(run, self.images, in_turns(run.data.splits["test"].labels)[: self.n])
         region = region_of(self.redraw, model.shape)
         with with_progress("samples", len(x) * self.draws) as advance:
-            images = completed(
-                model, x, y, region, self.draws, seed=self.seed, temperature=self.temperature, advance=advance
-            )
+            images = completed(model, x, y, region, self.draws, seed=self.seed, advance=advance)
         if isinstance(model, Completes) and (early := drawn_too_early(model, region)):
             total = int(region.sum()) * len(x[0])
             print(f"{early} of {total} values are drawn before known ones, and do not heed these")
@@ -108,7 +106,6 @@ def completed(
     draws: int,
     *,
     seed: int,
-    temperature: float = 1.0,
     batch_size: int = 250,
     advance: Advance,
 ) -> Tensor:
@@ -121,7 +118,7 @@ def completed(
     if not isinstance(model, Completes):
         raise InputError("mode=complete is of autoregressive models; this run's draws all of an image at once")
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
-    classes = y.repeat_interleave(draws) if y is not None and model.num_classes is not None else None
+    classes = None if y is None else y.repeat_interleave(draws)
     drawn = []
     with evaluating(model):
         for first in range(0, len(known), batch_size):
@@ -129,9 +126,7 @@ def completed(
             size = len(known[part])
             streams = generators(seed, range(first, first + size))
             of_part = None if classes is None else classes[part]
-            samples = model.sample(
-                size, of_part, generator=streams, temperature=temperature, known=known[part].to(model.device)
-            )
+            samples = model.sample(size, of_part, generator=streams, known=known[part].to(model.device))
             drawn.append(samples.cpu())
             advance(size)
     of_image = torch.cat(drawn).unflatten(0, (len(x), draws))

@@ -34,9 +34,7 @@ class Grid(View):
     def show(self, run: Run) -> Shown:
         model, y = run.model, chosen_classes(run, self.classes, self.n)
         with with_progress("samples", self.n) as advance:
-            samples = draw(
-                model, self.n, seed=self.seed, y=y, temperature=self.temperature, decode=run.decode, advance=advance
-            )
+            samples = draw(model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
         if len(model.shape) == 3:
             return Shown(picture(samples), samples)
         return Shown(picture(samples, run.data.first("test", 1000), density=density_in_plane(model)), samples)

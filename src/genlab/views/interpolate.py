@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from genlab.distributions.noise import generators, normal
+from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
+from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, path_images
 from genlab.views.pictures import grid
@@ -41,7 +41,7 @@ class Interpolate(View):
     def show(self, run: Run) -> Shown:
         if self.images is None:
             y = chosen_classes(run, self.classes, self.n)
-            images = between(run.model, self.n, self.steps, seed=self.seed, y=y, temperature=self.temperature)
+            images = between(run.model, self.n, self.steps, seed=self.seed, y=y)
         else:
             latents = Latents(run.model, self.seed)
             x, y = chosen_images(run, self.images, torch.arange(0))
@@ -51,9 +51,7 @@ class Interpolate(View):
         return Shown(grid(images, columns=self.steps), images, self.steps, moves=True)
 
 
-def between(
-    model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None, temperature: float = 1.0
-) -> Tensor:
+def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None) -> Tensor:
     """Walk on the great circle from one random latent to another in each row, ``(rows * columns, C, H, W)``.
 
     A model that encodes starts from the latents of two of its samples. A row is of one class.
@@ -64,23 +62,22 @@ def between(
         columns: number of images in a walk.
         seed: random seed of the latents.
         y: classes of the rows, int64 ``(rows,)``; None draws those of a conditional model.
-        temperature: standard deviation of a GAN's latents, or the temperature of the samples that are encoded.
 
     Raises:
         InputError: if the model has no latents.
     """
-    if not isinstance(model, AdversarialModel | LatentModel):
+    if not isinstance(model, LatentModel | DecodesNoise):
         raise InputError("mode=interpolate: this run's model has no latents to go between")
     with evaluating(model):
         y = model.classes(rows, y, generators(seed, range(rows)))
-        if isinstance(model, AdversarialModel):
-            z = temperature * normal((2 * rows, model.latent_dim), generators(seed, range(2 * rows)), model.device)
-        else:
+        if isinstance(model, LatentModel):
             both = None if y is None else y.repeat(2)
-            x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)), temperature=temperature)
+            x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)))
             with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
                 torch.manual_seed(seed)  # of an encoder's noise
                 z = model.encode(x, both)
+        else:
+            z = model.draw_latents(2 * rows, generators(seed, range(2 * rows)))
         return path_images(model.decode, z[:rows], z[rows:], y, columns).float().cpu()
 
 

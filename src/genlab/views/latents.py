@@ -8,7 +8,7 @@ from torch import Tensor
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating, own_randomness
-from genlab.models.base import AdversarialModel, GenerativeModel, LatentModel
+from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 
 Decode = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -25,12 +25,12 @@ class Latents:
     """
 
     def __init__(self, model: GenerativeModel, seed: int = 0) -> None:
-        if not isinstance(model, AdversarialModel | LatentModel):
+        if not isinstance(model, LatentModel | DecodesNoise):
             raise InputError("this run's model has no latents: mode=grid shows its samples")
         self.model, self.seed = model, seed
 
     def _classes(self, y: Tensor | None) -> Tensor | None:
-        return y.to(self.model.device) if y is not None and self.model.num_classes is not None else None
+        return None if y is None else y.to(self.model.device)
 
     def encode(self, x: Tensor, y: Tensor | None, batch_size: int = 500) -> Tensor:
         """``(N, C, H, W)`` to ``(N, D)``.
@@ -51,7 +51,7 @@ class Latents:
     def decode(self, z: Tensor, y: Tensor | None, batch_size: int = 250) -> Tensor:
         """``(N, D)`` to ``(N, C, H, W)`` on the CPU."""
         model = self.model
-        assert isinstance(model, AdversarialModel | LatentModel)
+        assert isinstance(model, LatentModel | DecodesNoise)
         with evaluating(model):
             parts = [
                 model.decode(z[i : i + batch_size], self._classes(_part(y, i, batch_size))).float().cpu()
@@ -61,7 +61,7 @@ class Latents:
 
     def random(self, num: int) -> Tensor:
         """Latents ``(num, D)`` of a GAN's prior."""
-        assert isinstance(self.model, AdversarialModel)
+        assert isinstance(self.model, DecodesNoise)
         return normal((num, self.model.latent_dim), generators(self.seed, range(num)), self.model.device)
 
 
@@ -115,7 +115,6 @@ def reconstructions(model: GenerativeModel, x: Tensor, y: Tensor | None = None) 
     """
     if not isinstance(model, LatentModel):
         return None
-    y = y if model.num_classes is not None else None
     return image_pairs(model.decode, x, model.encode(x, y), y)
 
 
@@ -126,10 +125,10 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
     A model that cannot encode goes from one random latent to another. The class is that of a row's first image.
     """
     rows = len(x) // 2
-    y = y[:rows] if y is not None and model.num_classes is not None else None
+    y = None if y is None else y[:rows]
     if isinstance(model, LatentModel):
         z = model.encode(x, None if y is None else y.repeat(2))
-    elif isinstance(model, AdversarialModel):
+    elif isinstance(model, DecodesNoise):
         z = normal((2 * rows, model.latent_dim), generators(0, range(2 * rows)), model.device)
     else:
         return None
@@ -137,4 +136,4 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
 
 
 def has_latents(model: GenerativeModel) -> bool:
-    return isinstance(model, LatentModel | AdversarialModel)
+    return isinstance(model, LatentModel | DecodesNoise)

@@ -49,8 +49,7 @@ def per_image_bits(
     """
     data.setup()
     x, y = data.some(split, len(data.splits[split]) if num is None else num)
-    classes = y if model.num_classes is not None else None
-    return bits_of(model, x, classes, seed=seed, batch_size=data.eval_batch_size, advance=advance)
+    return bits_of(model, x, y, seed=seed, batch_size=data.eval_batch_size, advance=advance)
 
 
 def bits_of(

@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from PIL import Image
+from torch import Tensor
+
 from genlab.composition.building import build
+from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
+from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import draw
 from genlab.runs.loading import Run
+from genlab.views.pictures import grid
 from genlab.views.view import Shown, View, chosen_classes
 
 
@@ -29,8 +37,28 @@ class Nearest(View):
     def show(self, run: Run) -> Shown:
         y = chosen_classes(run, self.classes, self.n)
         with with_progress("samples", self.n) as advance:
-            samples = draw(
-                run.model, self.n, seed=self.seed, y=y, temperature=self.temperature, decode=run.decode, advance=advance
-            )
+            samples = draw(run.model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
         metrics = build({**run.config["metrics"], "cache_dir": self.cache_dir}, "metrics")
-        return Shown(metrics.beside_neighbours(samples, run.data, run.device), samples)
+        indices = metrics.nearest(samples, run.data, run.device)
+        return Shown(beside_neighbours(samples, run.data, indices, len(samples)), samples)
+
+
+def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: int = 10) -> Image.Image:
+    """Draw a row for each of the first samples: the sample and, after it, its training images.
+
+    Args:
+        samples: float ``(N, C, H, W)`` in [0, 1].
+        data: data of the run; what people look at of it is drawn.
+        indices: training images of every sample, ``(N, k)``.
+        rows: number of samples drawn.
+
+    Raises:
+        InputError: where the data is not one of images.
+    """
+    data = data.pictured
+    if not isinstance(data, ImageDataModule):
+        raise InputError("only samples that are images have training images to stand beside")
+    shown = samples[:rows].float().cpu()
+    nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
+    together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)
+    return grid(together.flatten(0, 1), columns=together.shape[1])

@@ -59,7 +59,7 @@ def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size:
     with evaluating(model):
         for first in range(0, len(x), batch_size):
             part = slice(first, first + batch_size)
-            classes = y[part].to(model.device) if y is not None and model.num_classes is not None else None
+            classes = None if y is None else y[part].to(model.device)
             maps.append(-model.log_prob_map(x[part].to(model.device), classes).sum(1).cpu() / math.log(2))
             advance(len(maps[-1]))
     return torch.cat(maps)

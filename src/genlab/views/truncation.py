@@ -1,6 +1,6 @@
 """Samples of one noise at several temperatures, side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -38,8 +38,8 @@ class Truncation(View):
         y = chosen_classes(run, self.classes, self.n)
         with with_progress("samples", self.n * len(self.temperatures)) as advance:
             columns = [
-                draw(run.model, self.n, seed=self.seed, y=y, temperature=t, decode=run.decode, advance=advance)
-                for t in self.temperatures
+                draw(run.model, self.n, seed=self.seed, y=y, sampling=sampling, decode=run.decode, advance=advance)
+                for sampling in (replace(run.model.sampling, temperature=t) for t in self.temperatures)
             ]
         samples = torch.stack(columns, 1).flatten(0, 1)
         return Shown(grid(samples, columns=len(columns)), samples, len(columns))

@@ -40,20 +40,16 @@ class View(ABC):
 
     Args:
         seed: random seed of everything that is drawn.
-        temperature: temperature of the samples; 1 samples the model.
     """
 
     mode: ClassVar[str]
 
     seed: int = 0
-    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("n", "steps", "draws"):
             if (value := getattr(self, name, 1)) < 1:
                 raise InputError(f"{name}={value}: give a number of samples, 1 or more")
-        if self.temperature <= 0:
-            raise InputError(f"temperature={self.temperature}: give a number above 0")
 
     @property
     def name(self) -> str:

@@ -31,9 +31,6 @@ class Write:
         n: number of texts.
         length: number of tokens to come; None for as many as the model's context.
         seed: random seed of the tokens.
-        temperature: temperature of a token's distribution.
-        top_k: number of the likeliest tokens to draw from; None for all.
-        top_p: draw from the likeliest tokens that together have this probability; None for all.
 
     Raises:
         InputError: for an option that makes no sense.
@@ -43,17 +40,10 @@ class Write:
     n: int = 1
     length: int | None = None
     seed: int = 0
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise InputError(f"temperature={self.temperature}: give a number above 0")
         if self.n < 1 or (self.length is not None and self.length < 1):
             raise InputError(f"n={self.n}, length={self.length}: give at least one text of at least one token")
-        if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
-            raise InputError(f"top_k={self.top_k}, top_p={self.top_p}: top_k is 1 or more, top_p above 0 and at most 1")
         if self.prompt == "":
             raise InputError("prompt is empty: give some text, or prompt=null")
 
@@ -83,7 +73,7 @@ class Write:
         written = [tokens]
         said = so_far = ""
         with evaluating(model):
-            for token in model.generate(tokens.to(model.device), u, self.temperature, self.top_k, self.top_p):
+            for token in model.generate(tokens.to(model.device), u):
                 written.append(token.cpu().unsqueeze(1))
                 so_far = tokenizer.decode(torch.cat([part[0] for part in written]).tolist()[hidden:])
                 whole = so_far.rstrip("\ufffd")  # half a character waits for its other half
