@@ -25,7 +25,7 @@ def _rename_swept_groups(config: DictConfig) -> None:
     from genlab.composition.renamed_groups import say_new_names
 
     params = config.hydra.sweeper.get("params")
-    values: dict[str, Any] = dict(OmegaConf.to_container(params, resolve=False) if params else {})
+    values: Any = OmegaConf.to_container(params, resolve=False) if params else {}
     old = [f"{key}={value}" for key, value in values.items()]
     new = say_new_names(old)
     if new != old:

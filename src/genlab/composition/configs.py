@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -24,7 +25,8 @@ def groups() -> set[str]:
     found = set()
     for path in Path(conf_dir()).rglob("*.yaml"):
         folder = path.parent.relative_to(conf_dir())
-        for entry in OmegaConf.load(path).get("defaults", []):
+        content: Any = OmegaConf.load(path)
+        for entry in content.get("defaults", []):
             if OmegaConf.is_dict(entry):
                 name = str(next(iter(entry))).removeprefix("override ").partition("@")[0]
                 found.add(name.removeprefix("/") if name.startswith("/") else str(folder / name))
