@@ -418,9 +418,7 @@ def test_csv_and_json_hold_the_numbers(sweep: Path) -> None:
         assert float(row["test/fid std"]) == entry["cells"]["test/fid"]["std"] == cell.std
         assert row["test/fid n"] == "3"
         assert row["folders"].split() == [str(run.path) for run in of.runs]
-        assert [run["figures"]["test/fid"] for run in entry["runs"]] == [
-            r.figures["test/fid"].value for r in of.runs
-        ]
+        assert [run["figures"]["test/fid"] for run in entry["runs"]] == [r.figures["test/fid"].value for r in of.runs]
     assert next(c for c in content["columns"] if c["key"] == "test/fid")["protocol"]["num_samples"] == 1000
 
 

@@ -219,7 +219,11 @@ def test_several_runs_a_checkpoint_and_both_kinds_of_weights(genlab: Genlab) -> 
     assert result.code == 0, result.err
     evaluations = json.loads((runs[0] / "evaluation.json").read_text())["evaluations"]
     settings = [one["settings"] for one in evaluations]
-    assert [(one["checkpoint"], one["weights"]) for one in settings] == [("best", "ema"), ("last", "raw"), ("last", "ema")]
+    assert [(one["checkpoint"], one["weights"]) for one in settings] == [
+        ("best", "ema"),
+        ("last", "raw"),
+        ("last", "ema"),
+    ]
     values = {one["metrics"]["test/fid"]["value"] for one in evaluations}
     assert len(values) == 3 or len(values) == 2  # best may be last
 
