@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import paths_as
+from genlab.composition.command_line import lists_of, paths_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -21,6 +21,7 @@ LIKELIHOOD = "likelihood.csv"
 
 def main() -> None:
     paths_as("run")
+    lists_of("sampling.")
     _main()
 
 
@@ -39,9 +40,9 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: where something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
-    from genlab.devices import tune_processor
     from genlab.errors import InputError
-    from genlab.runs.process import keep_freed_memory, quiet_libraries
+    from genlab.machine.devices import tune_processor
+    from genlab.machine.process import keep_freed_memory, quiet_libraries
 
     config = plain(
         cfg,
@@ -51,6 +52,7 @@ def evaluate(cfg: DictConfig) -> None:
         images=str | None,
         checkpoint=str,
         weights=Literal["auto", "ema", "raw", "both"],
+        sampling=dict[str, Any],
         device=str,
     )
     quiet_libraries()
@@ -78,13 +80,16 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def _run(path: str, config: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
     from genlab.composition.building import build
+    from genlab.composition.sampling import combinations, sampling_settings
     from genlab.metrics.display import print_figures
     from genlab.runs.evaluations import record
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
-    from genlab.runs.neighbours import beside_neighbours
-    from genlab.runs.pictures import save_png
+    from genlab.views.nearest import beside_neighbours
+    from genlab.views.pictures import save_png
 
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
@@ -99,22 +104,27 @@ def _run(path: str, config: dict[str, Any]) -> None:
         evaluation = build(metrics, "metrics")
         model = run.model
         which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
-        samples = evaluation.draw(model, run.data)
-        measured = evaluation.measure(model, run.data, samples, which)
-        settings = {**which, **evaluation.settings, "sampling": {}, "dataset": config["dataset"]}
-        record(run.folder, settings, measured.figures, evaluation.declared)
-        if measured.neighbours is not None:
-            neighbours = beside_neighbours(samples, run.data, measured.neighbours)
-            save_png(neighbours, run.folder.samples / "neighbours.png")
+        about = evaluation.settings
         label = (
-            f"{run.checkpoint}, {run.used_weights}, {settings['features'] or 'no features'}, "
+            f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
             f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
-        print_figures(
-            measured.figures,
-            {"run": f"{run.folder.path}: {label}", "written to": str(run.folder.path / EVALUATION)},
-            evaluation.declared,
-        )
+        changes = combinations(config["sampling"])
+        for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
+            model.sampling = sampling
+            samples = evaluation.draw(model, run.data)
+            measured = evaluation.measure(model, run.data, samples, which)
+            settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
+            record(run.folder, settings, measured.figures, evaluation.declared)
+            if measured.neighbours is not None:
+                neighbours = beside_neighbours(samples, run.data, measured.neighbours)
+                save_png(neighbours, run.folder.samples / "neighbours.png")
+            of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
+            print_figures(
+                measured.figures,
+                {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)},
+                evaluation.declared,
+            )
 
 
 def _checkpoint_of(path: str, checkpoint: str) -> "tuple[Path, str]":
@@ -138,7 +148,7 @@ def _images(run: "Run", config: dict[str, Any]) -> None:
     import io
 
     from genlab.composition.building import build
-    from genlab.files import write_atomically
+    from genlab.machine.files import write_atomically
     from genlab.machine.progress import with_progress
     from genlab.metrics.display import print_figures
     from genlab.metrics.folder_likelihood import FolderLikelihood

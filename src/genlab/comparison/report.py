@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from genlab.comparison.against_settings import against_settings
 from genlab.comparison.formats import descriptions, title
 from genlab.comparison.picture import as_picture, samples_of
 from genlab.comparison.runs import Run
@@ -78,6 +79,7 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
         ],
         "runs": of_runs,
         "real": _real([run for _, run in runs]),
+        "against_settings": against_settings(runs),
         "metrics": _ordered(dict.fromkeys(name for run in of_runs for name in run["curves"])),
         "notes": [*table.notes, *descriptions(table)[-2:]] if table.rows else table.notes,
     }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from genlab.comparison.later_keys import with_later_keys
+from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
-from genlab.runs.config import below, flat, read_yaml, within
+from genlab.runs.config import below, flat, read_config, within
 from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
 
@@ -77,7 +78,7 @@ def read_run(folder: RunFolder) -> Run:
 
     def read(name: str) -> dict[str, Any]:
         try:
-            return read_yaml(folder.path / name) if name == CONFIG else folder.read_json(name)
+            return read_config(folder) if name == CONFIG else folder.read_json(name)
         except InputError as error:
             damaged.append(str(error).replace(f"{folder.path}/", ""))
             return {}
@@ -89,7 +90,7 @@ def read_run(folder: RunFolder) -> Run:
         if is_at_work(status) is False:
             run.status = "cut off"
     run.command = status.get("command")
-    run.overrides = dict(filter(None, map(_override, status.get("overrides", []))))
+    run.overrides = dict(filter(None, map(_override, with_new_names(status.get("overrides", [])))))
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
     run.config = _own(with_later_keys(config, run.overrides), run.overrides)

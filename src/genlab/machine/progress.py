@@ -1,4 +1,4 @@
-"""Progress of a task whose length is known: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of anything long: a bar on a terminal, lines in a log file."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,15 @@ from genlab.machine.console import console
 
 @contextmanager
 def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time left on a terminal; elsewhere a line every half minute, and none if it is quicker."""
+    """Show a bar with the time left on a terminal; elsewhere a line every half minute, and none if it is quicker.
+
+    Args:
+        what: name of what is counted.
+        total: number to count to.
+
+    Yields:
+        A function to call with the number that was done since the last call.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

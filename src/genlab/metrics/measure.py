@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators
 from genlab.models.base import GenerativeModel, LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 
 Advance = Callable[[int], None]
 
@@ -46,7 +47,7 @@ def draw(
     y: Tensor | None = None,
     indices: Sequence[int] | None = None,
     batch_size: int = 250,
-    temperature: float = 1.0,
+    sampling: SamplingSettings | None = None,
     decode: Callable[[Tensor], Tensor] | None = None,
     advance: Advance = _nothing,
 ) -> Tensor:
@@ -55,6 +56,7 @@ def draw(
     Sample i is the same for every batch size.
 
     Args:
+        sampling: settings of sampling; the model's own where left out.
         decode: what is done to a batch of them, as :meth:`~genlab.data.module.DataModule.decode`.
     """
     drawn = []
@@ -63,7 +65,7 @@ def draw(
             size = min(batch_size, num - first)
             streams = generators(seed, (range(num) if indices is None else indices)[first : first + size])
             classes = None if y is None else y[first : first + size]
-            samples = model.sample(size, classes, generator=streams, temperature=temperature)
+            samples = model.sample(size, classes, generator=streams, sampling=sampling)
             drawn.append((samples if decode is None else decode(samples)).cpu())
             advance(size)
     return torch.cat(drawn)

@@ -48,7 +48,7 @@ class ImportanceWeightedLikelihood(Measure):
             "draws": draws,
             "seed": subject.seed,
         }
-        if is_given_classes(model, data):
+        if is_given_classes(model):
             protocol["given"] = "classes"
         values = {"nll_iw": nll}
         if model.discrete:

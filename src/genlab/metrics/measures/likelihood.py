@@ -46,7 +46,7 @@ class Likelihood(Measure):
             protocol["draws"] = 1
         if not model.discrete:
             protocol["of"] = "density"
-        if is_given_classes(model, data):
+        if is_given_classes(model):
             protocol["given"] = "classes"
         values = {"nll": nll}
         if per_example := data.per_example("test"):

@@ -1,3 +1,0 @@
-"""The path that saved configs name; see :mod:`genlab.metrics.evaluation`."""
-
-from genlab.metrics.evaluation import Evaluation as Evaluation
