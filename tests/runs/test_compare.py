@@ -167,8 +167,11 @@ def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
     )
     make_run(tmp_path / "b", config={"schedule._target_": "constant"})
     table = table_of(tmp_path)
-    assert [c.key for c in table.columns if c.kind == "config"] == ["schedule"]
-    assert [row.cells["schedule"].text if "schedule" in row.cells else None for row in table.rows] == ["cosine", None]
+    assert [c.key for c in table.columns if c.kind == "config"] == ["lr_schedule"]
+    assert [row.cells["lr_schedule"].text if "lr_schedule" in row.cells else None for row in table.rows] == [
+        "cosine",
+        None,
+    ]
 
 
 def test_one_seed_twice_is_not_two_measurements(tmp_path: Path) -> None:
