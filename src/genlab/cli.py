@@ -47,9 +47,12 @@ def _completing_command() -> str:
         prefix = words[1] if len(words) > 1 else ""
         print("\n".join(name for name in COMMANDS if name.startswith(prefix)))
         sys.exit(0)
+    from genlab.composition.renamed_groups import with_new_names
+
     command = words[1]
     start = line.index(command)
-    os.environ["COMP_LINE"] = line[:start] + line[start + len(command) :].lstrip()
+    overrides = " ".join(with_new_names(line[start + len(command) :].lstrip().split(" ")))
+    os.environ["COMP_LINE"] = line[:start] + overrides
     os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
     return command
 

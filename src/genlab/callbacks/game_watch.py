@@ -36,8 +36,9 @@ class GameWatch(pl.Callback):
             len(self._recent) == self.window and mean >= self.accuracy,
             "wins",
             f"the discriminator tells {mean:.1%} of real and generated examples apart over the last {self.window} "
-            f"logged steps ({module.images_seen:,} images): the generator learns little from it. A slower or "
-            "regularized discriminator helps (training.discriminator_optimizer.lr, regularizer=r1, augment=ada)",
+            f"logged steps ({module.images_seen:,} images): the generator learns little from it. A slower "
+            "or regularized discriminator helps (training.discriminator_optimizer.lr, gan/regularizer=r1, "
+            "gan/augment=ada)",
         )
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import LatentModel
-from genlab.runs.latents import has_latents, interpolations, reconstructions
-from genlab.runs.pictures import grid, save_png, scatter_classes
-from genlab.runs.steering import Latents, manifold
 from genlab.training.module import TrainingModule
+from genlab.views.latents import Latents, has_latents, interpolations, reconstructions
+from genlab.views.manifold import manifold
+from genlab.views.pictures import grid, save_png, scatter_classes
 
 
 class LatentGrid(pl.Callback):

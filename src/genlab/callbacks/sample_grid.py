@@ -11,10 +11,10 @@ from torch import Tensor
 from genlab.data.text import TextDataModule
 from genlab.metrics.measure import density_in_plane, draw, evaluating
 from genlab.models.base import AdversarialModel
-from genlab.runs.pictures import film, grid, save_png, scatter
-from genlab.runs.texts import save_texts
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
+from genlab.views.pictures import film, grid, save_png, scatter
+from genlab.views.write import save_texts
 
 
 class SampleGrid(pl.Callback):

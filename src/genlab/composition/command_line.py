@@ -6,17 +6,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from genlab.composition.configs import conf_dir
+from genlab.composition.renamed_groups import say_new_names
 from genlab.errors import InputError
 
 
 def as_groups(overrides: Iterable[str]) -> list[str]:
-    """Overrides with ``metrics.features=mnist``, which names a file of ``conf/metrics/features``, in Hydra's spelling.
+    """Overrides in Hydra's spelling.
 
-    Hydra would set the key to the word instead.
+    ``metrics.features=mnist`` names a file of ``conf/metrics/features``; Hydra would set the key to the word instead.
+    ``sampling.num_steps=8`` adds a key that no config has, for the settings of sampling are those of the model's class.
+    A group's old name is replaced by its new one, which is printed.
     """
     spelled = []
-    for override in overrides:
+    for override in say_new_names(overrides):
         key, equals, value = override.partition("=")
+        if equals and key.startswith("sampling."):
+            key = f"++{key}"
         names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
         if names_option and Path(conf_dir(), *key.split(".")).is_dir():
             key = key.replace(".", "/")
@@ -34,6 +39,23 @@ def flags_as(*keys: str) -> None:
             if not equals and (value := next(words, "")) == "":
                 raise InputError(f"{name} needs a value")
             word = f"{key}={_quoted(value)}"
+        arguments.append(word)
+    sys.argv = [sys.argv[0], *arguments]
+
+
+def lists_of(prefix: str) -> None:
+    """Turn ``sampling.num_steps=4,8`` on a command line into a list, ``sampling.num_steps=[4,8]``.
+
+    Hydra would take it for a sweep.
+
+    Args:
+        prefix: beginning of the keys, ``"sampling."``.
+    """
+    arguments = []
+    for word in sys.argv[1:]:
+        key, equals, value = word.partition("=")
+        if equals and key.lstrip("+").startswith(prefix) and "," in value and value[0] not in "[{'\"":
+            word = f"{key}=[{value}]"
         arguments.append(word)
     sys.argv = [sys.argv[0], *arguments]
 

@@ -7,6 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from genlab.composition.renamed_groups import with_new_names
+
 
 def conf_dir() -> str:
     """The folder of configs: inside the installed package, or at the top of the checkout."""
@@ -17,17 +19,35 @@ def conf_dir() -> str:
     raise FileNotFoundError(f"no conf/ beside {package}: the installation is incomplete")
 
 
+def groups() -> set[str]:
+    """Every group that a defaults list of ``conf/`` names, such as ``model`` and ``gan/loss``; Hydra's are left out."""
+    found = set()
+    for path in Path(conf_dir()).rglob("*.yaml"):
+        folder = path.parent.relative_to(conf_dir())
+        content = OmegaConf.load(path)
+        for entry in content.get("defaults", []) if isinstance(content, DictConfig) else []:
+            if OmegaConf.is_dict(entry):
+                name = str(next(iter(entry))).removeprefix("override ").partition("@")[0]
+                found.add(name.removeprefix("/") if name.startswith("/") else str(folder / name))
+    return {name for name in found if not name.startswith("hydra")}
+
+
 def composed(name: str, overrides: Iterable[str]) -> DictConfig:
-    """A command's config, composed for one run outside of (or inside of) Hydra's own main."""
+    """A command's config, composed for one run outside of (or inside of) Hydra's own main.
+
+    Args:
+        overrides: those of a run that was started by an earlier version may have old names of groups.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import open_dict
 
+    overrides = with_new_names(overrides)
     if GlobalHydra.instance().is_initialized():
-        cfg = compose(name, list(overrides), return_hydra_config=True)
+        cfg = compose(name, overrides, return_hydra_config=True)
     else:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
-            cfg = compose(name, list(overrides), return_hydra_config=True)
+            cfg = compose(name, overrides, return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.mode = RunMode.RUN  # an experiment may ask for a sweep; this is one of its runs
         HydraConfig.instance().set_config(cfg)

@@ -21,7 +21,7 @@ from genlab.data.text_sources import TextSource
 from genlab.data.tokenizers import Recipe, Tokenizer
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 FORMAT = 1  # of the kept tokens; another one where the same text must be tokenized anew
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 
 class Tokenizer(ABC):
@@ -109,7 +109,7 @@ class Characters(Tokenizer):
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise InputError(
                 f"the vocabulary of {self.vocab_size} characters lacks {', '.join(map(repr, missing[:5]))}{more}: "
-                "leave them out; a model with tokenizer=bytes reads any text"
+                "leave them out; a model with text/tokenizer=bytes reads any text"
             )
         return tokens.astype(self.dtype)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class AdversarialLoss(ABC):
-    """
+    """The losses of both players of one game, given the discriminator's logits.
+
     Attributes:
         relative: G's loss needs D's logits on real data, too.
         calibrated: the logits' sign tells real from generated, so that D has an accuracy.
@@ -73,7 +74,7 @@ class Hinge(AdversarialLoss):
 class Wasserstein(AdversarialLoss):
     """The critic's difference of means: Wasserstein GAN (arXiv:1701.07875).
 
-    It is a distance only of a Lipschitz critic: add ``regularizer=gradient_penalty`` or ``weight_clipping``, or a
+    It is a distance only of a Lipschitz critic: add ``gan/regularizer=gradient_penalty`` or ``weight_clipping``, or a
     discriminator with ``spectral`` normalization.
     """
 
@@ -90,7 +91,7 @@ class RelativisticPairing(AdversarialLoss):
     """Each generated example is judged against a real one: The GAN is dead; long live the GAN! (R3GAN,
     arXiv:2501.05441), equation 2, after The relativistic discriminator (arXiv:1807.00734).
 
-    Local convergence is proven with ``regularizer=[r1,r2]``, not without.
+    Local convergence is proven with ``gan/regularizer=[r1,r2]``, not without.
     """
 
     relative: ClassVar[bool] = True

@@ -15,7 +15,7 @@ from genlab.models.base import AdversarialModel, given
 
 class R3GAN(AdversarialModel):
     """Inverted bottlenecks of grouped convolutions, no normalization, initialised as Fixup (arXiv:1901.09321); both
-    networks alike. To be trained with ``loss=relativistic regularizer=[r1,r2]``.
+    networks alike. To be trained with ``gan/loss=relativistic gan/regularizer=[r1,r2]``.
 
     Args:
         latent_dim: dimensions of z ~ N(0, I), and of the embedded class.

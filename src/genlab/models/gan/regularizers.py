@@ -256,7 +256,7 @@ class PathLength(GeneratorRegularizer):
     def check(self, model: AdversarialModel) -> None:
         generator = getattr(model, "generator", None)
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
-            raise InputError("regularizer=path_length is of styles w, which model=gan/stylegan2 has")
+            raise InputError("gan/regularizer=path_length is of styles w, which model=gan/stylegan2 has")
 
     def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
         generator = model.generator

@@ -1,6 +1,7 @@
 """GPT, a causal transformer over text: Language Models are Unsupervised Multitask Learners (Radford et al., 2019)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
 from genlab.models.base import Kind, LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
@@ -31,6 +33,30 @@ class GPT(LikelihoodModel):
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"tokens"})
+
+    @dataclass(frozen=True)
+    class Sampling(SamplingSettings):
+        """How a token is drawn of its distribution.
+
+        Args:
+            temperature: of the distribution; towards 0 the likeliest token is taken.
+            top_k: number of the likeliest tokens that are drawn from; ``None`` for all.
+            top_p: probability that the likeliest tokens, which are drawn from, have together (arXiv:1904.09751);
+                ``None`` for all tokens.
+
+        Raises:
+            InputError: a setting is out of its range.
+        """
+
+        top_k: int | None = None
+        top_p: float | None = None
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
+                raise InputError(
+                    f"top_k={self.top_k}, top_p={self.top_p}: top_k is 1 or more, top_p above 0 and at most 1"
+                )
 
     def __init__(
         self,
@@ -84,22 +110,21 @@ class GPT(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
         """Draw texts ``(num_samples, L)``, each after the token ``start``."""
         before = torch.full((num_samples, 1), self.start, device=self.device)
         u = uniform((num_samples, self.context), generator, self.device)
-        return torch.stack(list(self.generate(before, u, temperature=temperature)), dim=1)
+        return torch.stack(list(self.generate(before, u, sampling)), dim=1)
 
     @torch.no_grad()
     def generate(
-        self,
-        prompt: Tensor,
-        u: Tensor,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        use_cache: bool = True,
+        self, prompt: Tensor, u: Tensor, sampling: SamplingSettings | None = None, use_cache: bool = True
     ) -> Iterator[Tensor]:
         """Continue a text, token by token.
 
@@ -110,21 +135,21 @@ class GPT(LikelihoodModel):
             prompt: int64 ``(B, T)``, T at least 1.
             u: one number in [0, 1) for every token to come, ``(B, num)``; each token is the inverse of its
                 distribution's cumulative probability.
-            temperature: of the distribution; towards 0 the likeliest token is taken.
-            top_k: only so many of the likeliest tokens.
-            top_p: only the likeliest tokens that together have this probability (arXiv:1904.09751).
+            sampling: settings of the class :class:`GPT.Sampling`; the model's own where left out.
             use_cache: keep keys and values; without, the same tokens come slowly.
 
         Yields:
             int64 ``(B,)``, ``num`` times.
         """
+        chosen = self.settings(sampling)
+        assert isinstance(chosen, GPT.Sampling)
         seen = prompt[:, -self.context :]
         caches = self.transformer.caches() if use_cache else None
         new = seen
         for i in range(u.shape[1]):
             h = self.transformer(self.tokens(new if use_cache else seen), caches)
             logits = self.head(h[:, -1]).float()
-            token = sample_token(logits, u[:, i], temperature, top_k, top_p)
+            token = sample_token(logits, u[:, i], chosen.temperature, chosen.top_k, chosen.top_p)
             yield token
             new = token.unsqueeze(1)
             seen = torch.cat([seen, new], dim=1)
