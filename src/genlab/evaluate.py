@@ -85,11 +85,11 @@ def _run(path: str, config: dict[str, Any]) -> None:
     from genlab.composition.building import build
     from genlab.composition.sampling import combinations, sampling_settings
     from genlab.metrics.display import print_figures
+    from genlab.pictures.files import save_png
     from genlab.runs.evaluations import record
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
     from genlab.views.nearest import beside_neighbours
-    from genlab.views.pictures import save_png
 
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]

@@ -142,7 +142,7 @@ class Evaluation:
 
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """Draw the samples to measure, and to show where more are shown, ``(N, *shape)``; of text to show alone."""
-        total = self.num_shown if data.kind == "tokens" else max(self.num_samples, self.num_shown)
+        total = max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
@@ -213,7 +213,7 @@ class Evaluation:
         if self.features is None:
             raise InputError("the nearest training images are found by features of images: set metrics.features")
         train = reference_of(SplitImages(data.pictured, "train"), self.features, self.cache_dir, device)
-        features = extract(self.features, [samples], device)
+        features = extract(self.features, [samples], device, view=data.pictured.modality.features_view)
         _, indices = nearest(features.features.to(device), train.features.features.to(device), 5)
         return indices.cpu()
 
