@@ -3,30 +3,40 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The versions to install; constraints-oldest.txt has the oldest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cuda lint bench format clean
+.PHONY: help setup run test test-quick test-slow test-cuda lint bench format clean
 
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install genlab with the tested versions of everything
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genlab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
 
 run: $(STAMP) ## train one model of each family on the embedded digits and compare them (a few minutes)
 	$(BIN)/genlab train experiment=quickstart
 	$(BIN)/genlab compare "$$(ls -d outputs/quickstart/*/ | tail -n 1)"
 
-test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test: $(STAMP) ## run the tests, but for the slow ones
+	$(PYTEST) -m "not slow"
+
+test-quick: $(STAMP) ## run the mathematics and the contract of every model alone (two minutes)
+	$(PYTEST) -m "not slow" tests/laws tests/models/test_contract.py tests/cli/test_layout.py
+
+test-slow: $(STAMP) ## run the slow tests: every kill, many examples, long runs, clusters
+	$(PYTEST) -m slow
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
-	GENLAB_TEST_CUDA=1 $(BIN)/python -m pytest tests/test_cuda.py
+	$(BIN)/python -m pytest -m cuda tests/training
 
 lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 	$(BIN)/ruff check .

@@ -21,8 +21,8 @@ from genlab.composition.building import build
 from genlab.data.image_sets import ArrayImages, SplitImages
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST
+from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.features import to_uint8
-from genlab.runs.evaluation import Evaluation
 from genlab.runs.loading import load
 
 COLUMNS = ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "modes", "kl_to_uniform")
@@ -43,7 +43,7 @@ def main(runs: list[str]) -> None:
     test = data.first("test")
     classifier = {"_target_": "genlab.metrics.digit_classifier.DigitClassifier.pretrained", "weights": "mnist"}
     modes = {"_target_": "genlab.metrics.modes.ClassModes", "weights": "mnist"}
-    node = {"_target_": "genlab.runs.evaluation.Evaluation", "features": classifier, "modes": modes}
+    node = {"_target_": "genlab.metrics.evaluation.Evaluation", "features": classifier, "modes": modes}
     evaluation = build({**node, "cache_dir": os.environ.get("GENLAB_CACHE", "~/.cache/genlab")}, "metrics")
     assert isinstance(evaluation, Evaluation)
     sets = {"real test images": test}

@@ -28,18 +28,18 @@ from torch import Tensor
 from genlab.composition.building import build, plain
 from genlab.composition.command_line import as_groups
 from genlab.composition.configs import composed
-from genlab.files import write_atomically
+from genlab.launching.options import TYPES
+from genlab.machine.files import write_atomically
+from genlab.machine.hardware import machine
+from genlab.machine.process import keep_freed_memory, quiet_libraries
 from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.measure import draw
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
 from genlab.runs.folder import RunFolder
-from genlab.runs.process import keep_freed_memory, quiet_libraries
-from genlab.speed.machine import machine
 from genlab.speed.pair import Pair, measure_pair
 from genlab.speed.rounds import Timing, interleaved
 from genlab.speed.tables import as_numbers, print_pair
-from genlab.train import TYPES
 
 HERE = Path(__file__).parent
 

@@ -2,26 +2,31 @@
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
 # Before PyTorch is imported: its compiler's pool of threads does not survive a fork, and tests fork.
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-# And a GPU that a process has met is lost to its forks, so that all tests but those of the GPU itself do without.
-if "GENLAB_TEST_CUDA" not in os.environ:
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from hypothesis import settings
 
-CONF = Path(__file__).parents[1] / "conf"
+from support.command import Genlab, Result, Trained
+from support.image_folders import write_images
 
+# A few examples wherever a test does not ask for many, and the same ones every time.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
+settings.load_profile("quick")
 
 # What takes long to set up, or exists once on a machine: one worker runs all tests that use it.
 SHARED = ("browser", "elsewhere", "inception_weights", "slurm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from all tests but their own: a GPU that a process has met is lost to its forks, and tests fork."""
+    if config.getoption("markexpr") != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,8 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Features of real images, shared by all tests."""
-    return str(tmp_path_factory.mktemp("cache"))
+    """Features of real images, shared by all tests and by all workers, of which each has a folder in one of xdist's."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "cache").mkdir(exist_ok=True)
+    return str(folder / "cache")
 
 
 @pytest.fixture(autouse=True)
@@ -45,23 +54,6 @@ def _quiet_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_dir:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("GENLAB_DEBUG", raising=False)
     torch.manual_seed(0)
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-    outputs: Path
-
-    @property
-    def run(self) -> Path:
-        """The one run folder that the command made."""
-        (config,) = self.outputs.rglob("config.yaml")
-        return config.parent
-
-
-Genlab = Callable[..., Result]
 
 
 @pytest.fixture
@@ -89,6 +81,33 @@ def genlab(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, ...], Path]]:
+    """A folder, and the runs in it by the arguments they were trained with."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
+@pytest.fixture
+def trained(
+    genlab: Genlab, monkeypatch: pytest.MonkeyPatch, trained_runs: tuple[Path, dict[tuple[str, ...], Path]]
+) -> Trained:
+    """``trained(*arguments)``: a copy of the run of ``genlab train`` with them, which trains once for all tests."""
+    folder, runs = trained_runs
+
+    def copy(*arguments: str) -> Path:
+        if arguments not in runs:
+            with monkeypatch.context() as apart:
+                apart.setenv("GENLAB_OUTPUTS", str(folder / str(len(runs))))
+                result = genlab("train", *arguments)
+            assert result.code == 0, result.err
+            runs[arguments] = result.run
+        run = runs[arguments]
+        outputs = Path(os.environ["GENLAB_OUTPUTS"])
+        return Path(shutil.copytree(run, outputs / run.parent.name / run.name))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def mnist_root() -> str:
     """The folder that holds MNIST; tests that need it are skipped where it can neither be found nor downloaded."""
     from genlab.data.mnist import MNIST
@@ -100,18 +119,6 @@ def mnist_root() -> str:
     except InputError as error:
         pytest.skip(str(error))
     return root
-
-
-def write_images(folder: Path, count: int, size: tuple[int, int] = (32, 32), mode: str = "RGB", seed: int = 0) -> None:
-    """``count`` PNGs of coloured rectangles on noise, ``(width, height)``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    width, height = size
-    for i in range(count):
-        pixels = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
-        x, y = rng.integers(0, width // 2), rng.integers(0, height // 2)
-        pixels[y : y + height // 2, x : x + width // 2] = rng.integers(100, 256, 3)
-        Image.fromarray(pixels).convert(mode).save(folder / f"{i:04d}.png")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
-from genlab.train import TYPES
+from genlab.launching.options import TYPES
 
 BENCHMARK = {
     "benchmark__rounds": int,
@@ -39,11 +39,11 @@ def benchmark(cfg: DictConfig) -> None:
 
     from genlab.composition.building import plain
     from genlab.errors import InputError
-    from genlab.files import write_atomically
-    from genlab.runs.evaluation import with_progress
+    from genlab.machine.files import write_atomically
+    from genlab.machine.hardware import machine
+    from genlab.machine.process import keep_freed_memory, quiet_libraries
+    from genlab.machine.progress import with_progress
     from genlab.runs.folder import RunFolder
-    from genlab.runs.process import keep_freed_memory, quiet_libraries
-    from genlab.speed.machine import machine
     from genlab.speed.pair import measure_pair
     from genlab.speed.tables import as_numbers, print_pair
 

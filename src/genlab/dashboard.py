@@ -36,14 +36,14 @@ def dashboard(cfg: DictConfig) -> None:
     from genlab.comparison.workspace import outline, plan, workspace
     from genlab.composition.building import plain
     from genlab.errors import InputError
-    from genlab.runs.config import read_yaml
-    from genlab.runs.folder import CONFIG, find_runs
+    from genlab.runs.config import read_config
+    from genlab.runs.folder import find_runs
 
     config = plain(cfg, name=str | None, entity=str | None, dry_run=bool)
     runs = [run for folder in find_runs(config["runs"]) if (run := read_run(folder)).config]
     if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
-    configs = [read_yaml(run.path / CONFIG) for run in runs]
+    configs = [read_config(run.folder) for run in runs]
     name = config["name"] or configs[0].get("group") or Path(config["runs"][0]).resolve().name
     planned = plan(runs, configs, name)
     entity = config["entity"] or os.environ.get("WANDB_ENTITY") or configs[0]["logger"]["wandb"].get("entity")

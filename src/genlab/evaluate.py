@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import paths_as
+from genlab.composition.command_line import lists_of, paths_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -21,6 +21,7 @@ LIKELIHOOD = "likelihood.csv"
 
 def main() -> None:
     paths_as("run")
+    lists_of("sampling.")
     _main()
 
 
@@ -39,9 +40,9 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: where something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
-    from genlab.devices import tune_processor
     from genlab.errors import InputError
-    from genlab.runs.process import keep_freed_memory, quiet_libraries
+    from genlab.machine.devices import tune_processor
+    from genlab.machine.process import keep_freed_memory, quiet_libraries
 
     config = plain(
         cfg,
@@ -51,6 +52,7 @@ def evaluate(cfg: DictConfig) -> None:
         images=str | None,
         checkpoint=str,
         weights=Literal["auto", "ema", "raw", "both"],
+        sampling=dict[str, Any],
         device=str,
     )
     quiet_libraries()
@@ -78,11 +80,16 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def _run(path: str, config: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
     from genlab.composition.building import build
-    from genlab.runs.evaluation import print_figures
+    from genlab.composition.sampling import combinations, sampling_settings
+    from genlab.metrics.display import print_figures
+    from genlab.runs.evaluations import record
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
-    from genlab.runs.pictures import save_png
+    from genlab.views.nearest import beside_neighbours
+    from genlab.views.pictures import save_png
 
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
@@ -97,18 +104,26 @@ def _run(path: str, config: dict[str, Any]) -> None:
         evaluation = build(metrics, "metrics")
         model = run.model
         which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
-        figures, neighbours = evaluation.measure(model, run.data, evaluation.draw(model, run.data), which)
-        features = evaluation.features.name if evaluation.features else "no features"
+        about = evaluation.settings
         label = (
-            f"{run.checkpoint}, {run.used_weights}, {features}, "
+            f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
             f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
-        before = run.folder.read_json(EVALUATION)
-        evaluations = {**before.get("evaluations", {}), label: figures}
-        run.folder.write_json(EVALUATION, {"metrics": figures, "evaluations": evaluations})
-        if neighbours is not None:
-            save_png(neighbours, run.folder.samples / "neighbours.png")
-        print_figures(figures, {"run": f"{run.folder.path}: {label}", "written to": str(run.folder.path / EVALUATION)})
+        changes = combinations(config["sampling"])
+        for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
+            model.sampling = sampling
+            measured = evaluation.measure(model, run.data, protocol=which)
+            settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
+            record(run.folder, settings, measured.figures, evaluation.declared)
+            if measured.samples is not None and measured.neighbours is not None:
+                neighbours = beside_neighbours(measured.samples, run.data, measured.neighbours)
+                save_png(neighbours, run.folder.samples / "neighbours.png")
+            of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
+            print_figures(
+                measured.figures,
+                {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)},
+                evaluation.declared,
+            )
 
 
 def _checkpoint_of(path: str, checkpoint: str) -> "tuple[Path, str]":
@@ -132,24 +147,26 @@ def _images(run: "Run", config: dict[str, Any]) -> None:
     import io
 
     from genlab.composition.building import build
-    from genlab.files import write_atomically
+    from genlab.machine.files import write_atomically
+    from genlab.machine.progress import with_progress
+    from genlab.metrics.display import print_figures
     from genlab.metrics.folder_likelihood import FolderLikelihood
-    from genlab.runs.evaluation import print_figures, with_progress
     from genlab.runs.folder import EVALUATION
 
     of_folder = FolderLikelihood(config["images"], run.model, build(run.config["dataset"], "dataset"))
     with with_progress("likelihood", len(of_folder)) as advance:
         figures, nll = of_folder.measure(config["metrics"]["seed"], advance)
-    for figure in figures.values():
-        figure["protocol"] |= {"run": str(run.folder.path), "checkpoint": run.checkpoint, "weights": run.used_weights}
+    which = {"run": str(run.folder.path), "checkpoint": run.checkpoint, "weights": run.used_weights}
+    figures = {name: figure.under(which) for name, figure in figures.items()}
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["path", "nats", "bits_per_dim"])
     for file, nats, bits in zip(of_folder.files, nll, of_folder.model.bits_per_dim(nll), strict=True):
         rows.writerow([file.relative_to(of_folder.path), f"{nats:.6g}", f"{bits:.6g}"])
     folder = _new_folder(config)
+    metrics = {name: figure.to_json() for name, figure in figures.items()}
     write_atomically(folder.path / LIKELIHOOD, table.getvalue())
-    folder.write_json(EVALUATION, {"run": str(run.folder.path), "images": config["images"], "metrics": figures})
+    folder.write_json(EVALUATION, {"run": str(run.folder.path), "images": config["images"], "metrics": metrics})
     print_figures(figures, {"run": str(run.folder.path), "each image": str(folder.path / LIKELIHOOD)})
 
 
@@ -167,18 +184,21 @@ def _new_folder(config: dict[str, Any]) -> "RunFolder":
 def _pair(config: dict[str, Any]) -> None:
     from genlab.composition.building import build
     from genlab.data.image_sets import open_pair
-    from genlab.runs.evaluation import print_figures
+    from genlab.metrics.display import print_figures
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import device_named
 
     real, fake = open_pair(config["real"], config["fake"])
-    metrics = {**config["metrics"]}
-    metrics["features"] = metrics.get("features") or {"_target_": "genlab.metrics.inception.Inception"}
-    evaluation = build(metrics, "metrics")
+    node = {**config["metrics"]}
+    node["features"] = node.get("features") or {"_target_": "genlab.metrics.inception.Inception"}
+    evaluation = build(node, "metrics")
     figures = evaluation.compare(real, fake, device_named(config["device"]))
     folder = _new_folder(config)
-    folder.write_json(EVALUATION, {"real": config["real"], "fake": config["fake"], "metrics": figures})
-    print_figures(figures, {"written to": str(folder.path / EVALUATION)})
+    metrics = {name: figure.to_json() for name, figure in figures.items()}
+    declared = {name: figure.to_json() for name, figure in evaluation.declared.items()}
+    content = {"real": config["real"], "fake": config["fake"], "metrics": metrics}
+    folder.write_json(EVALUATION, {**content, **({"figures": declared} if declared else {})})
+    print_figures(figures, {"written to": str(folder.path / EVALUATION)}, evaluation.declared)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from torch import Tensor
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import LatentModel
-from genlab.runs.latents import has_latents, interpolations, reconstructions
-from genlab.runs.pictures import grid, save_png, scatter_classes
-from genlab.runs.steering import Latents, manifold
 from genlab.training.module import TrainingModule
+from genlab.views.latents import Latents, has_latents, interpolations, reconstructions
+from genlab.views.manifold import manifold
+from genlab.views.pictures import grid, save_png, scatter_classes
 
 
 class LatentGrid(pl.Callback):
@@ -45,11 +45,10 @@ class LatentGrid(pl.Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             self._batch = next(iter(data.batches("val", device=module.device, batch_size=self.num_images)))
         x, y = self._batch
-        y_or_none = y if model.num_classes is not None else None
         with own_randomness(0, module.device), evaluating(model):
             found = {
-                "reconstructions": _sheet(reconstructions(model, x, y_or_none), 8),
-                "interpolations": _sheet(interpolations(model, x, y_or_none, self.steps), self.steps),
+                "reconstructions": _sheet(reconstructions(model, x, y), 8),
+                "interpolations": _sheet(interpolations(model, x, y, self.steps), self.steps),
             }
         if isinstance(model, LatentModel) and getattr(model, "latent_dim", None) == 2 and model.num_classes is None:
             latents = Latents(model)

@@ -10,8 +10,8 @@ from torch import Tensor
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import Diagnosable, GenerativeModel
-from genlab.runs.pictures import bars, save_png
 from genlab.training.module import TrainingModule
+from genlab.views.pictures import bars, save_png
 
 COLLAPSED = {
     "rate": (
@@ -60,7 +60,7 @@ class LatentWatch(pl.Callback):
         x, y = (part.to(module.device) for part in self._images)
         # On every process alike, for all of them report.
         with own_randomness(0, module.device), evaluating(model):
-            found = model.diagnose(x, y if model.num_classes is not None else None)
+            found = model.diagnose(x, y)
         figures = {name: float(value) for name, value in found.items() if not isinstance(value, torch.Tensor)}
         module.report({f"val/{name}": value for name, value in figures.items()})
         if not trainer.is_global_zero:

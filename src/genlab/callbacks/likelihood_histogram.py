@@ -5,9 +5,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from genlab.data.examples import Split
-from genlab.runs.likelihood_histogram import likelihood_histogram, per_image_bits, tells_bits
-from genlab.runs.pictures import save_png
 from genlab.training.module import TrainingModule
+from genlab.views.likelihood_histogram import likelihood_histogram, per_image_bits, tells_bits
+from genlab.views.pictures import save_png
 
 SETS: dict[str, Split] = {"training images": "train", "validation images": "val"}
 

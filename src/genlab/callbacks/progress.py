@@ -9,9 +9,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from genlab.metrics.catalogue import figure
 from genlab.training.module import TrainingModule
-
-SHOWN = ("val/bits_per_dim", "val/nats_per_token", "val/nll", "val/fid", "val/modes", "val/high_quality")
 
 
 class TrainingProgress(pl.Callback):
@@ -76,7 +75,7 @@ class TrainingProgress(pl.Callback):
             fractions.append(seconds / self.max_seconds)
             left.append(self.max_seconds - seconds)
         figures = {name: float(value) for name, value in module.latest.items() if name.endswith("loss")}
-        figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if name in SHOWN}
+        figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if _is_live(name)}
         eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         return min(1.0, max(fractions)), f"{module.images_seen:,} images  {rate:,.0f} images/s  ETA {eta}  {shown}"
@@ -91,3 +90,7 @@ class TrainingProgress(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         self._stop()
+
+
+def _is_live(name: str) -> bool:
+    return name.startswith("val/") and figure(name).live

@@ -11,10 +11,10 @@ from torch import Tensor
 from genlab.data.text import TextDataModule
 from genlab.metrics.measure import density_in_plane, draw, evaluating
 from genlab.models.base import AdversarialModel
-from genlab.runs.pictures import film, grid, save_png, scatter
-from genlab.runs.texts import save_texts
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
+from genlab.views.pictures import film, grid, save_png, scatter
+from genlab.views.write import save_texts
 
 
 class SampleGrid(pl.Callback):
@@ -66,7 +66,7 @@ class SampleGrid(pl.Callback):
         if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
             return scatter(samples, real, density=density_in_plane(model))
         assert isinstance(module, AdversarialTraining)
-        player = module.model  # as it is trained, for an averaged discriminator plays no game
+        player = module.model
         calibrated = module.loss.calibrated
 
         def surface(at: Tensor) -> Tensor:

@@ -1,38 +1,49 @@
 """The quality of samples during training, as figures that checkpoints can be selected by."""
 
+from collections.abc import Mapping
+
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from genlab.data.examples import Split
 from genlab.data.image_sets import SplitImages
+from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.features import FeatureExtractor, as_extractor, extract
+from genlab.metrics.evaluation import chosen
+from genlab.metrics.features import FeatureExtractor, as_extractor
 from genlab.metrics.measure import draw, own_randomness
+from genlab.metrics.measures.base import Measure
+from genlab.metrics.measures.fid import FID
+from genlab.metrics.measures.inception_score import InceptionScore
+from genlab.metrics.measures.kid import KID
+from genlab.metrics.measures.modes import ModesReached
 from genlab.metrics.modes import Modes
 from genlab.metrics.reference import Reference
-from genlab.metrics.running import RunningQuality
+from genlab.metrics.running import Share
 from genlab.training.module import TrainingModule
 from genlab.training.processes import all_gathered
 
 
 class SampleMetrics(pl.Callback):
-    """Measures ``val/fid``, ``val/kid`` and ``val/inception_score`` of fixed-seed samples, and the modes they reach.
+    """Measure samples drawn from the same noise every time: ``val/fid``, ``val/kid`` and what else is listed.
 
     Every process draws its share, and all of them get the same figures.
 
     Args:
-        features: see :mod:`genlab.metrics.features`; ``None`` leaves out what compares features.
-        modes: counts them, where the data has some: ``val/modes``, ``val/kl_to_uniform`` and what else it says.
-        num_samples: over all processes; ``None`` measures nothing.
-        every_images: measure whenever so many more training images were seen; ``None`` is at every validation.
-        reference: the split that samples are compared with.
-        seed: of the noise; another than the final evaluation's.
-        cache_dir: where the reference's features are kept; ``None`` for nowhere.
+        measures: measures by name, ``None`` entries left out; ``None`` is FID, KID, inception score and modes.
+        features: extractor, see :mod:`genlab.metrics.features`; ``None`` leaves out what compares features.
+        modes: counter of modes, where the data has some.
+        num_samples: number of samples over all processes; ``None`` measures nothing.
+        every_images: number of training images between two measurements; ``None`` is at every validation.
+        reference: split that samples are compared with.
+        seed: random seed of the noise; another than the final evaluation's.
+        cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
     """
 
     def __init__(
         self,
+        measures: Mapping[str, Measure | None] | None = None,
         features: nn.Module | None = None,
         modes: Modes | None = None,
         num_samples: int | None = 1000,
@@ -45,10 +56,13 @@ class SampleMetrics(pl.Callback):
             raise InputError(f"callbacks.sample_metrics.num_samples={num_samples}: at least 2")
         if every_images is not None and every_images < 1:
             raise InputError(f"callbacks.sample_metrics.every_images={every_images}: at least 1, or null")
+        if measures is None:
+            measures = {"fid": FID(), "kid": KID(), "inception_score": InceptionScore(), "modes": ModesReached()}
+        self.measures = chosen(measures, "callbacks.sample_metrics.measures")
         self.features = None if features is None else as_extractor(features)
         self.modes, self.num_samples, self.every_images = modes, num_samples, every_images
         self.reference, self.seed, self.cache_dir = reference, seed, cache_dir
-        self._quality: RunningQuality | None = None
+        self._real: Reference | None = None
         self._measured = 0  # times every_images was passed
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
@@ -71,29 +85,40 @@ class SampleMetrics(pl.Callback):
         if world_size > self.num_samples:
             raise InputError(f"{self.num_samples} samples do not give each of {world_size} processes one")
         mine = range(rank, self.num_samples, world_size)
+        data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
         figures: dict[str, float] = {}
         with own_randomness(self.seed, device):
-            decode = trainer.datamodule.decode  # type: ignore[attr-defined]
-            samples = draw(module.sampling_model, len(mine), seed=self.seed, indices=mine, decode=decode)
-            if self.features is not None:
-                if self._quality is None:
-                    self._quality = self._prepared(trainer, self.features, device)
-                figures |= self._quality(extract(self.features, [samples], device))
-        if self.modes is not None:
-            figures |= self.modes(all_gathered(samples, device))
+            samples = draw(module.sampling_model, len(mine), seed=self.seed, indices=mine, decode=data.decode)
+            if self.features is not None and self._real is None:
+                self._real = self._reference(trainer, data, self.features, device)
+            share = Share(
+                samples,
+                self.num_samples,
+                extractor=self.features,
+                real=self._real,
+                modes=self.modes,
+                data=data,
+                device=device,
+                gather=lambda rows: all_gathered(rows, device),
+                rank=rank,
+                world_size=world_size,
+            )
+            for measure in self.measures.values():
+                if measure.applies(share):
+                    figures |= measure.running(share)
         if figures:
             module.report({f"val/{name}": value for name, value in figures.items()})
 
-    def _prepared(self, trainer: pl.Trainer, features: FeatureExtractor, device: torch.device) -> RunningQuality:
-        images = SplitImages(trainer.datamodule.pictured, self.reference)  # type: ignore[attr-defined]
-        rank, world_size = trainer.global_rank, trainer.world_size
-        assert self.num_samples is not None
-        if rank > 0:  # the first one extracts, the others find its cache
+    def _reference(
+        self, trainer: pl.Trainer, data: DataModule, features: FeatureExtractor, device: torch.device
+    ) -> Reference:
+        if trainer.global_rank > 0:  # the first one extracts, the others find its cache
             trainer.strategy.barrier()
+        images = SplitImages(data.pictured, self.reference)
         real = Reference.of(images, features, self.cache_dir, device)
-        if rank == 0 and world_size > 1:
+        if trainer.global_rank == 0 and trainer.world_size > 1:
             trainer.strategy.barrier()
-        return RunningQuality(real, self.num_samples, device, rank, world_size)
+        return real
 
     def state_dict(self) -> dict[str, int]:
         return {"measured": self._measured}

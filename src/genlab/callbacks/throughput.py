@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.throughput import get_available_flops
 
-from genlab.runs.environment import peak_memory_mb
+from genlab.machine.environment import peak_memory_mb
 from genlab.training.module import TrainingModule
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from genlab.comparison.table import Cell, Column, Row, Table
-from genlab.runs.console import console
+from genlab.machine.console import console
 
 NOTHING = Cell("-")
 
@@ -151,7 +151,7 @@ def as_json(table: Table) -> str:
                         "status": run.status,
                         "reason": run.reason,
                         "command": run.command,
-                        "figures": {name: finite(result["value"]) for name, result in run.figures.items()},
+                        "figures": {name: finite(result.value) for name, result in run.figures.items()},
                     }
                     for run in row.runs
                 ],

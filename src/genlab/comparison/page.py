@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from genlab.comparison.against_settings import against_settings
 from genlab.comparison.formats import descriptions, title
 from genlab.comparison.picture import as_picture, samples_of
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Table
-from genlab.runs.figures import digits, remark
+from genlab.metrics.catalogue import TRAINING, figure
+from genlab.metrics.display import digits, remark
+from genlab.metrics.result import Result
 from genlab.runs.folder import METRICS
 
 NUM_POINTS = 200  # of a curve at most, and so many of all
@@ -25,11 +28,6 @@ ALL_POINTS = 500_000
 NUM_GRIDS = 12  # of a run over training at most, and so many of all
 ALL_GRIDS = 600
 SIDE = 280  # pixels of a picture at most
-# Of the curves there are, those that are offered first.
-FIRST = (
-    "val/bits_per_dim", "val/nats_per_token", "val/fid", "val/nll", "train/loss", "train/generator_loss",
-    "train/discriminator_loss",
-)  # fmt: skip
 
 
 def report(table: Table, command: str, heading: str | None = None) -> dict[str, Any]:
@@ -81,6 +79,7 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
         ],
         "runs": of_runs,
         "real": _real([run for _, run in runs]),
+        "against_settings": against_settings(runs),
         "metrics": _ordered(dict.fromkeys(name for run in of_runs for name in run["curves"])),
         "notes": [*table.notes, *descriptions(table)[-2:]] if table.rows else table.notes,
     }
@@ -103,13 +102,22 @@ def _run(number: int, row: int, run: Run) -> dict[str, Any]:
         "facts": _facts(run),
         "figures": {
             name: {
-                "text": digits(result["value"]),
-                "protocol": {"": remark(result), **result["protocol"]},
-                "warning": result.get("warning"),
+                "text": digits(result.value),
+                "protocol": {"": remark(result), **result.protocol},
+                "warning": result.warning,
             }
-            for name, result in run.figures.items()
+            for name, result in _figures(run).items()
         },
     }
+
+
+def _figures(run: Run) -> dict[str, Result]:
+    """The results of a run, the earlier ones of a figure that was measured again under another protocol numbered."""
+    found = dict(run.figures)
+    for name, results in run.results.items():
+        others = [result for result in results if result.protocol != run.figures[name].protocol]
+        found |= {f"{name} [{number}]": result for number, result in enumerate(others, start=2)}
+    return found
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -175,7 +183,12 @@ def _number(text: str | None) -> float | None:
 
 def _ordered(names: Iterable[str]) -> list[str]:
     names = [*names]
-    first = [name for name in FIRST if name in names]
+    places = {
+        name: place
+        for name in names
+        if (name.startswith("val/") or name in TRAINING) and (place := figure(name).curve) is not None
+    }
+    first = sorted(places, key=places.__getitem__)
     validation = sorted(name for name in names if name.startswith("val/") and name not in first)
     return [*first, *validation, *sorted(set(names) - {*first, *validation})]
 

@@ -9,7 +9,10 @@ from typing import Any
 from genlab.comparison.later_keys import with_later_keys
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
-from genlab.runs.config import below, flat, read_yaml, within
+from genlab.metrics.figure import Figure
+from genlab.metrics.result import Result
+from genlab.runs.config import below, flat, read_config, within
+from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
 
 # Where a run lies, how it is named and logged: not what it is.
@@ -26,6 +29,8 @@ NOT_OF_THE_RUN = (
     "logger",
     "callbacks.progress",
     "choices",
+    "metrics.measures",  # what is measured of a run does not make it another one
+    "callbacks.sample_metrics.measures",
     "dataset.num_workers",
 )
 
@@ -40,7 +45,10 @@ class Run:
         choices: model, dataset and experiment.
         overrides: what it was started with, by key.
         config: flat, without what is not of the run itself and without what follows its seed.
-        figures: every result with its protocol; of a later evaluation where there was one.
+        figures: every result with its protocol; of the last evaluation where there was one.
+        trained: results of the end of training.
+        results: all results of each figure, those of the end of training first, the last evaluation's last.
+        declared: declarations of figures that are not genlab's own, by short name.
         summary: the rest of ``summary.json``.
     """
 
@@ -53,7 +61,10 @@ class Run:
     choices: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    figures: dict[str, Result] = field(default_factory=dict)
+    trained: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    declared: dict[str, Figure] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,7 +78,7 @@ def read_run(folder: RunFolder) -> Run:
 
     def read(name: str) -> dict[str, Any]:
         try:
-            return read_yaml(folder.path / name) if name == CONFIG else folder.read_json(name)
+            return read_config(folder) if name == CONFIG else folder.read_json(name)
         except InputError as error:
             damaged.append(str(error).replace(f"{folder.path}/", ""))
             return {}
@@ -83,19 +94,35 @@ def read_run(folder: RunFolder) -> Run:
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
     run.config = _own(with_later_keys(config, run.overrides), run.overrides)
-    run.figures = {**_results(summary), **_results(later)}
-    run.summary = {key: value for key, value in summary.items() if key != "metrics"}
+    run.trained, last = _results(summary), _results(later)
+    run.figures = {**run.trained, **last}
+    for found in (run.trained, *map(_results, kept(later)), last):
+        for name, result in found.items():
+            run.results.setdefault(name, []).append(result)
+    run.declared = {**_declared(summary), **_declared(later)}
+    run.summary = {key: value for key, value in summary.items() if key not in ("metrics", "figures")}
     if damaged:
         run.status, run.reason = "damaged", "; ".join(damaged)
     return run
 
 
-def _results(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _results(content: Mapping[str, Any]) -> dict[str, Result]:
     found = content.get("metrics")
     return {
-        name: dict(result)
+        name: Result.from_json(result)
         for name, result in (found.items() if isinstance(found, Mapping) else ())
-        if isinstance(result, Mapping) and isinstance(result.get("value"), int | float) and "protocol" in result
+        if isinstance(result, Mapping)
+        and isinstance(result.get("value"), int | float)
+        and isinstance(result.get("protocol"), Mapping)
+    }
+
+
+def _declared(content: Mapping[str, Any]) -> dict[str, Figure]:
+    found = content.get("figures")
+    return {
+        name: Figure.from_json(about)
+        for name, about in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(about, Mapping) and "label" in about
     }
 
 

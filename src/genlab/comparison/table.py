@@ -2,23 +2,21 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from genlab.comparison.protocols import Agreement, agreement
 from genlab.comparison.runs import ABSENT, Run, differing
 from genlab.errors import InputError
-from genlab.runs.figures import figure, remark, short
+from genlab.metrics.catalogue import figure
+from genlab.metrics.display import remark
+from genlab.metrics.figure import Figure, short
+from genlab.metrics.result import Result
 
 Kind = Literal["config", "seeds", "figure", "fact", "status"]
-
-# Shown where nothing else is asked for.
 Spread = Literal["std", "sem"]
-USUAL = (
-    "nll", "bits_per_dim", "nats_per_token", "bits_per_byte", "nll_iw", "fid", "precision", "recall", "modes",
-    "high_quality",
-)  # fmt: skip
 
 
 @dataclass
@@ -113,11 +111,12 @@ def compared(
         columns.append(Column("seeds", "seeds", "seeds"))
         for row in rows:
             row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
-    for name in _chosen(runs, figures):
-        of_figure = _figure_columns(name, rows, spread)
+    declared = {name: about for run in runs for name, about in run.declared.items()}
+    for name in _chosen(runs, figures, declared):
+        of_figure = _figure_columns(name, figure(name, declared), rows, spread)
         columns += of_figure
         if len(of_figure) > 1:
-            notes.append(_unlike(name, of_figure))
+            notes.append(_unlike(of_figure))
     for fact in FACTS:
         if _fill_fact(fact, rows):
             columns.append(fact.column)
@@ -198,13 +197,14 @@ def _status(runs: Sequence[Run]) -> str:
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 
-def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None) -> list[str]:
-    known = list(dict.fromkeys(name for run in runs for name in run.figures))
+def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping[str, Figure]) -> list[str]:
+    known = list(dict.fromkeys(name for run in runs for name in run.results))
     if wanted == ["all"]:
         return known
     if wanted is None:
-        usual = [name for of in USUAL for name in known if short(name) == of]
-        protocols = [result["protocol"] for run in runs for result in run.figures.values()]
+        places = {name: place for name in known if (place := figure(name, declared).column) is not None}
+        usual = sorted(places, key=places.__getitem__)
+        protocols = [result.protocol for run in runs for results in run.results.values() for result in results]
         in_nats = any(protocol.get("levels") == 2 or protocol.get("of") == "density" for protocol in protocols)
         # bits/dim says it, but for binary images and densities
         return [name for name in usual if in_nats or short(name) != "nll"]
@@ -217,43 +217,71 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _figure_columns(name: str, rows: Sequence[Row], spread: Spread) -> list[Column]:
-    """A column for each protocol that the figure was measured under, the most frequent first; fills the rows' cells."""
-    about = figure(name)
-    by_protocol: dict[tuple[str, ...], list[tuple[Row, Run]]] = {}
+def _figure_columns(name: str, about: Figure, rows: Sequence[Row], spread: Spread) -> list[Column]:
+    """A column for each protocol that the figure was measured under, the most frequent first; fills the rows' cells.
+
+    Of one run and protocol, the last evaluation counts.
+    """
+    groups: list[_Group] = []
+    by_protocol: dict[str, _Group] = {}
     for row in rows:
         for run in row.runs:
-            if name in run.figures:
-                protocol = run.figures[name]["protocol"]
-                by_protocol.setdefault(tuple(str(protocol.get(k)) for k in about.protocol), []).append((row, run))
+            for result in run.results.get(name, ()):
+                terms = agreement(run, name, result, about)
+                group = by_protocol.setdefault(repr(terms), _Group([terms], {}))
+                group.found[id(run)] = (row, result)
+    for group in sorted(by_protocol.values(), key=lambda group: len(group.found), reverse=True):
+        home = next((other for other in groups if other.takes(group)), None)
+        if home is None:
+            groups.append(group)
+        else:
+            home.terms += group.terms
+            home.found |= group.found
     columns: list[Column] = []
-    for found in sorted(by_protocol.values(), key=len, reverse=True):
-        result = found[0][1].figures[name]
-        several = len(by_protocol) > 1
+    for group in groups:
+        result = next(iter(group.found.values()))[1]
+        several = len(groups) > 1
         column = Column(
             key=f"{name}[{len(columns) + 1}]" if several else name,
             title=about.label,
             kind="figure",
             better=about.better,
-            unit=result.get("unit"),
-            protocol={key: result["protocol"][key] for key in about.protocol if key in result["protocol"]},
+            unit=result.unit,
+            protocol={key: value for terms in reversed(group.terms) for key, value in terms.shown().items()},
             mark=f"[{len(columns) + 1}]" if several else "",
             description=remark(result),
         )
         for row in rows:
-            own = [run for of, run in found if of is row]
-            if own:
-                row.cells[column.key] = _mean([run.figures[name] for run in own], spread)
+            if own := [result for of, result in group.found.values() if of is row]:
+                row.cells[column.key] = _mean(own, spread)
         _mark_best(column, rows)
         columns.append(column)
     return columns
 
 
-def _mean(results: Sequence[dict[str, Any]], spread: Spread) -> Cell:
+@dataclass
+class _Group:
+    """Results of one column.
+
+    Attributes:
+        terms: what must agree, of each kind of sampler.
+        found: by the run's identity, its row and its result.
+    """
+
+    terms: list[Agreement]
+    found: dict[int, tuple[Row, Result]]
+
+    def takes(self, other: "_Group") -> bool:
+        """Whether the other's results agree with these, and are of other runs."""
+        agree = all(one.joins(two) for one in self.terms for two in other.terms)
+        return agree and not self.found.keys() & other.found.keys()
+
+
+def _mean(results: Sequence[Result], spread: Spread) -> Cell:
     """Over seeds: the mean, and how far it may be off, or one run from it."""
-    values = [float(result["value"]) for result in results]
+    values = [float(result.value) for result in results]
     mean = statistics.fmean(values)
-    bound = "≤ " if any(r["protocol"].get("likelihood") == "lower_bound" for r in results) else ""
+    bound = "≤ " if any(result.protocol.get("likelihood") == "lower_bound" for result in results) else ""
     if len(values) == 1:
         return Cell(bound + number(mean), mean)
     std = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
@@ -284,13 +312,13 @@ def _mark_best(column: Column, rows: Sequence[Row]) -> None:
         cell.best = cell.value == best
 
 
-def _unlike(name: str, columns: Sequence[Column]) -> str:
-    fields = [
-        key for key in figure(name).protocol if len({str((column.protocol or {}).get(key)) for column in columns}) > 1
-    ]
+def _unlike(columns: Sequence[Column]) -> str:
+    protocols = [column.protocol or {} for column in columns]
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
+    fields = [key for key in keys if len({str(protocol.get(key)) for protocol in protocols}) > 1]
     kinds = [
-        f"{column.mark} " + ", ".join(f"{key}={(column.protocol or {}).get(key)}" for key in fields)
-        for column in columns
+        f"{column.mark} " + ", ".join(f"{key}={protocol.get(key)}" for key in fields)
+        for column, protocol in zip(columns, protocols, strict=True)
     ]
     return f"{columns[0].title} was measured under unlike protocols, which are not ranked together: " + "; ".join(kinds)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from genlab.comparison.runs import Run, differing
 from genlab.errors import InputError
-from genlab.runs.figures import figure
+from genlab.metrics.catalogue import figure
 from genlab.runs.folder import METRICS
 
 CHOICES = ("experiment", "model", "dataset")

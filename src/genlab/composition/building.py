@@ -62,7 +62,7 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     return {**found, "options": open_ended}, annotations
 
 
-def _coerce(value: Any, annotation: Any, where: str) -> Any:
+def coerced(value: Any, annotation: Any, where: str) -> Any:
     """``value`` as the annotated type: a list as a tuple, ``"3"`` refused or read as pydantic's lax mode does."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
@@ -72,11 +72,11 @@ def _coerce(value: Any, annotation: Any, where: str) -> Any:
     except (PydanticUserError, TypeError, NameError):
         return value
     try:
-        coerced = adapter.validate_python(value)
+        converted = adapter.validate_python(value)
     except ValidationError as error:
         expected = "; ".join(dict.fromkeys(e["msg"][0].lower() + e["msg"][1:] for e in error.errors()[:2]))
         raise InputError(f"{where}={value!r}: {expected}") from None
-    return coerced if isinstance(coerced, _PLAIN) else value
+    return converted if isinstance(converted, _PLAIN) else value
 
 
 def _is_built(value: Any) -> bool:
@@ -102,7 +102,7 @@ def checked(node: Any, where: str) -> Any:
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     arguments: dict[str, Any] = {}
     for key, value in node.items():
-        at = f"{where}.{key}"
+        at = f"{where}.{key}" if where else key
         if key.startswith("_") and key.endswith("_"):
             arguments[key] = value
             continue
@@ -111,7 +111,7 @@ def checked(node: Any, where: str) -> Any:
             raise InputError(f"{at}: {name} has no option '{key}'{did_you_mean(key, parameters)}")
         value = checked(value, at)
         if key in annotations and not _is_built(value):
-            value = _coerce(value, annotations[key], at)
+            value = coerced(value, annotations[key], at)
         arguments[key] = value
     if not node.get("_partial_"):
         positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -129,23 +129,23 @@ def build(node: Any, where: str) -> Any:
     """Instantiate a config node (or ``None``), after :func:`checked`.
 
     Args:
-        where: the node's key in the config, for the error's line.
+        where: the node's key in the config, for the error's line; empty if its keys stand at the top.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     if node is None:
         return None
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
-    plain = checked(plain, where)
+    resolved = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    arguments = checked(resolved, where)
     try:
-        return instantiate(plain, _convert_="all")
+        return instantiate(arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
             key = re.search(r"full_key: (\S+)", str(error))
-            at = f"{where}.{key[1]}" if key else where
-            raise InputError(f"{at}: {first_line(cause)}") from cause
+            at = ".".join(filter(None, [where, key and key[1]]))
+            raise InputError(f"{at}: {first_line(cause)}" if at else first_line(cause)) from cause
         raise
 
 
@@ -165,5 +165,5 @@ def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
     for path, annotation in types.items():
         *parents, key = path.split("__")
         node = functools.reduce(dict.__getitem__, parents, config)
-        node[key] = _coerce(node[key], annotation, ".".join([*parents, key]))
+        node[key] = coerced(node[key], annotation, ".".join([*parents, key]))
     return config

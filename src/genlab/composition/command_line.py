@@ -11,13 +11,17 @@ from genlab.errors import InputError
 
 
 def as_groups(overrides: Iterable[str]) -> list[str]:
-    """Overrides with ``metrics.features=mnist``, which names a file of ``conf/metrics/features``, in Hydra's spelling.
+    """Overrides in Hydra's spelling.
 
-    Hydra would set the key to the word instead. A group's old name is replaced by its new one, which is printed.
+    ``metrics.features=mnist`` names a file of ``conf/metrics/features``; Hydra would set the key to the word instead.
+    ``sampling.num_steps=8`` adds a key that no config has, for the settings of sampling are those of the model's class.
+    A group's old name is replaced by its new one, which is printed.
     """
     spelled = []
     for override in say_new_names(overrides):
         key, equals, value = override.partition("=")
+        if equals and key.startswith("sampling."):
+            key = f"++{key}"
         names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
         if names_option and Path(conf_dir(), *key.split(".")).is_dir():
             key = key.replace(".", "/")
@@ -39,9 +43,31 @@ def flags_as(*keys: str) -> None:
     sys.argv = [sys.argv[0], *arguments]
 
 
+def lists_of(prefix: str) -> None:
+    """Turn ``sampling.num_steps=4,8`` on a command line into a list, ``sampling.num_steps=[4,8]``.
+
+    Hydra would take it for a sweep.
+
+    Args:
+        prefix: beginning of the keys, ``"sampling."``.
+    """
+    arguments = []
+    for word in sys.argv[1:]:
+        key, equals, value = word.partition("=")
+        if equals and key.lstrip("+").startswith(prefix) and "," in value and value[0] not in "[{'\"":
+            word = f"{key}=[{value}]"
+        arguments.append(word)
+    sys.argv = [sys.argv[0], *arguments]
+
+
 def _quoted(text: str) -> str:
     """For Hydra's grammar, whatever signs are in it."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_path(argument: str) -> bool:
+    """Whether an argument is no ``key=value``, no flag and no deletion, such as ``~metrics.measures.kid``."""
+    return "=" not in argument and not argument.startswith("-") and not re.match(r"~[^/]", argument)
 
 
 def paths_as(key: str) -> None:
@@ -59,7 +85,7 @@ def paths_as(key: str) -> None:
         "-cd",
     }
     words = zip(sys.argv, sys.argv[1:], strict=False)
-    paths = [a for before, a in words if "=" not in a and not a.startswith("-") and before not in takes_value]
+    paths = [a for before, a in words if _is_path(a) and before not in takes_value]
     if paths:
         sys.argv = [
             sys.argv[0],

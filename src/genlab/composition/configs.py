@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -25,8 +24,8 @@ def groups() -> set[str]:
     found = set()
     for path in Path(conf_dir()).rglob("*.yaml"):
         folder = path.parent.relative_to(conf_dir())
-        content: Any = OmegaConf.load(path)
-        for entry in content.get("defaults", []):
+        content = OmegaConf.load(path)
+        for entry in content.get("defaults", []) if isinstance(content, DictConfig) else []:
             if OmegaConf.is_dict(entry):
                 name = str(next(iter(entry))).removeprefix("override ").partition("@")[0]
                 found.add(name.removeprefix("/") if name.startswith("/") else str(folder / name))

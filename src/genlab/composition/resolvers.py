@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from genlab import gpus
 from genlab.composition.building import build
 from genlab.errors import InputError
+from genlab.machine import gpus
 
 
 def run_name(experiment: str | None, model: str | None, dataset: str | None) -> str:
@@ -27,7 +27,7 @@ def unique_name() -> str:
 
 def default_precision(accelerator: str) -> str:
     """``bf16-mixed`` where the device multiplies in bfloat16, and does not merely convert; else ``32-true``."""
-    from genlab.devices import computes_in_bfloat16
+    from genlab.machine.devices import computes_in_bfloat16
 
     return "bf16-mixed" if computes_in_bfloat16(accelerator) else "32-true"
 

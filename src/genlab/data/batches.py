@@ -28,7 +28,6 @@ class Batches:
             same each time.
         device: where the data is kept, if it is in memory, and the batches are made.
         num_workers: processes that read data which is not in memory.
-        labels: as ``transform``, to y, where that is not the label stored.
     """
 
     def __init__(
@@ -43,13 +42,12 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
-        labels: Transform | None = None,
     ) -> None:
         if shuffle and len(examples) < batch_size:
             raise InputError(f"{len(examples)} training examples do not fill one batch of {batch_size}")
         if shuffle and batch_size % world_size:
             raise InputError(f"a batch of {batch_size} does not divide over {world_size} devices")
-        self.examples, self.transform, self.labels = examples.to(device), transform, labels
+        self.examples, self.transform = examples.to(device), transform
         self.batch_size, self.shuffle = batch_size, shuffle
         self.seed, self.device, self.rank, self.world_size = seed, device, rank, world_size
         self.num_workers = num_workers
@@ -88,10 +86,7 @@ class Batches:
             taken = self._read(order)
         for images, index in taken:
             self.position += 1
-            if self.labels is not None:
-                labels = self.labels(images, index, epoch)
-            else:
-                labels = self.examples.labels[index.to(self.examples.labels.device)].to(self.device)
+            labels = self.examples.labels[index.to(self.examples.labels.device)].to(self.device)
             yield self.transform(images, index, epoch), labels
 
     def _read(self, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

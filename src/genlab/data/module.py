@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class DataModule(pl.LightningDataModule, ABC):
-    """Batches ``(x, y)`` of a data set: ``x`` as models see it, and classes, or of a text the tokens before, ``(B,)``.
+    """Batches ``(x, y)`` of a data set: ``x`` as models see it, and classes, int64 ``(B,)``; zeros where it has none.
 
     Data lives on the device as it is stored, and becomes a batch there. What is random about it (order and
     augmentation) is a function of ``(seed, epoch, index)``; validation and test see one fixed draw, from ``eval_seed``,
@@ -99,10 +99,6 @@ class DataModule(pl.LightningDataModule, ABC):
     def transform(self, split: Split, augment: bool = True) -> Transform:
         """From what is stored to what models see."""
 
-    def labels(self, split: Split, augment: bool = True) -> Transform | None:
-        """From what is stored to the y of a batch; ``None`` where that is the label stored."""
-        return None
-
     def per_example(self, split: Split) -> dict[str, float]:
         """What an example's nats are divided by, on average over a split, for each unit that its data is told in."""
         return {}
@@ -154,11 +150,10 @@ class DataModule(pl.LightningDataModule, ABC):
             shuffle=False,
             device=device or torch.device("cpu"),
             num_workers=self.num_workers,
-            labels=self.labels(split, augment),
         )
 
     def first(self, split: Split, num: int | None = None) -> Tensor:
-        """The first ``num`` examples of a split as a model sees them, ``(num, *shape)``, on the CPU."""
+        """The first ``num`` examples of a split as a model sees them, ``(num, ...)``, on the CPU."""
         taken: list[Tensor] = []
         left = len(self.splits[split]) if num is None else num
         passes: Iterator[tuple[Tensor, Tensor]] = iter(self.batches(split))
@@ -189,7 +184,6 @@ class DataModule(pl.LightningDataModule, ABC):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             num_workers=self.num_workers,
-            labels=self.labels(split),
         )
 
     def train_dataloader(self) -> Batches:

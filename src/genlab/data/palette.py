@@ -20,7 +20,7 @@ from genlab.data.images import ImageDataModule, ToModel
 from genlab.data.module import SPLITS, DataModule
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 FORMAT = 1  # of a kept palette; another one where the same images must give another
 NUM_IMAGES, NUM_PIXELS = 10_000, 100_000  # that a palette is made of, at most

@@ -21,27 +21,28 @@ from genlab.data.text_sources import TextSource
 from genlab.data.tokenizers import Recipe, Tokenizer
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 FORMAT = 1  # of the kept tokens; another one where the same text must be tokenized anew
 
 
 class TextDataModule(DataModule):
-    """Windows of L tokens, int64 ``(B, L)``, and the token before each, int64 ``(B,)``.
+    """Windows of L tokens, each after the token before it: int64 ``(B, 1 + L)``.
 
-    A model predicts all of a window given the token before it, so that windows side by side predict every token of a
-    split but its first once; up to L - 1 at the end, which fill no window, are left out. The windows of training are
-    shifted together by an offset in [0, L) that changes with the epoch; those of validation and test never are.
+    A model predicts a window's L tokens given the token before them, so that windows side by side predict every token
+    of a split but its first once; up to L - 1 at the end, which fill no window, are left out. The windows of training
+    are shifted together by an offset in [0, L) that changes with the epoch; those of validation and test never are.
 
     Args:
         source: of the text. Its first part is trained on, validation follows, and test is last.
         name: of the data set.
-        shape: ``(L,)``.
+        shape: ``(L,)``, the tokens of a window that are predicted.
         tokenizer: or what makes one.
         vocab_size: as stated; checked against the tokenizer.
         val_size: a share of the text's characters.
         test_size: likewise; with 0 there is no third part, and test is the validation text.
         cache_dir: where tokens are kept and mapped into memory from; ``None`` for in memory alone.
+        num_classes: not used, for a text has no classes; configs of earlier versions state the vocabulary's size.
         **options: of :class:`~genlab.data.module.DataModule`; sizes are numbers of windows.
     """
 
@@ -55,6 +56,7 @@ class TextDataModule(DataModule):
         val_size: float = 0.1,
         test_size: float = 0.1,
         cache_dir: str | None = None,
+        num_classes: int | None = None,
         **options: Any,
     ) -> None:
         if len(shape) != 1 or shape[0] < 1:
@@ -106,12 +108,8 @@ class TextDataModule(DataModule):
             )
 
     def transform(self, split: Split, augment: bool = True) -> Transform:
-        L, offset = self.shape[0], self._offset(split, augment)
-        return lambda tokens, index, epoch: tokens[:, offset(epoch) + 1 : offset(epoch) + 1 + L].long()
-
-    def labels(self, split: Split, augment: bool = True) -> Transform:
-        offset = self._offset(split, augment)
-        return lambda tokens, index, epoch: tokens[:, offset(epoch)].long()
+        span, offset = 1 + self.shape[0], self._offset(split, augment)
+        return lambda tokens, index, epoch: tokens[:, offset(epoch) : offset(epoch) + span].long()
 
     def _offset(self, split: Split, augment: bool) -> Callable[[int], int]:
         """Of an epoch's windows."""
@@ -124,7 +122,7 @@ class TextDataModule(DataModule):
         if split not in self._per_example:
             counts = torch.zeros(self.tokenizer.vocab_size, dtype=torch.long)
             for x, _ in self.batches(split, augment=False):
-                counts += x.flatten().bincount(minlength=len(counts))
+                counts += x[:, 1:].flatten().bincount(minlength=len(counts))  # what is predicted
             num = len(self.splits[split])
             self._per_example[split] = {
                 "nats_per_token": float(self.shape[0]),
@@ -144,7 +142,7 @@ class Windows(Examples):
 
     Attributes:
         images: ``(N, span)``, a view of the tokens, in which windows overlap.
-        labels: the first token of each, ``(N,)``.
+        labels: zeros ``(N,)``, for a text has no classes.
         tokens: the text, ``(T,)``.
         step: from one window's first token to the next one's.
     """
@@ -155,7 +153,8 @@ class Windows(Examples):
     @classmethod
     def of(cls, tokens: Tensor, span: int, step: int) -> "Windows":
         windows = tokens.unfold(0, span, step)
-        return cls(windows, windows[:, 0].long(), tokens=tokens, step=step)
+        labels = torch.zeros(len(windows), dtype=torch.long, device=tokens.device)
+        return cls(windows, labels, tokens=tokens, step=step)
 
     def to(self, device: torch.device) -> "Windows":
         assert self.images is not None

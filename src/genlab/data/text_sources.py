@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 SUFFIXES = {".txt", ".md"}
 

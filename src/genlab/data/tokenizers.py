@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 
 class Tokenizer(ABC):

@@ -55,6 +55,16 @@ def uniform(shape: Sequence[int], generator: Generators, device: torch.device) -
     return _draw(torch.rand, shape, generator, device)
 
 
+def truncated(z: Tensor, bound: float) -> Tensor:
+    """Standard normal noise as noise of the normal distribution cut at ``-bound`` and ``bound``, number by number.
+
+    Each number keeps its cumulative probability, so nothing is drawn again.
+    """
+    root2 = math.sqrt(2)
+    within = math.erf(bound / root2)  # the probability of [-bound, bound]
+    return (root2 * torch.special.erfinv(torch.special.erf(z.double() / root2) * within)).to(z).clamp(-bound, bound)
+
+
 def integers(high: int, num: int, generator: Generators, device: torch.device) -> Tensor:
     """``num`` uniform integers in [0, high), int64 ``(num,)``."""
     return (uniform((num, 1), generator, device).squeeze(1) * high).long().clamp_(max=high - 1)

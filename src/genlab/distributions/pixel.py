@@ -19,6 +19,10 @@ from genlab.distributions.dequantization import quantize
 from genlab.distributions.logistic import log_one_minus_exp, log_sigmoid
 from genlab.errors import InputError
 
+# Up to so many grey levels each has a logit of its own: the 17 of scikit-learn's digits, whose levels run from 0 to 16.
+# Logits of more cost memory and compute for each pixel, and do not know that neighbouring levels are alike.
+FEW_LEVELS = 17
+
 
 class PixelDistribution(ABC):
     """The interface; see the module's docstring for the shapes.
@@ -222,6 +226,6 @@ def natural(levels: int, num_components: int = 10) -> PixelDistribution:
     """Bernoulli for binary data; every level its own logit where they are few; a mixture of logistics for the rest."""
     if levels == 2:
         return Bernoulli(levels)
-    if levels <= math.isqrt(256) + 1:
+    if levels <= FEW_LEVELS:
         return Categorical(levels)
     return DiscretizedLogisticMixture(levels, num_components)

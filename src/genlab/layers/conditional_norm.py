@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """
+    """Normalize features ``(B, C, H, W)`` over a batch, then scale and shift each channel as a condition asks.
+
     Args:
-        num_features: C.
-        to_affine: a condition to ``(B, 2C)``: what is added to a gain of 1 and a bias of 0.
+        num_features: number of channels C.
+        to_affine: network from the condition to ``(B, 2C)``, what is added to a gain of 1 and to a bias of 0.
     """
 
     def __init__(self, num_features: int, to_affine: nn.Module) -> None:

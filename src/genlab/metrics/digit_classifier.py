@@ -1,6 +1,6 @@
 """Classifiers of handwritten digits, small and shipped with the package: features and classes with no network at all.
 
-``python -m genlab.metrics.train_digit_classifier mnist`` is the recipe of the weights in ``weights/``.
+``benchmarks/train_digit_classifier.py`` of the repository made the weights in ``weights/``.
 """
 
 import hashlib

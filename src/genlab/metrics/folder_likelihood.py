@@ -10,7 +10,9 @@ from genlab.data.image_sets import FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
-from genlab.metrics.measure import Advance, Result, evaluating, marginal_log_prob, own_randomness
+from genlab.metrics.likelihood import mean_of
+from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
+from genlab.metrics.result import Result
 from genlab.models.base import GenerativeModel, LikelihoodModel
 
 
@@ -89,9 +91,5 @@ class FolderLikelihood:
             protocol["classes"] = f"{model.num_classes}, equally likely"
         if model.likelihood == "lower_bound":
             protocol["draws"] = 1
-        results: dict[str, Result] = {}
-        for name, values, unit in (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim")):
-            results[name] = {"value": float(values.mean()), "unit": unit, "protocol": protocol}
-            if len(values) > 1:
-                results[name]["standard_error"] = float(values.std() / len(values) ** 0.5)
-        return results, nll
+        units = (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim"))
+        return {name: mean_of(values, protocol, unit) for name, values, unit in units}, nll

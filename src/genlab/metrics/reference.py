@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from genlab.data.image_sets import ImageSet
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 from genlab.metrics.features import FeatureExtractor, Features, extract
 
 FORMAT = 1  # of the file; part of its name, so that an older genlab's files are not read

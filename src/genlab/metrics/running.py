@@ -1,70 +1,137 @@
-"""Sample quality during training: torchmetrics' FID, KID and IS, of samples that every process draws its share of."""
+"""Measuring during training: samples that every process draws its share of, and torchmetrics' FID, KID and IS."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from genlab.metrics.features import Features
-from genlab.metrics.quality import IS_SPLITS, KID_SUBSET_SIZE
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.metrics.features import FeatureExtractor, Features, extract
+from genlab.metrics.measures.base import Need
+from genlab.metrics.modes import Modes
 from genlab.metrics.reference import Reference
+from genlab.metrics.subject import Subject
 
-KID_SUBSETS = 20  # of a figure that is looked at as a curve
+
+class Share(Subject):
+    """The samples that one process of a run in training has drawn, with access to those of all processes.
+
+    ``samples`` and ``features`` are those of all processes, alike on each of them; ``own`` are this process's features.
+
+    Args:
+        drawn: samples of this process, at least one.
+        num_samples: number of samples over all processes.
+        real: features of the real images, on every process the whole of them; ``None`` where none are compared.
+        extractor: extractor of features; ``None`` where none are compared.
+        gather: function from this process's rows to those of all processes, one process after the other.
+    """
+
+    def __init__(
+        self,
+        drawn: Tensor,
+        num_samples: int,
+        *,
+        extractor: FeatureExtractor | None,
+        real: Reference | None,
+        modes: Modes | None = None,
+        data: DataModule | None = None,
+        device: torch.device,
+        gather: Callable[[Tensor], Tensor] = lambda rows: rows,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.drawn, self.num_samples, self.extractor, self.reference_features = drawn, num_samples, extractor, real
+        self.modes, self.data, self.device, self.gather = modes, data, device, gather
+        self.rank, self.world_size = rank, world_size
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        found: tuple[Need, ...] = ("samples",) if self.extractor is None else ("samples", "features")
+        return frozenset(found)
+
+    @cached_property
+    def samples(self) -> Tensor:
+        return self.gather(self.drawn)
+
+    @cached_property
+    def own(self) -> Features:
+        """Features of this process's samples."""
+        if self.extractor is None:
+            raise InputError("metrics.features=null: there is nothing to compare samples by")
+        return extract(self.extractor, [self.drawn], self.device)
+
+    @cached_property
+    def features(self) -> Features:
+        logits = None if self.own.logits is None else self.gather(self.own.logits)
+        return Features(self.gather(self.own.features), logits)
+
+    @property
+    def real(self) -> Reference:
+        if self.reference_features is None:
+            raise InputError("metrics.features=null: there is nothing to compare samples by")
+        return self.reference_features
 
 
 class _Given(nn.Module):
-    """Features go in where torchmetrics expects images; they were extracted once for all three metrics."""
+    """Features go in where torchmetrics expects images; they were extracted once for all metrics."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         return features
 
 
-class RunningQuality:
-    """``fid``, ``kid`` and (where there are classes) ``inception_score``, the same on every process.
+class RunningMetric:
+    """A metric of torchmetrics, computed anew from every set of samples; the processes exchange what they have.
 
-    Args:
-        real: on every process the whole of it; each takes its share.
-        num_samples: over all processes.
+    KID and IS draw from PyTorch's global generator: seed it alike on all processes, and give it back after.
     """
 
-    def __init__(
-        self, real: Reference, num_samples: int, device: torch.device, rank: int = 0, world_size: int = 1
-    ) -> None:
-        share = real.features.features[rank::world_size].to(device)
-        given = _Given(share.shape[1])
-        self.device = device
-        self.fid = FrechetInceptionDistance(given, reset_real_features=False).to(device)
-        self.kid = KernelInceptionDistance(
-            given,
-            subsets=KID_SUBSETS,
-            subset_size=min(KID_SUBSET_SIZE, num_samples, len(real)),
-            reset_real_features=False,
-        ).to(device)
-        for metric in (self.fid, self.kid):
-            metric.update(share, real=True)
-        self.score: InceptionScore | None = None
-        if real.features.logits is not None:
-            self.score = InceptionScore(given, splits=min(IS_SPLITS, num_samples)).to(device)
+    def __init__(self, metric: Metric, device: torch.device) -> None:
+        self.metric, self.device = metric.to(device), device
 
-    def __call__(self, fake: Features) -> dict[str, float]:
-        """Of this process's share of the samples, one at least; torchmetrics gathers the others'.
+    def __call__(self, rows: Tensor, **kind: Any) -> float:
+        """The value of the rows of all processes, of which this process gives its own."""
+        self.metric.update(rows.to(self.device), **kind)
+        value = self.metric.compute()
+        self.metric.reset()
+        return float(value[0] if isinstance(value, tuple) else value)
 
-        KID and IS draw from PyTorch's global generator: seed it alike on all processes, and give it back after.
-        """
-        features = fake.features.to(self.device)
-        figures: dict[str, float] = {}
-        for name, metric in (("fid", self.fid), ("kid", self.kid)):
-            metric.update(features, real=False)
-            value = metric.compute()
-            figures[name] = float(value[0] if isinstance(value, tuple) else value)
-            metric.reset()
-        if self.score is not None and fake.logits is not None:
-            self.score.update(fake.logits.to(self.device))
-            figures["inception_score"] = float(self.score.compute()[0])
-            self.score.reset()
-        return figures
+
+def running_fid(share: Share) -> RunningMetric:
+    """FID against the real images, of which every process takes its part."""
+    part = _real_part(share)
+    metric = RunningMetric(FrechetInceptionDistance(_Given(part.shape[1]), reset_real_features=False), share.device)
+    metric.metric.update(part, real=True)
+    return metric
+
+
+def running_kid(share: Share, subsets: int, subset_size: int) -> RunningMetric:
+    """KID against the real images, of which every process takes its part."""
+    part = _real_part(share)
+    size = min(subset_size, share.num_samples, len(share.real))
+    metric = RunningMetric(
+        KernelInceptionDistance(_Given(part.shape[1]), subsets=subsets, subset_size=size, reset_real_features=False),
+        share.device,
+    )
+    metric.metric.update(part, real=True)
+    return metric
+
+
+def running_inception_score(share: Share, splits: int) -> RunningMetric:
+    """Inception score of logits."""
+    given = _Given(share.real.features.features.shape[1])
+    return RunningMetric(InceptionScore(given, splits=min(splits, share.num_samples)), share.device)
+
+
+def _real_part(share: Share) -> Tensor:
+    return share.real.features.features[share.rank :: share.world_size].to(share.device)

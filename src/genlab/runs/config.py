@@ -5,6 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
+from genlab.runs.folder import CONFIG, RunFolder
+from genlab.runs.moved import current
+
+
+def read_config(folder: RunFolder) -> dict[str, Any]:
+    """Read the config that a run was saved with, naming every class by its import path of today.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    config: dict[str, Any] = current(read_yaml(folder.path / CONFIG))
+    return config
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -26,8 +38,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:
-    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; lists stay values."""
-    if isinstance(node, Mapping) and (node or not prefix):
+    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; lists stay values, and an empty mapping has no keys."""
+    if isinstance(node, Mapping):
         return {
             k: v
             for key, value in node.items()

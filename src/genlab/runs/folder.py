@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
-from genlab.files import write_atomically
+from genlab.machine.files import write_atomically
 
 CONFIG, STATUS, SUMMARY, EVALUATION, METRICS, TOKENIZER = (
     "config.yaml",

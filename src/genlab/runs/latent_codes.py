@@ -13,10 +13,10 @@ from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
 from genlab.data.module import SPLITS, DataModule
 from genlab.errors import InputError
+from genlab.machine.progress import with_progress
 from genlab.metrics.measure import evaluating
 from genlab.metrics.modes import Modes
 from genlab.models.base import DiscreteLatents, GenerativeModel
-from genlab.runs.evaluation import with_progress
 from genlab.runs.loading import Run, load
 
 

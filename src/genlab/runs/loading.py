@@ -9,12 +9,15 @@ from typing import Any, Literal
 import torch
 
 from genlab.composition.building import build
+from genlab.composition.sampling import sampling_settings
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import Tokenizer, load_tokenizer
 from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
+from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.runs.folder import CONFIG, SUMMARY, TOKENIZER, RunFolder
+from genlab.runs.moved import current
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -25,6 +28,7 @@ def load(
     weights: Weights = "auto",
     device: str | torch.device = "auto",
     dataset: Mapping[str, Any] | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> "Run":
     """Open a run folder; nothing else is needed.
 
@@ -33,6 +37,8 @@ def load(
         weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
         device: ``"auto"`` is a GPU where there is one.
         dataset: changes to the run's dataset config, such as where the files lie on this machine.
+        sampling: changes to the run's settings of sampling, ``{"temperature": 0.8}``, by which its model is sampled
+            where it is given no others.
 
     Raises:
         InputError: where the folder, or its checkpoint, is missing, damaged or does not match the config.
@@ -41,12 +47,13 @@ def load(
 
     folder = RunFolder.open(run)
     loaded = OmegaConf.load(folder.path / CONFIG)
-    config = OmegaConf.to_container(OmegaConf.merge(loaded, {"dataset": dict(dataset or {})}))
+    changes = {"dataset": dict(dataset or {}), "sampling": dict(sampling or {})}
+    config = current(OmegaConf.to_container(OmegaConf.merge(loaded, changes)))
     if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
         raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
     if checkpoint == "best" and not (config.get("callbacks") or {}).get("best"):
         checkpoint = "last"
-    return Run(folder, config, checkpoint, weights, device_named(device))  # type: ignore[arg-type]
+    return Run(folder, config, checkpoint, weights, device_named(device))
 
 
 def device_named(device: str | torch.device) -> torch.device:
@@ -78,9 +85,10 @@ class Run:
 
     @cached_property
     def model(self) -> GenerativeModel:
-        """The trained model, in evaluation mode."""
+        """The trained model, in evaluation mode, with the run's settings of sampling as its own."""
         model = build(self.config["model"], "model")
         assert isinstance(model, GenerativeModel)
+        model.sampling = sampling_settings(model, self.config["sampling"])
         model.load_state_dict(self._state(model))
         return model.to(self.device).eval()
 
@@ -126,11 +134,9 @@ class Run:
             state = read_checkpoint(path)["state_dict"]
         except InputError as error:
             raise InputError(f"{error}: try checkpoint=last") from error
-        kinds = {"ema": "ema.model.", "raw": "model."}
-        has_ema = any(name.startswith(kinds["ema"]) for name in state)
+        has_ema = any(name.startswith(AVERAGED) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
-        prefix = kinds[kind]
-        weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        weights = weights_of(model, state, kind)
         if not weights:
             raise InputError(f"{path} has no {kind} weights (training.ema_decay was not set)")
         _match(weights, model, path)

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "logger",
     "callbacks.progress",
     "callbacks.throughput",
+    "callbacks.sample_metrics.measures",
     "callbacks.noise_to_data",
     "callbacks.likelihood_histogram",
     "metrics",

@@ -73,7 +73,6 @@ class PlainObjective(PlainLoop):
     def __init__(self, model: ObjectiveModel, training: ObjectiveTraining, data: DataModule, device: torch.device):
         super().__init__(data, device)
         self.model = model.to(device).train()
-        self.conditional = model.num_classes is not None
         self.optimizers = {"optimizer": training.optimizer(self.model.parameters())}
         self.clip = training.gradient_clip
 
@@ -83,7 +82,7 @@ class PlainObjective(PlainLoop):
         self.update()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.model.loss(x, y if self.conditional else None)["loss"]
+        return self.model.loss(x, y)["loss"]
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
@@ -104,25 +103,22 @@ class PlainGame(PlainLoop):
     ) -> None:
         super().__init__(data, device)
         self.model, self.loss, self.steps = model.to(device).train(), training.loss, training.discriminator_steps
-        self.conditional = model.num_classes is not None
         self.optimizers = {
-            "generator": training.generator_optimizer(model.generator.parameters()),
-            "discriminator": training.discriminator_optimizer(model.discriminator.parameters()),
+            "generator": training.generator_optimizer(training.players.generator),
+            "discriminator": training.discriminator_optimizer(training.players.discriminator),
         }
         self._batches = 0
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        G, D = self.model.generator, self.model.discriminator
-        given = y if self.conditional else None
-        z = torch.randn(len(x), self.model.latent_dim, device=self.device)
+        D = self.model.discriminator
         with torch.no_grad():
-            fake = G(z, given)
-        self._update("discriminator", self.loss.discriminator(D(x, given), D(fake, given)))
+            fake = self.model.play(x, y).fake
+        self._update("discriminator", self.loss.discriminator(D(x, y), D(fake, y)))
         self._batches += 1
         if self._batches % self.steps == 0:
             D.requires_grad_(False)
-            z = torch.randn(len(x), self.model.latent_dim, device=self.device)
-            self._update("generator", self.loss.generator(D(G(z, given), given)))
+            played = self.model.play(x, y)
+            self._update("generator", self.loss.generator(D(played.fake, y)) + sum(played.terms.values()))
             D.requires_grad_(True)
 
     def _update(self, player: str, loss: Tensor) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from genlab.runs.console import console
+from genlab.machine.console import console
 from genlab.speed.pair import Pair
 from genlab.speed.rounds import Timing
 

@@ -1,29 +1,36 @@
 """Training a generator and a discriminator in turns, with Lightning's manual optimization."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
-from genlab.models.gan.augment_pipe import AugmentPipe
 from genlab.models.gan.augmentation import Augmentation
 from genlab.models.gan.losses import AdversarialLoss
 from genlab.models.gan.regularizers import Critic, GeneratorRegularizer, Regularizer
-from genlab.training.module import OptimizerFactory, TrainingModule
+from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
 from genlab.training.processes import average_gradients
+
+# The largest adaptive weight, as in the code of VQGAN's authors, and the paper's delta.
+LARGEST_WEIGHT = 1e4
+DELTA = 1e-6
 
 
 class AdversarialTraining(TrainingModule):
     """D steps on every batch, G ``generator_steps`` times after every ``discriminator_steps`` of them.
 
-    Logs both losses, D's logits on real and on generated examples and how often it is right, the penalties, and at the
-    steps that are logged the norms of both gradients.
+    What G makes, and what it minimises beside the adversarial loss, is up to :meth:`AdversarialModel.play`; G's loss is
+    the sum of the model's terms and of the adversarial loss times its weight.
+
+    Logs both losses, G's further terms, D's logits on real and on generated examples and how often it is right, the
+    penalties, and at the steps that are logged the norms of both gradients. Validation logs the terms as ``val/*``.
 
     Args:
         model: the players.
@@ -36,11 +43,18 @@ class AdversarialTraining(TrainingModule):
         discriminator_steps: of D for a turn of G.
         generator_steps: of G in its turn.
         generator_batch: examples that G makes in a step, as a multiple of D's.
+        discriminator_start: images seen before D, and with it the adversarial loss of G, begins; until then G minimises
+            its further terms alone. D's schedule begins with it.
+        adversarial_weight: factor of the adversarial loss in G's.
+        adaptive_weight: multiply that factor by the ratio of the norms of two gradients at G's last layer, of G's
+            further terms and of its adversarial loss: VQGAN (arXiv:2012.09841), equation 7.
         **options: of :class:`~genlab.training.module.TrainingModule`.
     """
 
     model: AdversarialModel
-    progress = (*TrainingModule.progress, "_last_generator_loss")
+    regularizers: Mapping[str, Regularizer]
+    generator_regularizers: Mapping[str, GeneratorRegularizer]
+    progress = (*TrainingModule.progress, "_last_generator_loss", "_last_generator_figures")
 
     def __init__(
         self,
@@ -54,6 +68,9 @@ class AdversarialTraining(TrainingModule):
         discriminator_steps: int = 1,
         generator_steps: int = 1,
         generator_batch: int = 1,
+        discriminator_start: int = 0,
+        adversarial_weight: float = 1.0,
+        adaptive_weight: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
@@ -62,6 +79,21 @@ class AdversarialTraining(TrainingModule):
                 f"discriminator_steps={discriminator_steps}, generator_steps={generator_steps}, "
                 f"generator_batch={generator_batch}: at least one of each"
             )
+        if discriminator_start < 0 or adversarial_weight < 0:
+            raise InputError(
+                f"discriminator_start={discriminator_start}, adversarial_weight={adversarial_weight}: at least 0"
+            )
+        if discriminator_start and not model.has_terms:
+            raise InputError(
+                f"discriminator_start={discriminator_start}: until then {type(model).__name__}'s generator has nothing "
+                "to minimise, for it has no loss beside the adversarial one; set it to 0"
+            )
+        self.players = model.players()
+        if adaptive_weight and not (model.has_terms and self.players.last_layer is not None):
+            raise InputError(
+                f"adaptive_weight=true: it is a ratio of gradients at the generator's last layer, and "
+                f"{type(model).__name__} names none, or has no terms beside the adversarial loss; set it to false"
+            )
         images_only = [name for name, r in (regularizers or {}).items() if r is not None and r.of_images]
         if augment is not None:
             images_only.append(type(augment).__name__)
@@ -69,19 +101,20 @@ class AdversarialTraining(TrainingModule):
             raise InputError(f"{images_only[0]} changes images; this data has none")
         self.automatic_optimization = False
         self.loss, self.augment = loss, augment
-        self._penalties = {k: r for k, r in (regularizers or {}).items() if r is not None}
-        self._generator_penalties = {k: r for k, r in (generator_regularizers or {}).items() if r is not None}
         # As modules, for their state to be in checkpoints and on the device: a mean path length, say.
-        for penalty in self._generator_penalties.values():
-            penalty.check(model.generator)
-        self.regularizers = nn.ModuleDict(self._penalties)
-        self.generator_regularizers = nn.ModuleDict(self._generator_penalties)
+        self.regularizers = _modules(regularizers)
+        self.generator_regularizers = _modules(generator_regularizers)
+        for penalty in self.generator_regularizers.values():
+            penalty.check(model)
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
         self.generator_batch = generator_batch
+        self.discriminator_start = discriminator_start
+        self.adversarial_weight, self.adaptive_weight = adversarial_weight, adaptive_weight
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         # Batches whose D gradients are added up, kept until G has had its turn on as many.
-        self._pending: list[tuple[Tensor, Tensor | None]] = []
+        self._pending: list[tuple[Tensor, Tensor]] = []
         self._last_generator_loss: Tensor | None = None
+        self._last_generator_figures: dict[str, Tensor] = {}
         self._gradient_norm: Tensor | None = None
 
     def check(self, data: DataModule) -> None:
@@ -91,19 +124,44 @@ class AdversarialTraining(TrainingModule):
             )
 
     def configure_optimizers(self) -> Any:
-        generator = self.make_optimizer(self.generator_optimizer, self.model.generator.parameters())
-        discriminator = self.make_optimizer(self.discriminator_optimizer, self.model.discriminator.parameters())
+        generator = self.make_optimizer(self.generator_optimizer, self.players.generator)
+        discriminator = self.make_optimizer(self.discriminator_optimizer, self.players.discriminator)
         schedules = [
             self.make_schedule(generator, self.generator_steps / self.discriminator_steps),
-            self.make_schedule(discriminator),
+            self.make_schedule(discriminator, skipped=self._batches_without_discriminator()),
         ]
         return [generator, discriminator], [s for s in schedules if s is not None]
 
     def at_boundary(self, batch_idx: int) -> bool:
         return not self._pending
 
-    def optimizer_steps_per_batch(self) -> float:
-        return 1 + self.generator_steps / self.discriminator_steps
+    def batches_of_steps(self, steps: int) -> float:
+        of_generator = self.generator_steps / self.discriminator_steps
+        both = (steps * self.accumulate + self._batches_without_discriminator()) / (1 + of_generator)
+        return min(both, steps * self.accumulate / of_generator)  # that of G alone, where D never begins
+
+    def _batches_without_discriminator(self) -> int:
+        return -(-self.discriminator_start // self._batch_size()) if self.discriminator_start else 0
+
+    @property
+    def _discriminator_plays(self) -> bool:
+        """Whether D has begun; the same for all batches that a step is made of."""
+        counted = self.images_seen - sum(len(x) for x, _ in self._pending) * self.trainer.world_size
+        return counted >= self.discriminator_start
+
+    def compilable(self, graphs: bool) -> list[Compilable]:
+        players = [
+            Compilable(name, module, "forward", backward_twice=self.adaptive_weight)
+            for name, module in self.model.named_children()
+        ]
+        if graphs or not _turns_compile(self.model):
+            return players
+        # What each player minimises as one, penalised gradients included: a player that is compiled alone has one
+        # derivative only, and cannot be if its weights are normalized at every call.
+        turns = [
+            Compilable(name, self, name, takes_gradients=True) for name in ("discriminator_loss", "generator_loss")
+        ]
+        return [player for player in players if player.name not in self.model.training_only] + turns
 
     @property
     def _steps_taken(self) -> int:
@@ -111,33 +169,31 @@ class AdversarialTraining(TrainingModule):
         return self.batches_seen // self.accumulate
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, labels = batch
-        y = labels if self.model.num_classes is not None else None
-        figures = self._discriminator_backward(x, y)
+        x, y = batch
+        self.model.prepare(self.images_seen)
+        plays = self._discriminator_plays
+        figures = self._discriminator_backward(x, y) if plays else {}
         self._pending.append((x, y))
         if len(self._pending) == self.accumulate:
-            figures |= self._steps()
+            figures |= self._steps(plays)
             self._pending = []
+        figures |= self._last_generator_figures
         if self._last_generator_loss is not None:
             figures["generator_loss"] = self._last_generator_loss
         self.record(x, figures)
 
     # -- the discriminator ---------------------------------------------------------------------------------------------
 
-    def _fake(self, num: int, y: Tensor | None) -> Tensor:
-        z = torch.randn(num, self.model.latent_dim, device=self.device)
-        return self.model.generator(z, y).float()  # examples are, whatever computed them
-
-    def _critic(self, y: Tensor | None) -> Critic:
+    def _critic(self, y: Tensor) -> Critic:
         """D as it plays: on augmented examples, with their classes. Losses are computed in float32."""
         return lambda x: self.model.discriminator(x if self.augment is None else self.augment(x), y).float()
 
-    def _discriminator_backward(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def _discriminator_backward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake = self._fake(len(x), y)
-        due = [name for name, penalty in self._penalties.items() if self._steps_taken % penalty.every == 0]
+            fake = self.model.play(x, y).fake.float()  # examples are, whatever computed them
+        due = [name for name, penalty in self.regularizers.items() if self._steps_taken % penalty.every == 0]
         for name in due:
-            self._penalties[name].prepare(self.images_seen)
+            self.regularizers[name].prepare(self.images_seen)
         if due:
             x, fake = x.detach().requires_grad_(), fake.requires_grad_()
         if self.augment is not None:
@@ -146,12 +202,11 @@ class AdversarialTraining(TrainingModule):
         self.manual_backward(loss / self.accumulate)
         if self.augment is not None:
             self.augment.update(certainty)
-            if isinstance(self.augment, AugmentPipe):
-                figures["augment_p"] = self.augment.p.clone()
+            figures |= self.augment.figures()
         return figures
 
     def discriminator_loss(
-        self, x: Tensor, fake: Tensor, y: Tensor | None, due: list[str]
+        self, x: Tensor, fake: Tensor, y: Tensor, due: list[str]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """What D minimises, how sure it is of the real examples, and what is logged.
 
@@ -163,7 +218,7 @@ class AdversarialTraining(TrainingModule):
         critic = self._critic(y)
         with _differentiable_twice(bool(due)):
             on_real, on_fake = critic(x), critic(fake)
-            penalties = {name: self._penalties[name].penalty(critic, x, fake, on_real, on_fake) for name in due}
+            penalties = {name: self.regularizers[name].penalty(critic, x, fake, on_real, on_fake) for name in due}
         loss = self.loss.discriminator(on_real, on_fake)
         real, generated = on_real.detach(), on_fake.detach()
         figures = {"discriminator_loss": loss.detach(), "logit_real": real.mean(), "logit_fake": generated.mean()}
@@ -173,59 +228,97 @@ class AdversarialTraining(TrainingModule):
         else:
             figures["accuracy_pairs"] = (real > generated).float().mean()
         for name in due:
-            loss = loss + self._penalties[name].every * penalties[name]
+            loss = loss + self.regularizers[name].every * penalties[name]
             figures[name] = penalties[name].detach()
         # The sign of a logit may say nothing, its order does.
         return loss, real if self.loss.calibrated else real - generated, figures
 
     # -- the generator, and the steps of both --------------------------------------------------------------------------
 
-    def _generator_backward(self, turn: int) -> Tensor:
-        """Over the pending batches; gives the loss."""
+    def _generator_backward(self, turn: int, plays: bool) -> None:
+        """Add up G's gradients over the pending batches, and keep what is logged of them."""
         total = torch.zeros((), device=self.device)
+        sums: dict[str, Tensor] = {}
         for x, y in self._pending:
             x = x.detach()
             if self.generator_batch > 1:
-                x = torch.cat([x] * self.generator_batch)
-                y = None if y is None else y.repeat(self.generator_batch)
-            loss = self.generator_loss(x, y)
+                x, y = torch.cat([x] * self.generator_batch), y.repeat(self.generator_batch)
+            loss, figures = self.generator_loss(x, y, plays)
             total += loss.detach() / self.accumulate
-            for regularizer in self._generator_penalties.values():
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0) + value.detach() / self.accumulate
+            for regularizer in self.generator_regularizers.values():
                 if turn % regularizer.every == 0:
-                    z = torch.randn(len(x), self.model.latent_dim, device=self.device)
                     with _differentiable_twice(True):
-                        penalty = regularizer.penalty(self.model.generator, z, y)
+                        penalty = regularizer.penalty(self.model, x, y)
                     loss = loss + regularizer.every * penalty
             self.manual_backward(loss / self.accumulate)
-        return total
+        self._last_generator_loss, self._last_generator_figures = total, sums
 
-    def generator_loss(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """What G minimises, with as many examples as are real, ``(B, ...)``, and of their classes."""
+    def generator_loss(self, x: Tensor, y: Tensor, plays: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute what G minimises, and its parts to be logged; penalties apart.
+
+        Args:
+            x: real examples, ``(B, ...)``; G makes as many.
+            y: their classes.
+            plays: whether D has begun; until then the loss is the sum of the model's terms.
+        """
         critic = self._critic(y)
         on_real = None
-        if self.loss.relative:
+        if plays and self.loss.relative:
             with torch.no_grad():
                 on_real = critic(x)
-        return self.loss.generator(critic(self._fake(len(x), y)), on_real)
+        played = self.model.play(x, y)
+        figures = dict(played.terms)
+        if not plays:
+            return sum(played.terms.values(), torch.zeros((), device=x.device)), figures
+        loss = self.loss.generator(critic(played.fake.float()), on_real)
+        if played.terms or self.adversarial_weight != 1:
+            figures["adversarial_loss"] = loss
+        if self.adversarial_weight != 1:
+            loss = self.adversarial_weight * loss
+        if played.terms:
+            terms = sum(played.terms.values(), torch.zeros((), device=x.device))
+            if self.adaptive_weight:
+                weight = self._ratio(terms, figures["adversarial_loss"])
+                loss, figures["adversarial_weight"] = weight * loss, self.adversarial_weight * weight
+            loss = loss + terms
+        return loss, figures
 
-    def _steps(self) -> dict[str, Tensor]:
+    def _ratio(self, terms: Tensor, adversarial: Tensor) -> Tensor:
+        """Divide the norms of both losses' gradients at G's last layer: VQGAN (arXiv:2012.09841), equation 7."""
+        scaler, last_layer = self._scaler(), self.players.last_layer
+        assert last_layer is not None
+        norms = []
+        for loss in (terms, adversarial):
+            # Float16 gradients vanish unless they are scaled, and a ratio keeps its value.
+            scaled = loss if scaler is None else scaler.scale(loss)
+            (gradient,) = torch.autograd.grad(
+                scaled, last_layer, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            norms.append(gradient.float().norm())
+        return (norms[0] / (norms[1] + DELTA)).clamp(0, LARGEST_WEIGHT).detach()
+
+    def _steps(self, plays: bool) -> dict[str, Tensor]:
         generator, discriminator = self.optimizers()  # type: ignore[attr-defined]
         schedulers = self.lr_schedulers() or []
         figures: dict[str, Tensor] = {}
-        self._step(discriminator, "discriminator", figures)
-        for regularizer in self._penalties.values():
-            regularizer.after_step(self.model.discriminator)
+        if plays:
+            self._step(discriminator, "discriminator", figures)
+            for regularizer in self.regularizers.values():
+                regularizer.after_step(self.model.discriminator)
         turns, left = divmod(self._steps_taken + 1, self.discriminator_steps)
         steps = self.generator_steps if left == 0 else 0
         for i in range(steps):
-            with _frozen(self.model.discriminator):
-                self._last_generator_loss = self._generator_backward((turns - 1) * self.generator_steps + i)
+            with _frozen(self.players.discriminator):
+                self._generator_backward((turns - 1) * self.generator_steps + i, plays)
             self._step(generator, "generator", figures)
             if self.ema is not None:
                 self.ema.update(self.model)
         if schedulers and self.schedule_interval == "step":
             generator_schedule, discriminator_schedule = schedulers  # type: ignore[misc]
-            discriminator_schedule.step()
+            if plays:
+                discriminator_schedule.step()
             for _ in range(steps):
                 generator_schedule.step()
         return figures
@@ -248,21 +341,41 @@ class AdversarialTraining(TrainingModule):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        if self.schedule_interval == "epoch":
-            for scheduler in self.lr_schedulers() or []:  # type: ignore[union-attr]
-                scheduler.step()
+        if self.schedule_interval == "epoch" and (schedulers := self.lr_schedulers()):
+            generator_schedule, discriminator_schedule = schedulers  # type: ignore[misc]
+            generator_schedule.step()
+            if self.images_seen > self.discriminator_start:
+                discriminator_schedule.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """D on examples it was not trained on: far below ``train/accuracy_real``, it has memorised its data."""
-        x, labels = batch
+        """D on examples it was not trained on: far below ``train/accuracy_real``, it has memorised its data.
+
+        The model's further terms are those of the weights that sample.
+        """
+        x, y = batch
         num = len(x) - len(x) % self.model.pack
-        if not self.loss.calibrated or num == 0:
-            return
-        y = labels[:num] if self.model.num_classes is not None else None
-        accuracy = (self.model.discriminator(x[:num], y) > 0).float().mean()
-        self.log(
-            "val/accuracy_real", accuracy, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=num
-        )
+        if self.loss.calibrated and num and self._discriminator_plays:
+            accuracy = (self.model.discriminator(x[:num], y[:num]) > 0).float().mean()
+            self._log_mean({"val/accuracy_real": accuracy}, num)
+        model = self.sampling_model
+        assert isinstance(model, AdversarialModel)
+        if model.has_terms:
+            self._log_mean({f"val/{name}": value for name, value in model.play(x, y).terms.items()}, len(x))
+
+    def _log_mean(self, figures: Mapping[str, Tensor], num: int) -> None:
+        """Log means over the validation set, of a batch of ``num`` examples."""
+        self.log_dict(figures, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=num)
+
+
+def _modules(found: Mapping[str, Any] | None) -> Any:
+    """Those that are not null, in a module that holds them by their names."""
+    return nn.ModuleDict({name: module for name, module in (found or {}).items() if module is not None})
+
+
+def _turns_compile(model: nn.Module) -> bool:
+    """Not with convolutions: R3GAN's ResNet took minutes to compile on a CPU, and stepped half as fast then."""
+    has_convolutions = any(isinstance(module, _ConvNd) for module in model.modules())
+    return hasattr(torch._dynamo.config, "trace_autograd_ops") and not has_convolutions
 
 
 def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
@@ -276,10 +389,13 @@ def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _frozen(module: nn.Module) -> Any:
+def _frozen(parameters: Iterable[nn.Parameter]) -> Any:
     """G's gradient passes through D and leaves none there."""
-    module.requires_grad_(False)
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        module.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)

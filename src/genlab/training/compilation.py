@@ -1,17 +1,14 @@
 """torch.compile where it works, and the plain model, with a word, where it does not."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
-from genlab.models.base import AdversarialModel, GenerativeModel, ObjectiveModel
-from genlab.training.adversarial import AdversarialTraining
-from genlab.training.module import TrainingModule
+from genlab.training.module import Compilable, TrainingModule
 
 # Compiling a RealNVP takes a minute on a CPU, and then saves 15 ms a step.
 LONG_RUN = 5000
@@ -36,55 +33,41 @@ class Compilation(pl.Callback):
         if self._done or not self.when or short:
             return
         self._graphs, self._done = self._has_graphs(module), True
-        if isinstance(module, AdversarialTraining) and not self._graphs and turns_compile(module):
-            compile_turns(module)
-        else:
-            compile_model(module.model, self._graphs)
+        compile_functions(module.compilable(self._graphs), module.device, self._graphs)
 
     def _has_graphs(self, module: TrainingModule) -> bool:
         """Gradients that outlive a batch would be written over, and so would weights that are gathered for it."""
         if self.when != "reduce-overhead" or module.device.type != "cuda":
             return False
-        alone = module.trainer.world_size == 1 and module.accumulate == 1
-        if not alone:
-            print("genlab: compiled without CUDA graphs: they are for one GPU and accumulate=1", file=sys.stderr)
-        return alone
+        once = not any(function.backward_twice for function in module.compilable(graphs=True))
+        possible = module.trainer.world_size == 1 and module.accumulate == 1 and once
+        if not possible:
+            needed = "one GPU, accumulate=1" + ("" if once else " and adaptive_weight=false")
+            print(f"genlab: compiled without CUDA graphs: they are for {needed}", file=sys.stderr)
+        return possible
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()  # what the graphs gave in the last batch may go
 
 
-def compile_model(model: GenerativeModel, graphs: bool = False) -> None:
-    """Compile what training calls: the loss of a model that has one, both players of a game."""
-    if isinstance(model, AdversarialModel):
-        for name in ("generator", "discriminator"):
-            player = getattr(model, name)
-            if any(is_parametrized(module) for module in player.modules()):
-                # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
-                print(f"genlab: {name} is not compiled: its weights are normalized at every call", file=sys.stderr)
-            else:
-                call = with_fallback(player.forward, name, model.device, graphs)
-                player.forward = _in_training(player.forward, call, player) if graphs else call
-    elif isinstance(model, ObjectiveModel):
-        call = with_fallback(model.loss, "loss", model.device, graphs)
-        model.loss = _kept(call) if graphs else call  # type: ignore[method-assign]
-
-
-def turns_compile(training: AdversarialTraining) -> bool:
-    """Not with convolutions: R3GAN's ResNet took minutes to compile on a CPU, and stepped half as fast then."""
-    layers = training.model.modules()
-    return hasattr(torch._dynamo.config, "trace_autograd_ops") and not any(isinstance(x, _ConvNd) for x in layers)
-
-
-def compile_turns(training: AdversarialTraining) -> None:
-    """Compile what each player minimises as one, penalised gradients included: a player that is compiled alone has one
-    derivative only, and cannot be if its weights are normalized at every call."""
-    torch._dynamo.config.trace_autograd_ops = True
-    generator = training.model.generator
-    generator.forward = with_fallback(generator.forward, "generator", training.device)
-    for name in ("discriminator_loss", "generator_loss"):
-        setattr(training, name, with_fallback(getattr(training, name), name, training.device))
+def compile_functions(functions: Iterable[Compilable], device: torch.device, graphs: bool = False) -> None:
+    """Replace functions by compiled ones, but for modules whose weights are normalized at every call."""
+    for function in functions:
+        plain = getattr(function.owner, function.attribute)
+        is_player = function.attribute == "forward"
+        if is_player and any(is_parametrized(module) for module in function.owner.modules()):
+            # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
+            print(f"genlab: {function.name} is not compiled: its weights are normalized at every call", file=sys.stderr)
+            continue
+        if function.takes_gradients:
+            torch._dynamo.config.trace_autograd_ops = True
+        if function.backward_twice:
+            torch._functorch.config.donated_buffer = False  # the first backward pass would free what the second needs
+        call = with_fallback(plain, function.name, device, graphs)
+        if graphs:
+            call = _in_training(plain, call, function.owner) if is_player else _kept(call)
+        setattr(function.owner, function.attribute, call)
 
 
 def with_fallback(

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -23,6 +24,25 @@ OptimizerFactory = Callable[..., Optimizer]
 ScheduleFactory = Callable[..., LRScheduler]
 
 
+@dataclass(frozen=True)
+class Compilable:
+    """A function that training spends its time in, for torch.compile to replace.
+
+    Attributes:
+        name: for messages.
+        owner: object that the function is an attribute of.
+        attribute: name of the function.
+        takes_gradients: whether it differentiates within itself, as a gradient penalty does.
+        backward_twice: whether its gradient is taken more than once for one call.
+    """
+
+    name: str
+    owner: Any
+    attribute: str
+    takes_gradients: bool = False
+    backward_twice: bool = False
+
+
 class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
     """A loss that is no number any more."""
 
@@ -39,7 +59,8 @@ class TrainingModule(pl.LightningModule):
         schedule_interval: the scheduler moves each optimizer ``"step"`` or each ``"epoch"``.
         gradient_clip: largest norm of the gradient; ``None`` for no clipping.
         accumulate: batches whose gradients are added up to one step.
-        ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones.
+        ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones. What
+            only training uses, such as a discriminator, is not averaged.
         images: end training after so many images, beside Lightning's own limits.
         channels_last: keep convolutions' weights, and so their features, channels-last; quicker for many of them.
         fused: let an optimizer update all weights in one kernel, where it has one and gradients are not scaled.
@@ -69,7 +90,11 @@ class TrainingModule(pl.LightningModule):
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise InputError(f"ema_decay={ema_decay}: expected a number in [0, 1), or null")
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model
-        self.ema = ExponentialMovingAverage(self.model, ema_decay) if ema_decay is not None else None
+        self.ema = (
+            ExponentialMovingAverage(self.model, ema_decay, shared=model.training_only)
+            if ema_decay is not None
+            else None
+        )
         self.schedule, self.schedule_interval = schedule, schedule_interval
         self.gradient_clip, self.accumulate, self.images = gradient_clip, accumulate, images
         self.fused = fused
@@ -86,9 +111,17 @@ class TrainingModule(pl.LightningModule):
     def check(self, data: DataModule) -> None:
         """Raises InputError for data that this procedure cannot train on."""
 
+    def compilable(self, graphs: bool) -> list[Compilable]:
+        """List the functions that torch.compile may replace.
+
+        Args:
+            graphs: whether they are to be compiled with CUDA graphs.
+        """
+        return []
+
     @property
     def sampling_model(self) -> GenerativeModel:
-        """The averaged model where there is one."""
+        """The averaged model where there is one; it shares what only training uses with the model that is trained."""
         return self.ema.model if self.ema is not None else self.model  # type: ignore[return-value]
 
     # -- length and schedule -------------------------------------------------------------------------------------------
@@ -103,13 +136,13 @@ class TrainingModule(pl.LightningModule):
         if self.images is not None:
             limits.append(-(-self.images // self._batch_size()))
         if trainer.max_steps >= 0:
-            limits.append(trainer.max_steps * self.accumulate / self.optimizer_steps_per_batch())
+            limits.append(self.batches_of_steps(trainer.max_steps))
         limit = min(limits, default=float("inf"))
         return None if limit == float("inf") else int(limit)
 
-    def optimizer_steps_per_batch(self) -> float:
-        """How often ``global_step`` counts a batch."""
-        return 1.0
+    def batches_of_steps(self, steps: int) -> float:
+        """Count the batches after which ``global_step``, which counts every optimizer's steps, is ``steps``."""
+        return float(steps * self.accumulate)
 
     def _batch_size(self) -> int:
         return int(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
@@ -127,12 +160,14 @@ class TrainingModule(pl.LightningModule):
         """Of float16's gradients, ``None`` in every other precision."""
         return getattr(self.trainer.precision_plugin, "scaler", None) if self._trainer is not None else None
 
-    def make_schedule(self, optimizer: Optimizer, steps_per_batch: float = 1.0) -> LRScheduler | None:
+    def make_schedule(self, optimizer: Optimizer, steps_per_batch: float = 1.0, skipped: int = 0) -> LRScheduler | None:
+        """Make an optimizer's schedule over the rest of the run after ``skipped`` batches."""
         if self.schedule is None:
             return None
         batches = self.total_batches()
         if batches is None:
             return self.schedule(optimizer, total_steps=None)
+        batches = max(1, batches - skipped)
         if self.schedule_interval == "epoch":
             return self.schedule(optimizer, total_steps=-(-batches // int(self.trainer.num_training_batches)))
         return self.schedule(optimizer, total_steps=max(1, int(batches / self.accumulate * steps_per_batch)))
@@ -222,7 +257,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in self.progress:
-            setattr(self, name, checkpoint["progress"][name])
+            if name in checkpoint["progress"]:  # an earlier version may not have kept it
+                setattr(self, name, checkpoint["progress"][name])
         self._resumed = checkpoint["randomness"]
 
     def on_train_start(self) -> None:

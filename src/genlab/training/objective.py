@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from genlab.models.base import LikelihoodModel, ObjectiveModel
-from genlab.training.module import OptimizerFactory, TrainingModule
+from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
 
 
 class ObjectiveTraining(TrainingModule):
@@ -32,6 +32,9 @@ class ObjectiveTraining(TrainingModule):
     def setup(self, stage: str) -> None:
         self.trainer.accumulate_grad_batches = self.accumulate
 
+    def compilable(self, graphs: bool) -> list[Compilable]:
+        return [Compilable("loss", self.model, "loss")]
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.optimizer, [p for p in self.model.parameters() if p.requires_grad])
         scheduler = self.make_schedule(optimizer)
@@ -43,7 +46,7 @@ class ObjectiveTraining(TrainingModule):
         }
 
     def _figures(self, model: ObjectiveModel, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        figures = model.loss(x, y if model.num_classes is not None else None)
+        figures = model.loss(x, y)
         if isinstance(model, LikelihoodModel) and model.discrete:
             figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
         return figures

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
@@ -68,21 +67,10 @@ class FVSBN(AutoregressiveModel):
         values = to_sequence(x)
         return to_image(self.distribution.log_prob(self._params(values, y), values), self.shape)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Value by value; each is a product with the values before it, all of them together one forward pass."""
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
-        bias = self._bias(y).expand(num_samples, -1, -1)
+        draws = draws.map(to_sequence)
+        bias = self._bias(y).expand(len(draws.u), -1, -1)
         x = torch.empty_like(draws.u)  # (N, D)
         for i in range(self.num_dims):
             params = x[:, :i].to(self.weight.dtype) @ self.weight[:, i, :i].T + bias[:, :, i]  # (N, P)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
@@ -160,25 +159,14 @@ class GatedPixelCNN(AutoregressiveModel):
         params = self._look_left(x, links, self.shape[0], _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Value by value; the vertical stack once a row, and of the horizontal one a column a value."""
         groups, height, width = self.shape
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known)
+        num_samples = len(draws.u)
         class_biases = self._class_biases(y)
         convs = (m for m in self.modules() if isinstance(m, VerticalConv | HorizontalConv))
         cache = StackCache(convs, num_samples, width)
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)
         above = self.last.weight.new_zeros(num_samples, groups, 1, width)
         unknown = above[:, 0, 0, :1]  # what the first layer is given of a value that it does not see, (N, 1)
         for row in range(height):

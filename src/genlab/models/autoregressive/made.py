@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Literal
 
 import torch
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, integers, mix, uniform
+from genlab.distributions.noise import Generators, integers, mix
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
@@ -186,25 +185,17 @@ class MADE(AutoregressiveModel):
         log_probs = torch.stack([self.log_prob_under(k, x, y) for k in range(self.num_masks)])
         return log_probs.logsumexp(0) - math.log(self.num_masks)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
-        """A mask for each sample, and then value by value in its order; of several, whatever is ``known``."""
-        y = self.classes(num_samples, y, generator)
-        masks = integers(self.num_masks, num_samples, generator, self.device)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
+    def _choose_order(self, num: int, generator: Generators) -> Tensor:
+        return integers(self.num_masks, num, generator, self.device)
+
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
+        """Value by value, the samples of each mask together; a mask is drawn whatever is known."""
+        masks, draws = draws.order, draws.map(to_sequence)
+        assert masks is not None
         x = torch.empty_like(draws.u)  # (N, D)
         for k in masks.unique().tolist():
             chosen = masks == k
-            x[chosen] = self._sample_under(k, draws.map(itemgetter(chosen)), None if y is None else y[chosen])
+            x[chosen] = self._sample_under(k, draws.of(chosen), None if y is None else y[chosen])
         return to_image(x, self.shape)
 
     def _sample_under(self, k: int, draws: Draws, y: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, mix, uniform
+from genlab.distributions.noise import mix
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
@@ -171,21 +171,10 @@ class NADE(AutoregressiveModel):
     def orders(self) -> Tensor:
         return to_image(self.order.argsort(), self.shape).unsqueeze(0)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Value by value; each adds its column of W to the activations, so that all cost as much as one pass."""
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known).map(to_sequence)
-        a = self._start(num_samples, y)
+        draws = draws.map(to_sequence)
+        a = self._start(len(draws.u), y)
         x = torch.empty_like(draws.u)  # (N, D)
         for i, value in enumerate(self.order.tolist()):
             h = a.sigmoid() if self.activation == "sigmoid" else a.relu()

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
@@ -122,24 +121,12 @@ class PixelCNN(AutoregressiveModel):
         params = self._after_first(x, biases, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Value by value; each costs one column of features, as all before it are kept (see :class:`RasterCache`)."""
         groups, height, width = self.shape
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known)
         biases = [[None] * groups if bias is None else bias.chunk(groups, 1) for bias in self._class_biases(y)]
-        cache = RasterCache((m for m in self.modules() if isinstance(m, MaskedConv2d)), num_samples, width)
-        x = torch.empty_like(u)
+        cache = RasterCache((m for m in self.modules() if isinstance(m, MaskedConv2d)), len(draws.u), width)
+        x = torch.empty_like(draws.u)
         for row in range(height):
             for column in range(width):
                 for group in range(groups):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.gated_resnet import GatedResnet
@@ -269,25 +268,14 @@ class PixelCNNpp(AutoregressiveModel):
         params = self._predict(z)
         return self.pixel.given(params, x)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Pixel by pixel; the stream that looks up once a row, the other at one pixel, of coarser maps where due."""
         C, height, width = self.shape
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known)
+        num_samples = len(draws.u)
         first = [(conv, width) for conv in (self.first_above, self.first_left_above, self.first_left)]
         cache = ShiftedCache([*first, *self.above.convs(width), *self.left.convs(width)], num_samples)
         walk = CachedWalk(cache)
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)
         none = self.last.weight.new_zeros(num_samples, C + 1, 1, width)
         for row in range(height):
             cache.move(row, 0)

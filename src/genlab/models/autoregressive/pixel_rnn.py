@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
@@ -319,28 +318,17 @@ class PixelRNN(AutoregressiveModel):
         params = self._predict(z, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Value by value; each costs one step of every layer, as the states of all before it are kept."""
         groups, height, width = self.shape
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known)
+        num_samples = len(draws.u)
         raster = RasterCache([self.first], num_samples, width)
         cache = StackCache((m for m in self.modules() if isinstance(m, HorizontalConv)), num_samples, width)
         memories = []
         for layer, class_bias in zip(self.layers, self._class_biases(y), strict=True):
             assert isinstance(layer, RecurrentLayer)
             memories.append(layer.memory(num_samples, width, class_bias))
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)
         for row in range(height):
             for memory in memories:
                 memory.next_row()

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
-from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.gated_resnet import Apply, GatedResnet
@@ -173,21 +172,10 @@ class PixelSNAIL(AutoregressiveModel):
         params = self._predict(z)
         return self.pixel.given(params, x)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Pixel by pixel; each costs one column of features and one query, as all before it are kept."""
         C, height, width = self.shape
-        y = self.classes(num_samples, y, generator)
-        u = uniform((num_samples, *self.shape), generator, self.device)
-        draws = Draws(self.distribution, u, temperature, known)
+        num_samples = len(draws.u)
         class_biases = self._class_biases(y)
         cache = ShiftedCache(((m, width) for m in self.modules() if isinstance(m, ShiftedConv2d)), num_samples)
 
@@ -197,7 +185,7 @@ class PixelSNAIL(AutoregressiveModel):
 
         weight = self.last.weight
         told = [weight.new_zeros(num_samples, height * width, self.told_size) for _ in self.blocks]
-        x = torch.empty_like(u)
+        x = torch.empty_like(draws.u)
         none = weight.new_zeros(num_samples, C + 1, 1, width)
         before: list[tuple[Tensor, Tensor, Tensor]] = []  # what each block is told of the pixel before
         for row in range(height):

@@ -11,6 +11,7 @@ from genlab.distributions.dequantization import dequantize, from_logit, quantize
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.sampling import SamplingSettings
 
 
 def eighth_of_a_bin(levels: int) -> float:
@@ -47,7 +48,6 @@ class ImageFlow(LikelihoodModel):
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
-    sampler: ClassVar[str] = "inverse flow, quantized"
     most_diagnosed: ClassVar[int | None] = 100  # some flows are inverted by halving intervals
 
     def __init__(
@@ -149,12 +149,20 @@ class ImageFlow(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Grey levels; ``temperature`` is the standard deviation of the latents that ``decode`` is given."""
+        """Draw grey levels; the temperature is the standard deviation of the latents that ``decode`` is given."""
         y = self.classes(num_samples, y, generator)
-        z = temperature * normal((num_samples, self.num_dims), generator, self.device)
+        z = self.settings(sampling).temperature * normal((num_samples, self.num_dims), generator, self.device)
         return quantize(self.decode(z, y), self.levels)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "inverse flow, quantized"
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:

@@ -16,6 +16,7 @@ from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 from genlab.distributions.noise import Generators, normal
 from genlab.errors import InputError
 from genlab.models.base import Kind, LikelihoodModel, given
+from genlab.models.sampling import SamplingSettings
 
 
 class ZukoFlow(LikelihoodModel):
@@ -44,7 +45,6 @@ class ZukoFlow(LikelihoodModel):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"points"})
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
     discrete: ClassVar[bool] = False
-    sampler: ClassVar[str] = "inverse flow"
 
     mean: Tensor
     std: Tensor
@@ -134,12 +134,20 @@ class ZukoFlow(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """``temperature`` is the standard deviation of ``z``."""
+        """Draw points; the temperature is the standard deviation of the latents z."""
         y = self.classes(num_samples, y, generator)
-        z = temperature * normal((num_samples, self.num_dims), generator, self.device)
+        z = self.settings(sampling).temperature * normal((num_samples, self.num_dims), generator, self.device)
         return self.decode(z, y).float()
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "inverse flow"
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:

@@ -44,6 +44,9 @@ class AugmentPipe(Augmentation):
                 x = self._colored(x)
             return self._cut(x) if self.cutout else x
 
+    def figures(self) -> dict[str, Tensor]:
+        return {"augment_p": self.p.clone()}
+
     def _chosen(self, x: Tensor, p: Tensor | None = None) -> Tensor:
         """True with probability ``p``, ``(B,)``."""
         return torch.rand(len(x), device=x.device) < (self.p if p is None else p)

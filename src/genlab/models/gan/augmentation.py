@@ -29,6 +29,10 @@ class Augmentation(nn.Module, ABC):
         Of a loss for which a logit's sign means nothing, they are the differences of real and generated images' logits.
         """
 
+    def figures(self) -> dict[str, Tensor]:
+        """Scalars to log after each step of D, by name."""
+        return {}
+
 
 class DiffAugment(Augmentation):
     """Differentiable Augmentation for Data-Efficient GAN Training (arXiv:2006.10738).

@@ -17,8 +17,7 @@ from genlab.networks.residual import GeneratorBlock, ResidualDiscriminator, init
 
 class BigGAN(AdversarialModel):
     """Every block of G is conditioned on a chunk of z and on one class embedding that all share; spectral normalization
-    in both networks, orthogonal initial weights. ``temperature`` below 1 narrows z, which is the paper's truncation
-    in its soft form.
+    in both networks, orthogonal initial weights. The paper's truncation trick is the sampling setting ``truncation``.
 
     Args:
         latent_dim: dimensions of z ~ N(0, I), split evenly over the first layer and the blocks.

@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class AdversarialLoss(ABC):
-    """
+    """The losses of both players of one game, given the discriminator's logits.
+
     Attributes:
         relative: G's loss needs D's logits on real data, too.
         calibrated: the logits' sign tells real from generated, so that D has an accuracy.

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.models.base import AdversarialModel
 
 Critic = Callable[[Tensor], Tensor]  # examples (B, ...) to D's logits, with their classes and augmentation
 
@@ -214,12 +215,18 @@ class GeneratorRegularizer(nn.Module, ABC):
             raise InputError(f"every={every}: of every so many steps of G, 1 or more")
         self.every = every
 
-    def check(self, generator: nn.Module) -> None:
-        """Raises InputError for a generator that has not what the penalty is of."""
+    def check(self, model: AdversarialModel) -> None:
+        """Raise InputError if the model's generator lacks the layers that this penalty needs."""
 
     @abstractmethod
-    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
-        """A scalar, of latents ``(B, latent_dim)`` and their classes."""
+    def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
+        """Compute the penalty, a scalar, of as many examples as are real.
+
+        Args:
+            model: players; the penalty draws the latents that it needs.
+            x: real examples, ``(B, ...)``.
+            y: their classes, ``(B,)``.
+        """
 
 
 class PathLength(GeneratorRegularizer):
@@ -246,13 +253,16 @@ class PathLength(GeneratorRegularizer):
         self.weight, self.decay, self.shrink = weight, decay, shrink
         self.register_buffer("mean", torch.zeros(()))
 
-    def check(self, generator: nn.Module) -> None:
+    def check(self, model: AdversarialModel) -> None:
+        generator = getattr(model, "generator", None)
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
             raise InputError("gan/regularizer=path_length is of styles w, which model=gan/stylegan2 has")
 
-    def penalty(self, generator: nn.Module, z: Tensor, y: Tensor | None) -> Tensor:
+    def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
+        generator = model.generator
+        z = torch.randn(len(x), model.latent_dim, device=x.device)
         num = -(-len(z) // self.shrink)
-        w = generator.mapping(z[:num], None if y is None else y[:num])  # type: ignore[operator]
+        w = generator.mapping(z[:num], y[:num])  # type: ignore[operator]
         ws = w.unsqueeze(1).expand(-1, generator.synthesis.num_layers, -1)  # type: ignore[union-attr]
         images = generator.synthesis(ws)  # type: ignore[operator]
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,11 +16,12 @@ from genlab.layers.minibatch_std import MinibatchStd
 from genlab.layers.packing import packed
 from genlab.layers.resampling import Smooth, doubled, resolutions, widths
 from genlab.models.base import AdversarialModel, given
+from genlab.models.sampling import SamplingSettings
 
 
 class StyleGAN2(AdversarialModel):
     """A mapping network makes styles w of z, and w modulates the convolutions of a generator that sums up images of all
-    resolutions. ``temperature`` is the truncation psi: w moves towards its mean.
+    resolutions.
 
     Args:
         latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
@@ -33,7 +35,22 @@ class StyleGAN2(AdversarialModel):
         pack: images that D sees as one.
     """
 
-    sampler = "truncation of w"
+    @dataclass(frozen=True)
+    class Sampling(SamplingSettings):
+        """The truncation trick: ``w <- E[w] + psi (w - E[w])`` with ``psi = truncation * temperature``.
+
+        Args:
+            temperature: a factor of psi, by which this model is sampled like any other.
+            truncation: the factor of psi that has its name; 0 gives the mean style.
+        """
+
+        truncation: float = 1.0
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not 0 <= self.truncation < math.inf:
+                raise InputError(f"truncation={self.truncation}: expected a number from 0 on")
+
     generator: "Generator"
 
     def __init__(
@@ -65,13 +82,27 @@ class StyleGAN2(AdversarialModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """``temperature`` is psi: ``w <- E[w] + psi (w - E[w])``."""
+        """Draw images, with styles as near to their mean as the settings ask for."""
+        chosen = self.settings(sampling)
+        assert isinstance(chosen, StyleGAN2.Sampling)
         y = self.classes(num_samples, y, generator)
-        w = self.generator.mapping(normal((num_samples, self.latent_dim), generator, self.device), y)
-        w = self.generator.mapping.mean_w.lerp(w, temperature)
+        w = self.generator.mapping(self.draw_latents(num_samples, generator), y)
+        w = self.generator.mapping.mean_w.lerp(w, chosen.truncation * chosen.temperature)
         return self.generator.synthesis(w).clamp(0, 1).float()
+
+    def draw_latents(self, num: int, generator: Generators, sampling: SamplingSettings | None = None) -> Tensor:
+        """Latents z ``(num, latent_dim)`` of N(0, I); the settings are those of the styles made of them."""
+        return normal((num, self.latent_dim), generator, self.device)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "truncation of w"
 
 
 class Generator(nn.Module):

@@ -1,6 +1,7 @@
 """GPT, a causal transformer over text: Language Models are Unsupervised Multitask Learners (Radford et al., 2019)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
 import torch
@@ -9,27 +10,53 @@ from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
-from genlab.models.base import Kind, LikelihoodModel, given
+from genlab.models.base import Kind, LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
 class GPT(LikelihoodModel):
-    """A causal transformer over tokens, p(x | y) = prod_i p(x_i | y, x_<i), exact; y is the token before the first.
+    """A causal transformer over tokens, p(x_1 ... x_L | x_0) = prod_i p(x_i | x_0 ... x_i-1), exact.
 
-    So a text in windows of L tokens is scored to its last token, each token once, with a context of 1 to L tokens.
+    A window is its L tokens and the token before them, x_0, so that windows side by side score every token of a text
+    once, each with a context of 1 to L tokens.
 
     Args:
         shape: ``(L,)``, tokens of a window; the longest context.
         vocab_size: of the tokens.
         num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
         tie_weights: a token's embedding is also the weight of its logit (arXiv:1608.05859).
-        start: the token that a text begins after where none is given.
+        start: token that a sampled text begins after.
 
     Raises:
         InputError: for a shape that is not a text's, or what :class:`~genlab.networks.transformer.Transformer` refuses.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"tokens"})
+
+    @dataclass(frozen=True)
+    class Sampling(SamplingSettings):
+        """How a token is drawn of its distribution.
+
+        Args:
+            temperature: of the distribution; towards 0 the likeliest token is taken.
+            top_k: number of the likeliest tokens that are drawn from; ``None`` for all.
+            top_p: probability that the likeliest tokens, which are drawn from, have together (arXiv:1904.09751);
+                ``None`` for all tokens.
+
+        Raises:
+            InputError: a setting is out of its range.
+        """
+
+        top_k: int | None = None
+        top_p: float | None = None
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
+                raise InputError(
+                    f"top_k={self.top_k}, top_p={self.top_p}: top_k is 1 or more, top_p above 0 and at most 1"
+                )
 
     def __init__(
         self,
@@ -42,7 +69,7 @@ class GPT(LikelihoodModel):
         start: int = 0,
         **transformer: Unpack[Options],
     ) -> None:
-        super().__init__(shape, num_classes=vocab_size)
+        super().__init__(shape)
         if len(shape) != 1:
             raise InputError(f"shape {tuple(shape)}: GPT models text, expected (L,)")
         if not 0 <= start < vocab_size:
@@ -67,10 +94,14 @@ class GPT(LikelihoodModel):
         return self.head(self.transformer(self.tokens(tokens)))
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Of int64 ``(B, L)`` after the tokens ``y``, ``(B,)``."""
-        before = torch.cat([given(y).unsqueeze(1), x[:, :-1]], dim=1)
-        logits = self.logits(before).float()
-        return -F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none").view(x.shape).sum(1)
+        """Log-likelihood in nats of L tokens given the token before them, ``(B,)``.
+
+        Args:
+            x: int64 ``(B, 1 + L)``.
+            y: ignored; a text has no classes.
+        """
+        logits, tokens = self.logits(x[:, :-1]).float(), x[:, 1:]
+        return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape).sum(1)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Negative log-likelihood; what is minimised, and named ``loss``, is in nats per token."""
@@ -79,22 +110,21 @@ class GPT(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        y = torch.full((num_samples,), self.start) if y is None else y
-        y = self.classes(num_samples, y, generator)
+        """Draw texts ``(num_samples, L)``, each after the token ``start``."""
+        before = torch.full((num_samples, 1), self.start, device=self.device)
         u = uniform((num_samples, self.context), generator, self.device)
-        return torch.stack(list(self.generate(given(y).unsqueeze(1), u, temperature=temperature)), dim=1)
+        return torch.stack(list(self.generate(before, u, sampling)), dim=1)
 
     @torch.no_grad()
     def generate(
-        self,
-        prompt: Tensor,
-        u: Tensor,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        use_cache: bool = True,
+        self, prompt: Tensor, u: Tensor, sampling: SamplingSettings | None = None, use_cache: bool = True
     ) -> Iterator[Tensor]:
         """Continue a text, token by token.
 
@@ -105,21 +135,21 @@ class GPT(LikelihoodModel):
             prompt: int64 ``(B, T)``, T at least 1.
             u: one number in [0, 1) for every token to come, ``(B, num)``; each token is the inverse of its
                 distribution's cumulative probability.
-            temperature: of the distribution; towards 0 the likeliest token is taken.
-            top_k: only so many of the likeliest tokens.
-            top_p: only the likeliest tokens that together have this probability (arXiv:1904.09751).
+            sampling: settings of the class :class:`GPT.Sampling`; the model's own where left out.
             use_cache: keep keys and values; without, the same tokens come slowly.
 
         Yields:
             int64 ``(B,)``, ``num`` times.
         """
+        chosen = self.settings(sampling)
+        assert isinstance(chosen, GPT.Sampling)
         seen = prompt[:, -self.context :]
         caches = self.transformer.caches() if use_cache else None
         new = seen
         for i in range(u.shape[1]):
             h = self.transformer(self.tokens(new if use_cache else seen), caches)
             logits = self.head(h[:, -1]).float()
-            token = sample_token(logits, u[:, i], temperature, top_k, top_p)
+            token = sample_token(logits, u[:, i], chosen.temperature, chosen.top_k, chosen.top_p)
             yield token
             new = token.unsqueeze(1)
             seen = torch.cat([seen, new], dim=1)

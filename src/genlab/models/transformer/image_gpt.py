@@ -92,22 +92,14 @@ class ImageGPT(AutoregressiveModel):
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self._to_image(self.distribution.log_prob(self.likelihood_params(x, y), self._to_sequence(x)))
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        temperature: float = 1.0,
-        known: Tensor | None = None,
-    ) -> Tensor:
-        y = self.classes(num_samples, y, generator)
-        u = self._to_image(uniform((num_samples, self.num_dims), generator, self.device))
-        draws = Draws(self.distribution, u, temperature, known).map(self._to_sequence)
+    def _uniforms(self, num: int, generator: Generators) -> Tensor:
+        return self._to_image(uniform((num, self.num_dims), generator, self.device))  # in the order of the sequence
+
+    def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
+        draws = draws.map(self._to_sequence)
         x = torch.empty_like(draws.u)  # (N, L)
         caches = self.transformer.caches()
-        h = self._embed_start(num_samples, y)
+        h = self._embed_start(len(draws.u), y)
         for i in range(self.num_dims):
             params = self._predict(self.transformer(h, caches))  # (N, num_params, 1)
             x_i = draws(params, slice(i, i + 1))

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genlab.distributions.drawing import Draws
+from genlab.distributions.drawing import check_known
 from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import Kind, ObjectiveModel, given
+from genlab.models.base import Completes, Kind, ObjectiveModel, given
+from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 Schedule = Literal["cosine", "linear", "square", "cubic", "square_root", "arccos"]
@@ -29,7 +31,7 @@ SCHEDULES: dict[Schedule, Callable[[Tensor], Tensor]] = {
 }
 
 
-class MaskGIT(ObjectiveModel):
+class MaskGIT(ObjectiveModel, Completes):
     """A transformer that sees all of an image and predicts its masked tokens, any number of them at once.
 
     A token is a value of the data: a code, or a level of one channel of a pixel. The sequence is the image in raster
@@ -43,10 +45,7 @@ class MaskGIT(ObjectiveModel):
         num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
         schedule: gamma: of the share of tokens masked in training, and left masked by each step of sampling.
         label_smoothing: of the cross entropy; samples come nearer to uniform by it.
-        num_steps: of sampling, each a pass of the network.
-        choice_temperature: of the Gumbel noise on a token's log-probability when the surest are chosen, which falls to
-            0 over the steps. High, the choice is at random; with a token a step, samples are then drawn each token
-            from its conditional, in a random order.
+        num_steps, choice_temperature: settings of :class:`MaskGIT.Sampling` where sampling is given no others.
 
     Raises:
         InputError: for a shape that is not an image's, an option out of its range, or what
@@ -54,6 +53,31 @@ class MaskGIT(ObjectiveModel):
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
+
+    @dataclass(frozen=True)
+    class Sampling(SamplingSettings):
+        """Parallel decoding: every step draws all masked tokens and keeps the surest of them. Section 3.2.
+
+        Args:
+            temperature: of a token's distribution.
+            num_steps: number of steps, each a pass of the network.
+            choice_temperature: scale of the Gumbel noise on a token's log-probability when the surest are chosen, which
+                falls to 0 over the steps. High, the choice is at random; with a token a step, samples are then drawn
+                each token from its conditional, in a random order.
+
+        Raises:
+            InputError: a setting is out of its range.
+        """
+
+        num_steps: int = 12
+        choice_temperature: float = 4.5
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.num_steps < 1:
+                raise InputError(f"num_steps={self.num_steps}: sampling takes at least 1 step")
+            if not 0 <= self.choice_temperature < math.inf:
+                raise InputError(f"choice_temperature={self.choice_temperature}: expected a number from 0 on")
 
     def __init__(
         self,
@@ -65,8 +89,8 @@ class MaskGIT(ObjectiveModel):
         width: int = 128,
         schedule: Schedule = "cosine",
         label_smoothing: float = 0.1,
-        num_steps: int = 12,
-        choice_temperature: float = 4.5,
+        num_steps: int = Sampling.num_steps,
+        choice_temperature: float = Sampling.choice_temperature,
         **transformer: Unpack[Options],
     ) -> None:
         super().__init__(shape, num_classes)
@@ -76,16 +100,9 @@ class MaskGIT(ObjectiveModel):
             raise InputError(f"schedule={schedule}: there is {', '.join(SCHEDULES)}")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing={label_smoothing}: expected a share in [0, 1)")
-        if num_steps < 1:
-            raise InputError(f"num_steps={num_steps}: sampling takes at least 1 step")
-        if not 0 <= choice_temperature < math.inf:
-            raise InputError(f"choice_temperature={choice_temperature}: expected a number from 0 on")
         self.distribution = Categorical(levels)
-        self.gamma, self.label_smoothing = SCHEDULES[schedule], label_smoothing
-        self.num_steps, self.choice_temperature = num_steps, choice_temperature
-        self.sampler = (  # type: ignore[misc]  # the class's own says nothing of steps
-            f"parallel decoding in {num_steps} steps, {schedule} schedule, choice temperature {choice_temperature:g}"
-        )
+        self.schedule, self.gamma, self.label_smoothing = schedule, SCHEDULES[schedule], label_smoothing
+        self.sampling = self.Sampling(num_steps=num_steps, choice_temperature=choice_temperature)
         self.mask = levels  # the token after those of the data
         self.tokens = nn.Embedding(levels + 1, width)
         self.class_token = None if num_classes is None else nn.Embedding(num_classes, width)
@@ -135,45 +152,56 @@ class MaskGIT(ObjectiveModel):
         y: Tensor | None = None,
         *,
         generator: Generators = None,
-        temperature: float = 1.0,
+        sampling: SamplingSettings | None = None,
         known: Tensor | None = None,
     ) -> Tensor:
         """Draw ``(num_samples, C, H, W)``, or complete images.
 
         Args:
-            temperature: of a token's distribution.
-            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn; all of these heed all others.
+            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn; all of these depend on all
+                others.
         """
+        chosen = self.settings(sampling)
+        assert isinstance(chosen, MaskGIT.Sampling)
+        num_steps = chosen.num_steps
         y = self.classes(num_samples, y, generator)
-        noise = uniform((num_samples, self.num_steps, 2, self.num_dims), generator, self.device)
+        noise = uniform((num_samples, num_steps, 2, self.num_dims), generator, self.device)
         masked = torch.ones(num_samples, self.num_dims, dtype=torch.bool, device=self.device)
         if known is not None:
-            Draws(self.distribution, to_image(noise[:, 0, 0], self.shape), known=known)  # checks what is known
-            masked = to_sequence(known.to(self.device)).isnan()
-        x = masked.float() if known is None else to_sequence(known.to(noise)).nan_to_num()
-        left = self.left_masked(masked.sum(1))
-        for t in range(self.num_steps):
+            known = to_sequence(check_known(known, to_image(noise[:, 0, 0], self.shape)))
+            masked = known.isnan()
+        x = masked.float() if known is None else known.nan_to_num()
+        left = self.left_masked(masked.sum(1), num_steps)
+        for t in range(num_steps):
             if not masked.any():
                 break
             params = self.logits(self.distribution.index(x).masked_fill(masked, self.mask), y)
             u, v = noise[:, t].unbind(1)
-            x = torch.where(masked, self.distribution.sample(params, u, temperature), x)
+            x = torch.where(masked, self.distribution.sample(params, u, chosen.temperature), x)
             gumbel = -torch.log(-torch.log(v.clamp_min(1e-9)))
-            annealed = self.choice_temperature * (1 - (t + 1) / self.num_steps)
+            annealed = chosen.choice_temperature * (1 - (t + 1) / num_steps)
             confidence = self.distribution.log_prob(params, x) + annealed * gumbel
             confidence = confidence.masked_fill(~masked, torch.inf)
             masked = confidence.argsort(dim=1, stable=True).argsort(dim=1) < left[:, t : t + 1]
         return to_image(x, self.shape)
 
-    def left_masked(self, num: Tensor) -> Tensor:
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        chosen = self.settings(sampling)
+        assert isinstance(chosen, MaskGIT.Sampling)
+        return (
+            f"parallel decoding in {chosen.num_steps} steps, {self.schedule} schedule, "
+            f"choice temperature {chosen.choice_temperature:g}"
+        )
+
+    def left_masked(self, num: Tensor, num_steps: int) -> Tensor:
         """How many of ``num`` tokens each step leaves masked, int64 ``(N,)`` to ``(N, num_steps)``; at last none.
 
         It is gamma's share of them, rounded down, and at least one less than before.
         """
-        r = torch.arange(1, self.num_steps + 1, device=num.device, dtype=torch.float64) / self.num_steps
+        r = torch.arange(1, num_steps + 1, device=num.device, dtype=torch.float64) / num_steps
         share = self.gamma(r) * num.unsqueeze(1)
         left = (share + 1e-9).floor().long()  # 1 - 1/3 of three tokens are two of them
-        for t in range(self.num_steps):
+        for t in range(num_steps):
             before = num if t == 0 else left[:, t - 1]
             left[:, t] = left[:, t].minimum(before - 1).clamp(min=0)
         left[:, -1] = 0

@@ -14,9 +14,11 @@ from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import fit_bias, with_class
-from genlab.models.vae.objectives import ELBO, Objective
+from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import Gaussian
+from genlab.models.vae.terms import Bounded
 
 # A block whose latents carry at least this many nats on average is active.
 ACTIVE_NATS = 0.01
@@ -103,7 +105,7 @@ class HierarchicalVAE(LikelihoodModel):
     Args:
         shape: ``(C, H, W)``.
         distribution: of a pixel given the latents.
-        objective: what training minimises; the negative ELBO if left out. Its free bits are nats of a block.
+        objective: the loss that training minimises, of the bound alone. Its free bits are nats of a block.
         num_classes: of a conditional model.
         channels: of the features with latents; above ``latent_side`` fewer, in inverse proportion to the side.
         latent_channels: of z, at every place of a block.
@@ -119,7 +121,7 @@ class HierarchicalVAE(LikelihoodModel):
         self,
         shape: tuple[int, int, int],
         distribution: PixelDistribution,
-        objective: Objective | None = None,
+        objective: Objective[Bounded],
         num_classes: int | None = None,
         channels: int = 64,
         latent_channels: int = 16,
@@ -134,11 +136,7 @@ class HierarchicalVAE(LikelihoodModel):
                 f"channels={channels}, latent_channels={latent_channels}, num_blocks={num_blocks}, "
                 f"encoder_blocks={encoder_blocks}, latent_side={latent_side}: at least 1 of each"
             )
-        self.objective = objective or ELBO()
-        if not isinstance(self.objective, ELBO):
-            raise InputError("a hierarchical VAE is trained with vae/objective=elbo")
-        self.distribution, self.sample_pixels = distribution, sample_pixels
-        self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
+        self.objective, self.distribution, self.sample_pixels = objective, distribution, sample_pixels
         sizes = [tuple(shape[1:])]  # from the finest to the coarsest
         while max(sizes[-1]) > 1:
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
@@ -169,6 +167,9 @@ class HierarchicalVAE(LikelihoodModel):
         self.last = nn.Conv2d(width[0], distribution.num_params * shape[0], 3, padding=1)
         self.latent_shapes = [b.latent_shape for b in self.down.modules() if isinstance(b, TopDownBlock)]
         self.latent_dim = sum(math.prod(s) for s in self.latent_shapes)
+        if not isinstance(self, objective.needs):
+            raise InputError("a hierarchical VAE is trained with vae/objective=elbo")
+        objective.check(self)
 
     # -- up and down ---------------------------------------------------------------------------------------------------
 
@@ -293,9 +294,15 @@ class HierarchicalVAE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """``temperature`` is the share of every prior's standard deviation."""
+        """Draw images; the temperature is a factor of every prior's standard deviation."""
+        temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
         z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
         params, _ = self.top_down(self._split(z), y)
@@ -303,3 +310,6 @@ class HierarchicalVAE(LikelihoodModel):
             return self.distribution.mean(params)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(params, u, temperature)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"

@@ -6,42 +6,38 @@ in nats an image.
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian
+from genlab.models.vae.posteriors import Gaussian
+from genlab.models.vae.terms import Bounded, LatentVariable
 
-if TYPE_CHECKING:
-    from genlab.models.vae.vae import VAE
-
-
-class Bounded(Protocol):
-    """A model with an evidence lower bound; see :meth:`~genlab.models.vae.vae.VAE.elbo_terms`."""
-
-    latent_dim: int
-
-    def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
-
-    def bits_per_dim(self, nats: Tensor) -> Tensor: ...
+Model = TypeVar("Model", bound=Bounded, contravariant=True)
 
 
-class Objective(nn.Module, ABC):
-    """A loss of a :class:`~genlab.models.vae.vae.VAE`."""
+class Objective(nn.Module, ABC, Generic[Model]):
+    """A loss of models that keep a protocol of :mod:`genlab.models.vae.terms`.
+
+    Attributes:
+        needs: the protocol, also given as the type argument; a model checks itself against it.
+    """
+
+    needs: ClassVar[type]
 
     @abstractmethod
-    def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]: ...
+    def forward(self, model: Model, x: Tensor, y: Tensor | None) -> dict[str, Tensor]: ...
 
-    def check(self, model: "VAE") -> None:
-        """Raises InputError for a model that it cannot train."""
+    def check(self, model: Model) -> None:
+        """Raise InputError for a model that keeps the protocol and cannot be trained all the same."""
 
     def prepare(self, images_seen: int) -> None:
-        """Before a training step; for what changes over training."""
+        """Update what changes over training, such as weights that rise; called before each training step."""
 
 
-class ELBO(Objective):
+class ELBO(Objective[Bounded]):
     """Reconstruction and ``beta`` times KL(q(z | x) || p(z)): Auto-Encoding Variational Bayes (arXiv:1312.6114), and
     with other ``beta`` the β-VAE (Higgins et al., ICLR 2017).
 
@@ -55,6 +51,7 @@ class ELBO(Objective):
             (arXiv:1903.10145).
     """
 
+    needs: ClassVar[type] = Bounded
     weight: Tensor
 
     def __init__(
@@ -104,7 +101,7 @@ class ELBO(Objective):
         return figures
 
 
-class BetaTC(Objective):
+class BetaTC(Objective[LatentVariable]):
     """The KL term in three, each with a weight: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
 
     KL(q(z | x) || p(z)), on average over x, is the mutual information of x and z, the total correlation of the latents
@@ -117,17 +114,19 @@ class BetaTC(Objective):
         gamma: of the latents' own divergences.
     """
 
+    needs: ClassVar[type] = LatentVariable
+
     def __init__(self, beta: float = 6.0, alpha: float = 1.0, gamma: float = 1.0) -> None:
         super().__init__()
         if min(alpha, beta, gamma) < 0:
             raise InputError(f"alpha={alpha}, beta={beta}, gamma={gamma}: at least 0")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
-    def check(self, model: "VAE") -> None:
-        if not isinstance(model.posterior, DiagonalGaussian):
+    def check(self, model: LatentVariable) -> None:
+        if not model.has_gaussian_posterior:
             raise InputError("vae/objective=beta_tc needs the posterior's density at any point: vae/posterior=gaussian")
 
-    def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, model: LatentVariable, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         q = model.gaussian(x, y)
         z = q.mean + q.std * torch.randn_like(q.std)
         log_prior = model.log_prior(z)
@@ -162,7 +161,7 @@ def decomposed_kl(q: Gaussian, z: Tensor, log_prior: Tensor) -> tuple[Tensor, Te
     return information.mean(), (log_q - log_q_own).mean(), (log_q_own - log_prior).mean()
 
 
-class InfoVAE(Objective):
+class InfoVAE(Objective[LatentVariable]):
     """The KL term traded for the distance of the aggregate posterior to the prior: InfoVAE (arXiv:1706.02262).
 
     Reconstruction + (1 - alpha) KL(q(z | x) || p(z)) + (alpha + scale - 1) MMD²(q(z), p(z)), where the kernel of the
@@ -173,17 +172,19 @@ class InfoVAE(Objective):
         scale: lambda of the paper.
     """
 
+    needs: ClassVar[type] = LatentVariable
+
     def __init__(self, alpha: float = 0.9, scale: float = 1000.0) -> None:
         super().__init__()
         if not 0 <= alpha <= 1 or scale < 0:
             raise InputError(f"alpha={alpha}, scale={scale}: alpha in [0, 1], scale at least 0")
         self.alpha, self.scale = alpha, scale
 
-    def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, model: LatentVariable, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         z, log_q = model.draw(x, y)
         distortion = -model.log_likelihood(x, z[0], y).mean()
         rate = (log_q[0] - model.log_prior(z[0])).mean()
-        prior = model.prior.sample(torch.randn_like(z[0]), None, model.gaussian)
+        prior = model.draw_prior(torch.randn_like(z[0]))
         distance = mmd2(z[0], prior)
         weighted = (1 - self.alpha) * rate + (self.alpha + self.scale - 1) * distance
         return {
@@ -213,7 +214,7 @@ def mmd2(a: Tensor, b: Tensor) -> Tensor:
     return within(a) + within(b) - 2 * kernel(a, b).mean()
 
 
-class IWAE(Objective):
+class IWAE(Objective[LatentVariable]):
     """The importance-weighted bound of k draws: Importance Weighted Autoencoders (arXiv:1509.00519).
 
     Args:
@@ -223,6 +224,8 @@ class IWAE(Objective):
         backward_draws: draws that gradients are computed of, chosen with the probabilities of their weights, for
             gradients that are unbiased still and cost less (section 3 of the paper, where it is one); ``None`` for all.
     """
+
+    needs: ClassVar[type] = LatentVariable
 
     def __init__(self, k: int = 5, doubly_reparameterized: bool = False, backward_draws: int | None = None) -> None:
         super().__init__()
@@ -234,16 +237,16 @@ class IWAE(Objective):
             raise InputError("doubly_reparameterized needs every draw's gradient: backward_draws=null")
         self.k, self.doubly_reparameterized, self.backward_draws = k, doubly_reparameterized, backward_draws
 
-    def check(self, model: "VAE") -> None:
-        if self.doubly_reparameterized and not isinstance(model.posterior, DiagonalGaussian):
+    def check(self, model: LatentVariable) -> None:
+        if self.doubly_reparameterized and not model.has_gaussian_posterior:
             raise InputError("objective.doubly_reparameterized needs the posterior's density: vae/posterior=gaussian")
 
-    def forward(self, model: "VAE", x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        h = model.encoder(x, y)
+    def forward(self, model: LatentVariable, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+        h = model.posterior_params(x, y)
         noise = torch.randn(self.k, len(x), model.latent_dim, device=x.device)
         if self.backward_draws is not None:
             return self._resampled(model, x, y, h, noise, self.backward_draws)
-        z, log_q = model.posterior.draw(h, noise)
+        z, log_q = model.draw_posterior(h, noise)
         if self.doubly_reparameterized:
             log_q = Gaussian.of(h).detach().log_prob(z)
         if self.doubly_reparameterized and z.requires_grad:
@@ -269,12 +272,12 @@ class IWAE(Objective):
         }
 
     def _resampled(
-        self, model: "VAE", x: Tensor, y: Tensor | None, h: Tensor, noise: Tensor, num: int
+        self, model: LatentVariable, x: Tensor, y: Tensor | None, h: Tensor, noise: Tensor, num: int
     ) -> dict[str, Tensor]:
         """The bound of all draws, with the gradient of ``num`` of them."""
 
         def weighed(noise: Tensor) -> tuple[Tensor, Tensor]:
-            z, log_q = model.posterior.draw(h, noise)
+            z, log_q = model.draw_posterior(h, noise)
             return model.log_likelihood_of_many(x, z, y), log_q - model.log_prior(z)
 
         with torch.no_grad():

@@ -10,10 +10,12 @@ from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Networks, fit_bias
-from genlab.models.vae.objectives import ELBO, Objective
+from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian, Posterior
 from genlab.models.vae.priors import Prior, StandardNormal, VampPrior
+from genlab.models.vae.terms import LatentVariable
 
 # A latent whose posterior mean varies by at least this much over images is active: arXiv:1509.00519, section 5.2.
 ACTIVE_VARIANCE = 0.01
@@ -28,9 +30,9 @@ class VAE(LikelihoodModel):
     Args:
         distribution: of a pixel given the latents.
         networks: encoder and decoder.
+        objective: the loss that training minimises.
         posterior: the family of q(z | x); a diagonal Gaussian if left out.
         prior: p(z); N(0, I) if left out.
-        objective: what training minimises; the negative ELBO if left out.
         latent_dim: dimensions of z.
         sample_pixels: ``sample`` draws x ~ p(x | z) where true, and gives the mean E[x | z] where false.
     """
@@ -42,9 +44,9 @@ class VAE(LikelihoodModel):
         shape: tuple[int, int, int],
         distribution: PixelDistribution,
         networks: Networks,
+        objective: Objective[LatentVariable],
         posterior: Posterior | None = None,
         prior: Prior | None = None,
-        objective: Objective | None = None,
         num_classes: int | None = None,
         latent_dim: int = 32,
         sample_pixels: bool = False,
@@ -53,11 +55,10 @@ class VAE(LikelihoodModel):
         if latent_dim < 1:
             raise InputError(f"latent_dim={latent_dim}: at least 1")
         self.distribution, self.latent_dim, self.sample_pixels = distribution, latent_dim, sample_pixels
-        self.sampler = "x ~ p(x | z)" if sample_pixels else "E[x | z]"  # type: ignore[misc]
         self.posterior = posterior or DiagonalGaussian()
         self.prior = prior or StandardNormal()
-        self.objective = objective or ELBO()
-        if isinstance(self.prior, VampPrior) and not isinstance(self.posterior, DiagonalGaussian):
+        self.objective = objective
+        if isinstance(self.prior, VampPrior) and not self.has_gaussian_posterior:
             raise InputError("vae/prior=vamp is made of posteriors whose density it must know: vae/posterior=gaussian")
         self.objective.check(self)
         self.encoder = networks.encoder(shape, self.posterior.num_params(latent_dim), num_classes)
@@ -67,15 +68,37 @@ class VAE(LikelihoodModel):
 
     # -- its parts, as functions of images and latents -----------------------------------------------------------------
 
+    @property
+    def has_gaussian_posterior(self) -> bool:
+        """Whether q(z | x) is a diagonal Gaussian, whose density is known at every z."""
+        return isinstance(self.posterior, DiagonalGaussian)
+
+    def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Encode images into the parameters of q(z | x), ``(B, num_params)``."""
+        return self.encoder(x, y)
+
     def gaussian(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
         """Mean and standard deviation of q(z | x), ``(B, latent_dim)`` each; of a flow, what it starts from."""
-        return Gaussian.of(self.encoder(x, y)[:, : 2 * self.latent_dim])
+        return Gaussian.of(self.posterior_params(x, y)[:, : 2 * self.latent_dim])
+
+    def draw_posterior(self, params: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn standard normal noise ``(k, B, latent_dim)`` into draws of q(z | x) and log q(z | x), ``(k, B)``."""
+        return self.posterior.draw(params, noise)
 
     def draw(self, x: Tensor, y: Tensor | None = None, num: int = 1) -> tuple[Tensor, Tensor]:
         """Draws of q(z | x), ``(num, B, latent_dim)``, and log q(z | x), ``(num, B)``."""
-        h = self.encoder(x, y)
+        h = self.posterior_params(x, y)
         noise = torch.randn(num, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
-        return self.posterior.draw(h, noise)
+        return self.draw_posterior(h, noise)
+
+    def draw_prior(self, noise: Tensor, generator: Generators = None) -> Tensor:
+        """Turn standard normal noise ``(N, latent_dim)`` into draws of p(z).
+
+        Args:
+            noise: standard normal noise, or noise of a smaller standard deviation.
+            generator: generators of what a prior draws beside it, such as the component of a mixture.
+        """
+        return self.prior.sample(noise, generator, self.gaussian)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z), ``(..., D)`` to ``(...)``."""
@@ -101,7 +124,7 @@ class VAE(LikelihoodModel):
         The KL term is that of each latent in closed form, ``(B, latent_dim)``, where q is Gaussian and p(z) standard,
         and else log q(z | x) - log p(z) at the same draw, ``(B, 1)``.
         """
-        if isinstance(self.posterior, DiagonalGaussian) and self.prior.is_standard:
+        if self.has_gaussian_posterior and self.prior.is_standard:
             q = self.gaussian(x, y)
             z = q.mean + q.std * torch.randn_like(q.std)
             return self.log_likelihood(x, z, y), q.kl_to_standard()
@@ -162,7 +185,7 @@ class VAE(LikelihoodModel):
             "distortion": -float(log_likelihood.mean()),
             "active_units": float((q.mean.var(0) > ACTIVE_VARIANCE).sum()),
         }
-        if self.prior.is_standard and isinstance(self.posterior, DiagonalGaussian) and len(x) > 2 * self.latent_dim:
+        if self.prior.is_standard and self.has_gaussian_posterior and len(x) > 2 * self.latent_dim:
             covariance = q.mean.double().T.cov().view(self.latent_dim, -1) + q.std.double().square().mean(0).diag()
             mean = q.mean.double().mean(0)
             gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))
@@ -172,9 +195,9 @@ class VAE(LikelihoodModel):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The posterior's centre, ``(B, latent_dim)``."""
-        h = self.encoder(x, y)
+        h = self.posterior_params(x, y)
         noise = torch.zeros(1, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
-        return self.posterior.draw(h, noise)[0].squeeze(0)
+        return self.draw_posterior(h, noise)[0].squeeze(0)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | z], ``(B, C, H, W)``."""
@@ -182,12 +205,21 @@ class VAE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
+        temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
         noise = temperature * normal((num_samples, self.latent_dim), generator, self.device)
-        z = self.prior.sample(noise, generator, self.gaussian)
+        z = self.draw_prior(noise, generator)
         if not self.sample_pixels:
             return self.decode(z, y)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(self.likelihood_params(z, y), u, temperature)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"

@@ -14,6 +14,7 @@ from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.models.base import LikelihoodModel
+from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Doubled, ResidualBlock, fit_bias, with_class
 
 
@@ -148,7 +149,6 @@ class VQVAE(LikelihoodModel):
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
-    sampler: ClassVar[str] = "E[x | uniform codes]"
 
     def __init__(
         self,
@@ -313,9 +313,18 @@ class VQVAE(LikelihoodModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Images of codes drawn uniformly; see the class for how to draw them as the data has them."""
+        """Draw images of uniform codes; see the class for how to draw codes as the data has them."""
+        self.settings(sampling)
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.code_shape), generator, self.device)
         return self.decode_codes((u * self.num_codes).long().clamp(max=self.num_codes - 1), y)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        return "E[x | uniform codes]"

@@ -1,0 +1,72 @@
+"""How a new run begins: its folder is planned and claimed, its config checked and saved, its parts built."""
+
+import shlex
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from genlab.composition.building import plain
+from genlab.composition.resolvers import unique_name
+from genlab.errors import InputError
+from genlab.launching.options import TYPES, absolute_paths, overrides
+from genlab.launching.parts import assemble
+from genlab.launching.processes import num_processes, start
+from genlab.machine.files import write_atomically
+from genlab.runs.folder import CONFIG, RunFolder
+
+
+def begin(cfg: DictConfig, planned: Path) -> float | None:
+    """Train a new run in the planned folder, or in one beside it if that is taken.
+
+    Args:
+        cfg: composed config of ``genlab train``; the folder's name and the run's are set in it.
+        planned: folder of :func:`planned_folder`.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        InputError: for anything wrong in the config; a job of a sweep leaves a folder that says so.
+    """
+    cfg.run_dir = str(planned)
+    try:
+        absolute_paths(cfg)
+        config = plain(cfg, **TYPES)
+        num_processes(config["trainer"])
+        parts = assemble(config)
+    except InputError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the sweep's table must have it
+            folder = RunFolder.claim(planned)
+            write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
+            folder.set_status("failed", reason=str(error), overrides=overrides(), begun=False)
+        raise
+    folder = RunFolder.claim(planned)
+    cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
+    _name_for_people(cfg, folder.path)
+    config = plain(cfg, **TYPES)
+    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+    folder.set_status("running", command=_command(), overrides=overrides())
+    return start(folder, config, parts)
+
+
+def planned_folder(cfg: DictConfig) -> Path:
+    """Name the run's folder: ``outputs/<experiment or model-dataset>/<unique>``, or a number in a sweep's folder."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
+    return Path(cfg.paths.output_dir, cfg.name, unique_name())
+
+
+def _name_for_people(cfg: DictConfig, folder: Path) -> None:
+    """Set ``vae-digits-3f2a`` for a run alone, ``quickstart-2`` for a job of a sweep, whose group is its folder."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        cfg.run_name = f"{cfg.name}-{folder.name}"
+        cfg.group = cfg.group or f"{folder.parent.parent.name}/{folder.parent.name}"
+    else:
+        cfg.run_name = f"{cfg.name}-{cfg.run_id[:4]}"
+
+
+def _command() -> str:
+    return shlex.join(["genlab", "train", *HydraConfig.get().overrides.task])

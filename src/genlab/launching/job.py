@@ -1,0 +1,208 @@
+"""One process of a run: build, train, measure.
+
+If a run takes several devices, torchrun starts ``python -m genlab.launching.job RUN_FOLDER`` once for each.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+
+from genlab.callbacks.best_checkpoint import BestCheckpoint
+from genlab.composition.building import build
+from genlab.data.text import TextDataModule
+from genlab.errors import Interrupted
+from genlab.launching.parts import Parts, assemble, trainer_options
+from genlab.launching.summary import report, summarize
+from genlab.loggers.metrics_csv import MetricsCSV
+from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
+from genlab.machine.console import console
+from genlab.machine.process import keep_freed_memory, quiet_libraries, rank
+from genlab.metrics.result import Result
+from genlab.runs.checkpoints import SealedCheckpoints
+from genlab.runs.config import read_config
+from genlab.runs.folder import METRICS, STATUS, SUMMARY, TOKENIZER, RunFolder
+from genlab.runs.resuming import newest_checkpoint
+from genlab.training.compilation import Compilation
+from genlab.training.parallel import strategy_for
+
+Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
+
+
+def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) -> float | None:
+    """Train from the newest checkpoint in the folder, or from the start, then measure and write the summary.
+
+    Every process of the run calls this; all but the first write nothing.
+
+    Args:
+        folder: claimed folder of the run.
+        config: the run's config.
+        parts: the parts built from it, if they are already.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        Interrupted: if a signal asked the run to stop, after its state was saved.
+    """
+    started = time.time()
+    first = rank() == 0
+    loggers: list[Any] = []
+    try:
+        found = newest_checkpoint(folder)
+        parts = parts or assemble(config)
+        if first:
+            loggers = _open(folder, config, parts, found)
+        callbacks = {name: build(node, f"callbacks.{name}") for name, node in named(config["callbacks"])}
+        trainer = _trainer(config, parts, callbacks, loggers)
+        for logger in loggers:
+            logger.log_hyperparams(config)
+        if first:
+            _announce(parts, trainer, folder, config, found)
+        device = trainer.strategy.root_device  # Lightning takes the module off it when it is done
+        status = folder.read_json(STATUS)
+        if status.get("trained") and found is not None:
+            _restore(parts, callbacks, found)
+        else:
+            _fit(trainer, parts, config, found)
+        best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
+        if not first:
+            return best
+        folder.set_status("running", trained=True)
+        seconds = status.get("seconds", 0.0) + time.time() - started
+        summary = summarize(folder, config, parts, trainer, callbacks, device, seconds, best)
+        folder.write_json(SUMMARY, summary)
+        _log_figures(loggers, folder, parts, summary)
+        folder.set_status("done")
+        report(summary, parts.evaluation.declared, folder, config.get("reference"))
+        return best
+    except BaseException as error:
+        if first:
+            _set_failed(folder, error, time.time() - started)
+        if isinstance(error, SystemExit):  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        _close(loggers)
+        if dist.is_initialized():
+            dist.destroy_process_group()  # or the next run of this process would find it
+
+
+def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    """Select the nodes of a group of callbacks or loggers that are to be built.
+
+    Null entries are skipped, and so are entries without ``_target_``, which an experiment leaves behind when it
+    configures a callback that is disabled.
+    """
+    return [(name, node) for name, node in (group or {}).items() if node and "_target_" in node]
+
+
+def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found | None) -> list[Any]:
+    """Prepare the folder for this process to write in, and build the loggers."""
+    folder.set_status("running")  # by this process, should another have started it
+    folder.clear_halves()
+    if isinstance(parts.data, TextDataModule):
+        parts.data.tokenizer.save(folder.path / TOKENIZER)
+    # Rows logged after the checkpoint come again.
+    MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
+    return [build(node, f"logger.{name}") for name, node in named(config["logger"])]
+
+
+def _trainer(config: dict[str, Any], parts: Parts, callbacks: dict[str, Any], loggers: list[Any]) -> pl.Trainer:
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    trainer = build(
+        {
+            **trainer_options(config),
+            "logger": loggers,
+            "callbacks": [*callbacks.values(), Compilation(config["trainer"].get("compile", False))],
+            "plugins": [SealedCheckpoints()],
+            "strategy": strategy_for(parts.training, config["trainer"].get("strategy", "auto"), world_size),
+        },
+        "trainer",
+    )
+    assert isinstance(trainer, pl.Trainer)
+    return trainer
+
+
+def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> None:
+    torch.manual_seed(config["seed"])
+    if not torch.cuda.is_available():
+        # Optimizers ask for a GPU at every step, and as Lightning has it asked, the answer takes 0.3 ms.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    trainer.fit(parts.training, datamodule=parts.data, ckpt_path=str(found[0]) if found else None)
+
+
+def _restore(parts: Parts, callbacks: dict[str, Any], found: Found) -> None:
+    """Load the state of a run that was trained to its end, but not measured."""
+    checkpoint = found[1]
+    parts.training.on_load_checkpoint(checkpoint)
+    parts.training.load_state_dict(checkpoint["state_dict"])
+    for callback in callbacks.values():
+        if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
+            callback.load_state_dict(state)
+
+
+def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, Any], found: Found | None) -> None:
+    from rich.table import Table
+
+    parameters = sum(p.numel() for p in parts.model.parameters())
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in parts.data.splits.items())
+    table = Table.grid(padding=(0, 2))
+    table.add_row("model", f"{config['choices']['model']}, {parameters:,} parameters")
+    table.add_row("dataset", f"{parts.data.name} {list(parts.data.shape)}, {sizes}")
+    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {trainer.precision}")
+    table.add_row("run folder", str(folder.path))
+    if found is not None:
+        path, checkpoint = found
+        table.add_row("resumed", f"from {path.name}, {checkpoint['progress']['images_seen']:,} images")
+    console(stderr=True).print(table)
+
+
+def _log_figures(loggers: list[Any], folder: RunFolder, parts: Parts, summary: dict[str, Any]) -> None:
+    figures = {name: Result.from_json(result) for name, result in summary["metrics"].items()}
+    images_seen = parts.training.images_seen
+    for logger in loggers:
+        values = {name: result.value for name, result in figures.items()}
+        logger.log_metrics({**values, "images_seen": images_seen}, step=images_seen)
+    record_protocols(loggers, figures)
+    for logger in loggers:
+        if isinstance(logger, ByImagesSeen):
+            logger.finish(folder.path)
+
+
+def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:
+    seconds = round(folder.read_json(STATUS).get("seconds", 0.0) + seconds, 1)
+    if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
+        reason = str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+        folder.set_status("interrupted", reason=reason, seconds=seconds)
+        return
+    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    last = folder.checkpoints / "last.ckpt"
+    folder.set_status("failed", reason=reason, seconds=seconds, last_checkpoint=str(last) if last.is_file() else None)
+
+
+def _close(loggers: list[Any]) -> None:
+    if any(isinstance(logger, ByImagesSeen) for logger in loggers):
+        # Or the next run of this process would go on in this W&B run.
+        close_run(exit_code=1 if sys.exc_info()[0] else 0)
+
+
+def main() -> None:
+    """Work as one process of torchrun; if something goes wrong, the run folder's status says what."""
+    folder = RunFolder(sys.argv[1])
+    quiet_libraries()
+    keep_freed_memory()
+    try:
+        work(folder, read_config(folder))
+    except Interrupted:
+        return
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,39 @@
+"""What a run was asked for: the types of its own values, its overrides, and paths that hold from any folder."""
+
+from pathlib import Path
+from typing import Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+# Types of the values that no constructor takes.
+TYPES = {
+    "seed": int,
+    "tags": list[str],
+    "group": str | None,
+    "name": str,
+    "budget__images": int | None,
+    "resume": str | None,
+    "trainer__compile": bool | Literal["auto", "reduce-overhead"],
+    "sweep__resume": str | None,
+}
+
+
+def overrides(without: str | None = None) -> list[str]:
+    """Give this job's overrides as they were written, without those that name the folder to continue.
+
+    Args:
+        without: one more key to leave out.
+    """
+    given = list(HydraConfig.get().overrides.task)
+    return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume")]
+
+
+def absolute_paths(cfg: DictConfig) -> None:
+    """Make the paths of data absolute, in place, so that the saved config finds the data from any folder."""
+    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
+    if cfg.dataset.get("run"):
+        cfg.dataset.run = str(Path(cfg.dataset.run).expanduser().absolute())
+    for node in (cfg.dataset.get("source"), cfg.get("tokenizer")):
+        if node and "path" in node and not OmegaConf.is_missing(node, "path"):
+            node.path = str(Path(node.path).expanduser().absolute())

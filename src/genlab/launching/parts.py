@@ -1,0 +1,69 @@
+"""The parts of a run, built from its config: data, model, training procedure, evaluation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from genlab.composition.building import build, checked, located
+from genlab.composition.sampling import sampling_settings
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.machine.devices import tune_processor
+from genlab.metrics.evaluation import Evaluation
+from genlab.metrics.measure import own_randomness
+from genlab.models.base import GenerativeModel
+from genlab.training.module import TrainingModule
+
+
+@dataclass
+class Parts:
+    """What a run is made of, built."""
+
+    data: DataModule
+    model: GenerativeModel
+    training: TrainingModule
+    evaluation: Evaluation
+
+
+def assemble(config: dict[str, Any]) -> Parts:
+    """Build everything that can be wrong; nothing is written.
+
+    Raises:
+        InputError: naming the key that is wrong.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    tune_processor()  # before the model sees data for the first time, as in training
+    # Before a model of images is told a shape that it cannot understand.
+    kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
+    if kinds is not None and config["dataset"]["kind"] not in kinds:
+        raise InputError(
+            f"model={config['choices']['model']} models {' and '.join(sorted(kinds))} data, and "
+            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
+        )
+    model = build(config["model"], "model")
+    if not isinstance(model, GenerativeModel):
+        raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
+    model.sampling = sampling_settings(model, config.get("sampling") or {})
+    data = build(config["dataset"], "dataset")
+    if model.num_classes is not None and model.num_classes != data.num_classes:
+        raise InputError(
+            f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "
+            f"{data.num_classes or 'no'} classes"
+        )
+    data.setup()
+    x, y = data.some("train", 1024)
+    with own_randomness(config["seed"], x.device), torch.no_grad():
+        model.initialize(x, y)
+    checked(trainer_options(config), "trainer")
+    for key in ("callbacks", "logger"):
+        checked(config[key], key)
+    training = build({**config["training"], "model": model}, "training")
+    training.check(data)
+    return Parts(data, model, training, build(config["metrics"], "metrics"))
+
+
+def trainer_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Select the trainer's settings that are Lightning's own."""
+    return {key: value for key, value in config["trainer"].items() if key != "compile"}

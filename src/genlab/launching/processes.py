@@ -1,0 +1,88 @@
+"""The processes of a run: this one, or one a device, started and watched by torchrun."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+from genlab.callbacks.last_checkpoint import SIGNALS
+from genlab.errors import InputError, Interrupted
+from genlab.launching.job import work
+from genlab.launching.parts import Parts
+from genlab.runs.folder import STATUS, SUMMARY, RunFolder
+from genlab.runs.resuming import newest_checkpoint
+
+
+def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:
+    """Run the work in this process, or in one process a device under torchrun.
+
+    Args:
+        folder: folder of the run, whose config is saved.
+        config: the run's config.
+        parts: the parts built from it, if they are already.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+    """
+    num = num_processes(config["trainer"])
+    if num == 1:
+        return work(folder, config, parts)
+    return _torchrun(folder, num)
+
+
+def num_processes(trainer: dict[str, Any]) -> int:
+    """Count the processes that a trainer's config asks for, one a device.
+
+    Raises:
+        InputError: if it asks for more than one machine.
+    """
+    if trainer.get("num_nodes", 1) != 1:
+        raise InputError(f"trainer.num_nodes={trainer['num_nodes']}: a run takes the devices of one machine")
+    devices = trainer.get("devices", 1)
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if on_gpu else 1
+    return int(devices)
+
+
+def _torchrun(folder: RunFolder, num: int) -> float | None:
+    """Let torchrun start and watch the processes of a run, and end all of them if one dies.
+
+    Lightning's own start would launch the command line once more for each device: within a sweep, all of the sweep.
+
+    Raises:
+        RuntimeError: if a process died; the run's status says why.
+    """
+    newest_checkpoint(folder)  # says so once, and puts it aside, if one is damaged
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ}
+    process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
+
+    def pass_on(number: int, _: Any) -> None:
+        # To the first process alone, which tells the others; torchrun would not leave them the time.
+        pid = folder.read_json(STATUS).get("pid")
+        os.kill(pid if pid not in (None, os.getpid()) else process.pid, signal.SIGTERM)
+
+    before = {}
+    for number in SIGNALS:
+        before[number] = signal.signal(number, pass_on)
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    status = folder.read_json(STATUS)
+    if status["status"] == "interrupted":
+        raise Interrupted(signal.SIGTERM, before[signal.SIGTERM])
+    if code != 0 or status["status"] != "done":
+        reason = status.get("reason", f"torchrun ended with code {code}")
+        if status["status"] == "running":
+            folder.set_status("failed", reason=f"a process died: {reason}")
+        raise RuntimeError(f"{folder.path}: {reason}")
+    best = folder.read_json(SUMMARY)["monitor"]["best"]
+    return None if best is None else float(best)

@@ -1,0 +1,142 @@
+"""What a run leaves when its training is over: figures of the best checkpoint, samples, facts, a closing report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from genlab.callbacks.throughput import Throughput
+from genlab.data.text import TextDataModule
+from genlab.launching.parts import Parts
+from genlab.machine.environment import environment, peak_memory_mb
+from genlab.metrics.display import print_figures
+from genlab.metrics.figure import Figure
+from genlab.metrics.measure import density_in_plane
+from genlab.metrics.result import Result
+from genlab.models.base import DiscreteLatents
+from genlab.runs.folder import RunFolder
+from genlab.runs.loading import load
+from genlab.training.module import TrainingModule
+from genlab.views.nearest import beside_neighbours
+from genlab.views.pictures import picture, save_array, save_png
+from genlab.views.write import save_texts
+
+
+def summarize(
+    folder: RunFolder,
+    config: dict[str, Any],
+    parts: Parts,
+    trainer: Any,
+    callbacks: dict[str, Any],
+    device: torch.device,
+    seconds: float,
+    best: float | None,
+) -> dict[str, Any]:
+    """Measure a trained run and collect what its ``summary.json`` says.
+
+    Args:
+        folder: folder of the run; samples of the best checkpoint are written to it.
+        config: the run's config.
+        parts: the trained parts.
+        trainer: Lightning's trainer.
+        callbacks: callbacks of the training, by name.
+        device: device that the run trained on.
+        seconds: wall time of the training, over all its sessions.
+        best: best value of the monitored metric.
+    """
+    figures = _final_figures(parts, folder, device)
+    return {
+        "metrics": {name: result.to_json() for name, result in figures.items()},
+        **_declared(parts.evaluation.declared),
+        **_codes(parts),
+        **_facts(parts.training, trainer, callbacks, device, seconds),
+        "monitor": {**config["monitor"], "best": best},
+        "choices": config["choices"],
+        "seed": config["seed"],
+    }
+
+
+def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dict[str, Result]:
+    """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
+    training, data, evaluation = parts.training, parts.data, parts.evaluation
+    best = folder.checkpoints / "best.ckpt"
+    if best.is_file():
+        run = load(folder.path, device=device)
+        model, which = run.model, {"checkpoint": "best", "weights": run.used_weights}
+    else:
+        model = training.sampling_model.to(device)
+        which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
+    samples = evaluation.draw(model, data)
+    shown = evaluation.num_shown
+    if isinstance(data, TextDataModule):
+        save_texts(data.text(samples[:shown]), folder.samples / "final.txt")
+        return evaluation.measure(model, data, samples, which).figures
+    if len(model.shape) == 1:
+        shown *= 16  # a point is a small picture
+    real = data.pictured.first("test", shown)
+    save_png(picture(samples[:shown], real, density=density_in_plane(model)), folder.samples / "final.png")
+    save_array(samples[:shown], folder.samples / "final.npy")
+    save_array(real, folder.samples / "real.npy")
+    measured = evaluation.measure(model, data, samples, which)
+    if measured.neighbours is not None:
+        save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")
+    return measured.figures
+
+
+def _declared(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Give what ``genlab compare`` must know of figures that are not genlab's own, whose code it does not import."""
+    return {"figures": {name: figure.to_json() for name, figure in figures.items()}} if figures else {}
+
+
+def _codes(parts: Parts) -> dict[str, Any]:
+    """What ``dataset=latent_codes`` must know before it loads the model."""
+    if not isinstance(model := parts.model, DiscreteLatents):
+        return {}
+    facts = {"shape": list(model.code_shape), "levels": model.num_codes, "num_classes": parts.data.num_classes}
+    return {"codes": facts}
+
+
+def _facts(
+    training: TrainingModule, trainer: Any, callbacks: dict[str, Any], device: torch.device, seconds: float
+) -> dict[str, Any]:
+    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
+    return {
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "images_seen": training.images_seen,
+        "epochs": trainer.current_epoch,
+        "images_per_second": rates[0] if rates else None,
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_mb": peak_memory_mb(device),
+        "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
+    }
+
+
+def report(
+    summary: dict[str, Any], declared: Mapping[str, Figure], folder: RunFolder, published: dict[str, Any] | None
+) -> None:
+    """Print the figures of a finished run, and where its files are.
+
+    Args:
+        summary: content of ``summary.json``.
+        declared: declarations of figures that are not genlab's own, by name.
+        folder: folder of the run.
+        published: figures of the paper that the run's experiment reproduces.
+    """
+    rate = summary["images_per_second"]
+    beside = {}
+    if published:
+        values = ", ".join(f"{name} {value:g}" for name, value in published["figures"].items())
+        beside = {"published": f"{values}: {published['paper']} ({published['protocol']})"}
+    print_figures(
+        {name: Result.from_json(result) for name, result in summary["metrics"].items()},
+        {
+            **beside,
+            "images seen": f"{summary['images_seen']:,}",
+            "images/s": f"{rate:,.0f}" if rate else "-",
+            "wall time": f"{summary['wall_seconds']:.0f} s",
+            "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),
+            "checkpoints": str(folder.checkpoints),
+            **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
+        },
+        declared,
+    )

@@ -1,0 +1,1 @@
+"""The machine that a run uses, and the terminal that it is watched from."""

@@ -1,0 +1,64 @@
+"""Results as people read them: in few digits, with their protocol in a few words, as a table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from genlab.machine.console import console
+from genlab.metrics.catalogue import figure
+from genlab.metrics.figure import Figure
+from genlab.metrics.result import Result
+
+
+def digits(value: float) -> str:
+    """A value in four decimals, a small one in three digits."""
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
+
+
+def remark(result: Result) -> str:
+    """A result's protocol in a few words."""
+    protocol, extra = result.protocol, result.extra
+    words = [result.unit] if result.unit else []
+    examples = "windows" if "windows" in protocol else "images" if "levels" in protocol else "examples"
+    if "likelihood" in protocol:
+        kind = str(protocol["likelihood"]).replace("_", " ")
+        draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
+        words.append(f"{kind}{draws}, {protocol['num']:,} test {examples}")
+    elif "split" in protocol:
+        words.append(f"{protocol['num']:,} {protocol['split']} {examples}")
+    elif "features" in protocol:
+        reference = Path(str(protocol["reference"])).name  # a split, or a folder
+        words.append(
+            f"{protocol['features']} features, {protocol['num_samples']:,} samples, "
+            f"{protocol['num_real']:,} {reference} images"
+        )
+        words += [f"{extra['expected']:g} expected"] if "expected" in extra else []
+    elif "num_samples" in protocol:
+        words.append(f"{protocol['num_samples']:,} samples")
+        words += [f"of {extra['out_of']:,}"] if "out_of" in extra else []
+        words += [f"{extra['sampling_floor']:.2g} by sampling alone"] if "sampling_floor" in extra else []
+    return "; ".join(words)
+
+
+def print_figures(
+    figures: Mapping[str, Result], more: Mapping[str, str], declared: Mapping[str, Figure] | None = None
+) -> None:
+    """Print a table of results with their warnings, then further facts, one a line.
+
+    Args:
+        more: facts by name.
+        declared: declarations of figures that the catalogue lacks.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold", style="dim")
+    for name, result in figures.items():
+        spread = next((f" ± {one:.2g}" for one in (result.standard_error, result.std) if one is not None), "")
+        words = [remark(result), *([f"[yellow]{result.warning}[/]"] if result.warning else [])]
+        table.add_row(figure(name, declared).label, f"{digits(result.value)}{spread}", "; ".join(filter(None, words)))
+    out = console()
+    out.print(table)
+    for name, value in more.items():  # unbroken, however long, so that a path can be copied
+        out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,47 @@
+"""Precision and recall."""
+
+from typing import TYPE_CHECKING
+
+from genlab.metrics.figure import SAMPLES, Figure
+from genlab.metrics.measures.base import FeatureMeasure
+from genlab.metrics.result import Result
+
+if TYPE_CHECKING:
+    from genlab.metrics.subject import Subject
+
+
+class PrecisionRecall(FeatureMeasure):
+    """Share of samples within the real images' manifold, and of real images within the samples'.
+
+    Improved Precision and Recall Metric for Assessing Generative Models (arXiv:1904.06991). No more real images are
+    used than there are samples.
+
+    Args:
+        neighbours: number of the neighbour that the ball around a point just reaches.
+    """
+
+    figures = {
+        "precision": Figure("precision", "max", (*SAMPLES, "estimator"), column=7),
+        "recall": Figure("recall", "max", (*SAMPLES, "estimator"), column=8),
+    }
+
+    def __init__(self, neighbours: int = 3) -> None:
+        self.neighbours = neighbours
+
+    def __call__(self, subject: "Subject") -> dict[str, Result]:
+        from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+        samples, real = subject.matched
+        found = prc_features_to_metric(
+            samples,
+            real,
+            prc_neighborhood=self.neighbours,
+            prc_batch_size=10000,
+            save_cpu_ram=True,
+            verbose=False,
+        )
+        protocol = self.protocol(subject, num_real=len(real), estimator=f"{self.neighbours} nearest neighbours")
+        return {
+            "precision": Result(found[KEY_METRIC_PRECISION], protocol),
+            "recall": Result(found[KEY_METRIC_RECALL], protocol),
+        }

@@ -1,0 +1,254 @@
+"""What measures look at: samples and, where they come from a model, the model and its data."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from genlab.data.examples import Split
+from genlab.data.image_sets import ImageSet, SplitImages
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.machine.progress import with_progress
+from genlab.metrics.features import FeatureExtractor, Features, extract
+from genlab.metrics.measures.base import Need
+from genlab.metrics.memorization import nearest
+from genlab.metrics.modes import Modes
+from genlab.metrics.reference import Reference
+from genlab.models.base import Diagnosable, GenerativeModel, LikelihoodModel
+
+LEAST = 5  # samples and real images, of which more are needed to compare neighbours
+MATCH_SEED = 2020  # of the choice of real images where there are more of them than samples
+
+
+class Subject(ABC):
+    """Samples, their features and those of real images; each is made once, when a measure first asks for it.
+
+    Attributes:
+        device: device that distances are computed on.
+        seed: random seed of samples, and of a bound's draws.
+        modes: counter of the modes among samples; ``None`` where there are none to count.
+        model: model that the samples were drawn from; ``None`` for samples of unknown origin.
+        data: data of the model, as the model sees it.
+        num_test: number of test examples that a likelihood is measured on.
+        importance_samples: number of latents drawn for an image's importance-weighted likelihood; ``None`` for no such.
+        memorization: whether samples are compared with the training images one by one.
+    """
+
+    device: torch.device = torch.device("cpu")
+    seed: int = 0
+    modes: Modes | None = None
+    model: GenerativeModel | None = None
+    data: DataModule | None = None
+    num_test: int = 0
+    importance_samples: int | None = None
+    memorization: bool = False
+
+    @property
+    @abstractmethod
+    def provides(self) -> frozenset[Need]:
+        """What measures find here."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Protocol of the data that people look at, such as its name and sizes."""
+        return {} if self.data is None else self.data.pictured.protocol
+
+    @property
+    def samples(self) -> Tensor:
+        """The samples ``(N, *shape)`` as people look at them, on the CPU."""
+        raise InputError("there are features of samples here, and not the samples themselves")
+
+    @property
+    @abstractmethod
+    def features(self) -> Features:
+        """Features of the samples."""
+
+    @property
+    @abstractmethod
+    def real(self) -> Reference:
+        """Features of the real images that the samples are compared with."""
+
+    def reference(self, split: Split) -> Reference:
+        """Features of a split of the model's data."""
+        raise InputError(f"there is no {split} split here: these samples came without their model's data")
+
+    @cached_property
+    def compared(self) -> tuple[Features, Reference]:
+        """Features of samples and of real images.
+
+        Raises:
+            InputError: where there are too few images of either for any comparison.
+        """
+        fake, real = self.features, self.real
+        if min(len(fake), len(real)) <= LEAST:
+            raise InputError(f"{len(fake)} samples and {len(real)} real images: more than {LEAST} of each are needed")
+        return fake, real
+
+    @cached_property
+    def matched(self) -> tuple[Tensor, Tensor]:
+        """Features of samples ``(N, d)`` and of at most as many real images ``(M, d)``, on the device."""
+        fake, real = self.compared
+        chosen = real.features.features
+        if len(chosen) > len(fake):
+            index = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(MATCH_SEED))[: len(fake)]
+            chosen = chosen[index.sort().values]
+        return fake.features.to(self.device), chosen.to(self.device)
+
+    @cached_property
+    def neighbours(self) -> tuple[Tensor, Tensor]:
+        """Distances of every sample to the five training images nearest to it, and their indices, ``(N, 5)``."""
+        keys = self.reference("train").features.features.to(self.device)
+        return nearest(self.features.features.to(self.device), keys, 5)
+
+    @property
+    def own_model(self) -> GenerativeModel:
+        """The model, for measures that cannot do without one."""
+        assert self.model is not None
+        return self.model
+
+    @property
+    def likelihood_model(self) -> LikelihoodModel:
+        """The model, for measures that need its likelihood."""
+        assert isinstance(self.model, LikelihoodModel)
+        return self.model
+
+    @property
+    def own_data(self) -> DataModule:
+        """The model's data, for measures that cannot do without it."""
+        assert self.data is not None
+        return self.data
+
+
+class ModelSubject(Subject):
+    """A model with its data; samples are drawn when they are first asked for.
+
+    Args:
+        draw: function that draws the samples.
+        extractor: extractor of features; ``None`` where none are compared.
+        reference: split that samples are compared with.
+        cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
+
+    The other arguments are attributes of :class:`Subject`; ``num_test=None`` is the whole test set.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        data: DataModule,
+        draw: Callable[[], Tensor],
+        *,
+        extractor: FeatureExtractor | None,
+        reference: Split,
+        cache_dir: str | None,
+        modes: Modes | None,
+        num_test: int | None,
+        importance_samples: int | None,
+        memorization: bool,
+        seed: int,
+    ) -> None:
+        self.model, self.data, self.draw, self.extractor = model, data, draw, extractor
+        self.split, self.cache_dir, self.modes, self.device = reference, cache_dir, modes, model.device
+        self.importance_samples, self.memorization, self.seed = importance_samples, memorization, seed
+        self.num_test = min(num_test or len(data.splits["test"]), len(data.splits["test"]))
+        self._references: dict[Split, Reference] = {}
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        there: dict[Need, bool] = {
+            "samples": True,
+            "features": self.extractor is not None,
+            "likelihood": isinstance(self.model, LikelihoodModel),
+            "latents": isinstance(self.model, Diagnosable),
+        }
+        return frozenset(need for need, is_there in there.items() if is_there)
+
+    @cached_property
+    def samples(self) -> Tensor:
+        return self.draw()
+
+    @cached_property
+    def features(self) -> Features:
+        assert self.extractor is not None
+        with with_progress("features of samples", len(self.samples)) as advance:
+            return extract(self.extractor, self.samples.split(500), self.device, advance)
+
+    @cached_property
+    def real(self) -> Reference:
+        return self.reference(self.split)
+
+    def reference(self, split: Split) -> Reference:
+        assert self.extractor is not None
+        if split not in self._references:
+            images = SplitImages(self.own_data.pictured, split)
+            self._references[split] = reference_of(images, self.extractor, self.cache_dir, self.device)
+        return self._references[split]
+
+
+class ImagesSubject(Subject):
+    """A set of images that is compared with another one.
+
+    Args:
+        extractor: extractor of features.
+        cache_dir: folder in which the features of ``real`` are kept; ``None`` for nowhere.
+    """
+
+    def __init__(
+        self,
+        real: ImageSet,
+        fake: ImageSet,
+        *,
+        extractor: FeatureExtractor,
+        cache_dir: str | None,
+        modes: Modes | None,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.images, self.fake, self.extractor, self.cache_dir = real, fake, extractor, cache_dir
+        self.modes, self.device, self.seed = modes, device, seed
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        return frozenset({"samples", "features"})
+
+    @cached_property
+    def samples(self) -> Tensor:
+        return torch.cat(list(self.fake))
+
+    @cached_property
+    def features(self) -> Features:
+        with with_progress(f"features of {self.fake.name}", len(self.fake)) as advance:
+            return extract(self.extractor, self.fake, self.device, advance)
+
+    @cached_property
+    def real(self) -> Reference:
+        return reference_of(self.images, self.extractor, self.cache_dir, self.device)
+
+
+class FeaturesSubject(Subject):
+    """Features of samples and of real images that are there already."""
+
+    def __init__(self, fake: Features, real: Reference, device: torch.device) -> None:
+        self.given, self.device = (fake, real), device
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        return frozenset({"features"})
+
+    @property
+    def features(self) -> Features:
+        return self.given[0]
+
+    @property
+    def real(self) -> Reference:
+        return self.given[1]
+
+
+def reference_of(
+    images: ImageSet, extractor: FeatureExtractor, cache_dir: str | None, device: torch.device
+) -> Reference:
+    """Features of real images, from the cache where they are there, with a progress bar where they are not."""
+    with with_progress(f"features of {images.name}", len(images)) as advance:
+        return Reference.of(images, extractor, cache_dir, device, advance)

@@ -1,0 +1,49 @@
+"""Samples of each class in a row, one noise in each column."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from genlab.errors import InputError
+from genlab.machine.progress import with_progress
+from genlab.metrics.measure import draw
+from genlab.runs.loading import Run
+from genlab.views.pictures import grid
+from genlab.views.view import Shown, View
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes(View):
+    """Draw ``n`` samples of each class.
+
+    Args:
+        n: number of samples of a class.
+        classes: classes of the rows; None for the first 20.
+    """
+
+    mode: ClassVar[str] = "classes"
+
+    n: int = 8
+    classes: int | list[int] | None = None
+
+    def check(self, run: Run) -> None:
+        super().check(run)
+        if run.model.num_classes is None:
+            raise InputError("mode=classes: this run's model is not class-conditional")
+
+    def show(self, run: Run) -> Shown:
+        given = [self.classes] if isinstance(self.classes, int) else self.classes
+        rows = given or list(range(min(run.model.num_classes or 0, 20)))
+        drawn = []
+        with with_progress("samples", self.n * len(rows)) as advance:
+            for k in rows:
+                y = torch.full((self.n,), k)
+                drawn.append(
+                    draw(
+                        run.model, self.n, seed=self.seed, y=y, decode=run.decode,
+                        advance=advance,
+                    )
+                )  # fmt: skip
+        samples = torch.cat(drawn)
+        return Shown(grid(samples, columns=self.n), samples, self.n)

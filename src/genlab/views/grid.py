@@ -1,0 +1,40 @@
+"""Samples on one picture: images side by side, points over those of the data."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from genlab.machine.progress import with_progress
+from genlab.metrics.measure import density_in_plane, draw
+from genlab.runs.loading import Run
+from genlab.views.pictures import picture
+from genlab.views.view import Shown, View, chosen_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(View):
+    """Draw ``n`` samples.
+
+    Args:
+        n: number of samples.
+        classes: class of a class-conditional model's samples, or several in turns; None draws them.
+    """
+
+    mode: ClassVar[str] = "grid"
+
+    n: int = 64
+    classes: int | list[int] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"seed{self.seed}-n{self.n}"
+
+    def check(self, run: Run) -> None:
+        """Accept every run: anything can be sampled."""
+
+    def show(self, run: Run) -> Shown:
+        model, y = run.model, chosen_classes(run, self.classes, self.n)
+        with with_progress("samples", self.n) as advance:
+            samples = draw(model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
+        if len(model.shape) == 3:
+            return Shown(picture(samples), samples)
+        return Shown(picture(samples, run.data.first("test", 1000), density=density_in_plane(model)), samples)

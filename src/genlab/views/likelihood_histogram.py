@@ -1,0 +1,237 @@
+"""How likely a model finds each single image, of its own data and of others: bits/dim as a histogram."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import Tensor
+
+from genlab.composition.building import build
+from genlab.composition.configs import composed, conf_dir
+from genlab.data.examples import Split
+from genlab.data.image_sets import ArrayImages, FolderImages
+from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.machine.progress import with_progress
+from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
+from genlab.models.base import GenerativeModel, LikelihoodModel
+from genlab.runs.loading import Run
+
+OWN: tuple[Split, ...] = ("train", "test")
+
+
+def tells_bits(model: GenerativeModel) -> TypeGuard[LikelihoodModel]:
+    """Whether a model has bits/dim of single images."""
+    return isinstance(model, LikelihoodModel) and model.discrete and len(model.shape) == 3
+
+
+def per_image_bits(
+    model: LikelihoodModel,
+    data: DataModule,
+    split: Split,
+    num: int | None = 1000,
+    *,
+    seed: int = 0,
+    advance: Advance = lambda _: None,
+) -> Tensor:
+    """Bits/dim of images of a split, from all over it, ``(N,)`` on the CPU.
+
+    Those of all test images, with the evaluation's seed, have ``test/bits_per_dim`` as their mean.
+
+    Args:
+        num: images, at most; ``None`` for all.
+        seed: of what a bound draws.
+    """
+    data.setup()
+    x, y = data.some(split, len(data.splits[split]) if num is None else num)
+    return bits_of(model, x, y, seed=seed, batch_size=data.eval_batch_size, advance=advance)
+
+
+def bits_of(
+    model: LikelihoodModel,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 500,
+    advance: Advance = lambda _: None,
+) -> Tensor:
+    """Bits/dim of images ``(N, C, H, W)``, ``(N,)`` on the CPU; of a lower bound, those of one draw.
+
+    Args:
+        x: floats in [0, 1], on the grey levels that the model has learned.
+        y: classes ``(N,)``; where a conditional model is given none, all classes are equally likely.
+
+    Raises:
+        InputError: the images are not of the model's shape.
+    """
+    if tuple(x.shape[1:]) != model.shape:
+        raise InputError(f"images of shape {list(x.shape[1:])}: this model's are {list(model.shape)}")
+    found: list[Tensor] = []
+    with evaluating(model), own_randomness(seed, model.device):
+        for i in range(0, len(x), batch_size):
+            part = x[i : i + batch_size].to(model.device)
+            if y is None:
+                log_prob = marginal_log_prob(model, part)
+            else:
+                log_prob = model.log_prob(part, y[i : i + batch_size].to(model.device))
+            found.append(model.bits_per_dim(-log_prob.double()).cpu())
+            advance(len(part))
+    return torch.cat(found)
+
+
+# -- images that a model was not trained on ----------------------------------------------------------------------------
+
+
+def _inverted(x: Tensor, generator: torch.Generator) -> Tensor:
+    return 1 - x
+
+
+def _permuted(x: Tensor, generator: torch.Generator) -> Tensor:
+    """All images' places in the same random order."""
+    order = torch.randperm(x[0, 0].numel(), generator=generator)
+    return x.flatten(2)[..., order].view_as(x)
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(x.shape, generator=generator)
+
+
+def _constant(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Every image of one colour."""
+    return torch.rand(*x.shape[:2], 1, 1, generator=generator).expand(x.shape)
+
+
+CHANGES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "inverted": _inverted,
+    "permuted": _permuted,
+    "noise": _noise,
+    "constant": _constant,
+}
+
+
+def changed(x: Tensor, how: str, levels: int, *, seed: int = 0) -> Tensor:
+    """Images ``(N, C, H, W)`` made strange, one of ``CHANGES``, on the same grey levels.
+
+    Raises:
+        InputError: there is no such change.
+    """
+    if how not in CHANGES:
+        raise InputError(f"{how}: expected one of {', '.join(CHANGES)}")
+    return on_levels(CHANGES[how](x, torch.Generator().manual_seed(seed)), levels)
+
+
+def on_levels(x: Tensor, levels: int) -> Tensor:
+    """Floats in [0, 1] to the nearest grey level ``k / (levels - 1)``."""
+    return (x * (levels - 1)).round() / (levels - 1)
+
+
+def other_images(name: str, data: ImageDataModule, num: int = 1000, *, seed: int = 0) -> Tensor:
+    """At most ``num`` images to score beside a data set's own, on its grey levels, ``(N, C, H, W)``.
+
+    Args:
+        name: of one of ``CHANGES``, of test images; of a data set of ``conf/dataset``, its test images; or of a folder
+            of images or a ``.npy`` file of uint8.
+        seed: of what is random in a change.
+
+    Raises:
+        InputError: there is no such thing.
+    """
+    if name in CHANGES:
+        return changed(data.some("test", num)[0], name, data.levels, seed=seed)
+    if Path(name).expanduser().exists():
+        images = ArrayImages(name) if name.endswith(".npy") else FolderImages(name, grey=data.shape[0] == 1)
+        return on_levels(torch.cat(list(images))[:num].float() / 255, data.levels)
+    if not Path(conf_dir(), "dataset", f"{name}.yaml").is_file():
+        raise InputError(
+            f"{name} is neither a change of test images ({', '.join(CHANGES)}) nor a data set of conf/dataset, and "
+            "there is no such folder"
+        )
+    other = build(OmegaConf.to_container(composed("train", [f"dataset={name}"]).dataset, resolve=True), "dataset")
+    if not isinstance(other, ImageDataModule):
+        raise InputError(f"dataset={name} has no images")
+    return on_levels(other.some("test", num)[0], data.levels)
+
+
+def beside_others(run: Run, others: Sequence[str], num: int = 1000, *, seed: int = 0) -> dict[str, Tensor]:
+    """Bits/dim by a run's model of ``num`` training and test images each, and of others (see ``other_images``).
+
+    A class-conditional model is told no classes, which only some of the images have.
+
+    Raises:
+        InputError: the model has no likelihood of images, or the others are none or of another shape.
+    """
+    model, data = run.model, run.data
+    if not tells_bits(model) or not isinstance(data, ImageDataModule):
+        raise InputError("mode=likelihood: this run's model has no bits/dim of images")
+    sets = {split: data.some(split, num)[0] for split in OWN} | {
+        name: other_images(name, data, num, seed=seed) for name in others
+    }
+    found: dict[str, Tensor] = {}
+    for name, x in sets.items():
+        with with_progress(f"likelihood of {name}", len(x)) as advance:
+            found[name] = bits_of(model, x, seed=seed, batch_size=data.eval_batch_size, advance=advance)
+    return found
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+
+
+def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
+    """Shares of sets of images, by their names, over bits/dim ``(N,)``; a line marks each set's median.
+
+    The axis is logarithmic where the sets lie far apart. Of the images, the outermost 0.5 % of each set may be out of
+    view.
+
+    Raises:
+        InputError: a set is empty or has bits/dim that are no numbers.
+    """
+    for name, of_set in bits.items():
+        if len(of_set) == 0:
+            raise InputError(f"{name}: there are no images")
+        if not of_set.isfinite().all():
+            raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are no numbers")
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sets = {name: values.double().numpy() for name, values in bits.items()}
+    medians = {name: float(np.median(values)) for name, values in sets.items()}
+    ends = np.concatenate([np.quantile(values, [0.005, 0.995]) for values in sets.values()])
+    low, high = ends.min(), max(ends.max(), ends.min() + 1e-6)
+    far_apart = low > 0 and max(medians.values()) > 4 * min(medians.values())
+    edges = (np.geomspace(low, high, 81) if far_apart else np.linspace(low, high, 61)).tolist()
+    figure = Figure(figsize=(6.4, 3.6), dpi=100)
+    axes = figure.add_axes((0.11, 0.14, 0.87, 0.83))
+    for i, (name, values) in enumerate(sets.items()):
+        colour = _COLOURS[i % len(_COLOURS)]
+        weights = np.full(len(values), 1 / len(values))
+        label = f"{name}, median {medians[name]:.3f}"
+        style: dict[str, Any] = {"weights": weights, "color": colour}
+        axes.hist(values, edges, alpha=0.35, **style)
+        axes.hist(values, edges, histtype="step", label=label, **style)
+        axes.axvline(medians[name], color=colour, linestyle="--", linewidth=1)
+    if far_apart:
+        from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(low, high)
+    axes.set_xlabel("bits/dim")
+    axes.set_ylabel("share of images")
+    axes.legend(frameon=False, fontsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+_COLOURS = ("#0062b8", "#d1560c", "#2e8540", "#8f3f97", "#7a6a00", "#555555")

@@ -1,0 +1,64 @@
+"""Samples beside the training images that they are nearest to."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genlab.composition.building import build
+from genlab.data.images import ImageDataModule
+from genlab.data.module import DataModule
+from genlab.errors import InputError
+from genlab.machine.progress import with_progress
+from genlab.metrics.measure import draw
+from genlab.runs.loading import Run
+from genlab.views.pictures import grid
+from genlab.views.view import Shown, View, chosen_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest(View):
+    """Draw ``n`` samples, and find the five training images nearest to each by the run's features.
+
+    Args:
+        n: number of samples.
+        classes: class of a class-conditional model's samples, or several in turns; None draws them.
+        cache_dir: folder that keeps the features of training images; None for nowhere.
+    """
+
+    mode: ClassVar[str] = "nearest"
+
+    n: int = 8
+    classes: int | list[int] | None = None
+    cache_dir: str | None = None
+
+    def show(self, run: Run) -> Shown:
+        y = chosen_classes(run, self.classes, self.n)
+        with with_progress("samples", self.n) as advance:
+            samples = draw(run.model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
+        metrics = build({**run.config["metrics"], "cache_dir": self.cache_dir}, "metrics")
+        indices = metrics.nearest(samples, run.data, run.device)
+        return Shown(beside_neighbours(samples, run.data, indices, len(samples)), samples)
+
+
+def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: int = 10) -> Image.Image:
+    """Draw a row for each of the first samples: the sample and, after it, its training images.
+
+    Args:
+        samples: float ``(N, C, H, W)`` in [0, 1].
+        data: data of the run; what people look at of it is drawn.
+        indices: training images of every sample, ``(N, k)``.
+        rows: number of samples drawn.
+
+    Raises:
+        InputError: where the data is not one of images.
+    """
+    data = data.pictured
+    if not isinstance(data, ImageDataModule):
+        raise InputError("only samples that are images have training images to stand beside")
+    shown = samples[:rows].float().cpu()
+    nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
+    together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)
+    return grid(together.flatten(0, 1), columns=together.shape[1])

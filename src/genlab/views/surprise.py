@@ -1,0 +1,65 @@
+"""Test images beside the bits that each of their pixels costs."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from genlab.errors import InputError
+from genlab.machine.progress import with_progress
+from genlab.metrics.measure import Advance, evaluating
+from genlab.models.base import GenerativeModel, Pointwise
+from genlab.runs.loading import Run
+from genlab.views.maps import beside_heat
+from genlab.views.view import Shown, View, chosen_images, numbered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surprise(View):
+    """Show how many bits each pixel of test images costs given the pixels before it.
+
+    Args:
+        n: number of images, the first of the test set.
+        images: numbers of test images to take instead.
+    """
+
+    mode: ClassVar[str] = "surprise"
+
+    n: int = 16
+    images: list[int] | None = None
+
+    @property
+    def name(self) -> str:
+        return super().name + numbered(self.images)
+
+    def check(self, run: Run) -> None:
+        super().check(run)
+        if run.config["dataset"].get("kind") == "codes":
+            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+
+    def show(self, run: Run) -> Shown:
+        x, y = chosen_images(run, self.images, torch.arange(self.n))
+        with with_progress("images", len(x)) as advance:
+            bits = surprise(run.model, x, y, advance=advance)
+        print(f"{bits.flatten(1).sum(1).mean():.1f} bits an image, at most {bits.max():.2f} a pixel")
+        return Shown(beside_heat(x, bits, "bits a pixel"), bits)
+
+
+def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size: int = 100, advance: Advance) -> Tensor:
+    """Bits that each pixel costs given the ones before it, its channels together, ``(N, H, W)``.
+
+    Raises:
+        InputError: the model's likelihood is not a product over values.
+    """
+    if not isinstance(model, Pointwise):
+        raise InputError("mode=surprise is of autoregressive models; this run's has no likelihood of a single pixel")
+    maps = []
+    with evaluating(model):
+        for first in range(0, len(x), batch_size):
+            part = slice(first, first + batch_size)
+            classes = None if y is None else y[part].to(model.device)
+            maps.append(-model.log_prob_map(x[part].to(model.device), classes).sum(1).cpu() / math.log(2))
+            advance(len(maps[-1]))
+    return torch.cat(maps)

@@ -1,0 +1,103 @@
+"""One latent moved in each row, the others as they are."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from genlab.errors import InputError
+from genlab.models.base import LatentModel
+from genlab.runs.loading import Run
+from genlab.views.latents import Latents
+from genlab.views.pictures import grid
+from genlab.views.view import Shown, View, chosen_images, numbered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traverse(View):
+    """Move each of the ``n`` most active latents of an image; of a GAN, of a random latent.
+
+    Args:
+        n: number of latents, one a row.
+        steps: number of images in a row.
+        extent: how far a latent moves to either side, in standard deviations.
+        images: number of the test image to begin at; None for the first.
+    """
+
+    mode: ClassVar[str] = "traverse"
+
+    n: int = 8
+    steps: int = 8
+    extent: float = 3.0
+    images: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.extent <= 0:
+            raise InputError(f"extent={self.extent}: give a number above 0")
+
+    @property
+    def name(self) -> str:
+        return super().name + numbered(self.images)
+
+    def show(self, run: Run) -> Shown:
+        latents = Latents(run.model, self.seed)
+        if isinstance(run.model, LatentModel):
+            x, y = chosen_images(run, self.images, torch.arange(1))
+            images, chosen = traversed(
+                latents, x[:1], y[:1], self.n, self.steps, self.extent, *run.data.some("test", 1000)
+            )
+        else:
+            y_of_one = run.model.classes(1, None, None)
+            images, chosen = traversed(latents, None, y_of_one, self.n, self.steps, self.extent)
+        print(f"latents {', '.join(map(str, chosen))}")
+        return Shown(grid(images, columns=self.steps), images, self.steps, moves=True)
+
+
+def traversed(
+    latents: Latents,
+    x: Tensor | None,
+    y: Tensor | None,
+    rows: int,
+    steps: int,
+    extent: float,
+    background: Tensor | None = None,
+    of_background: Tensor | None = None,
+) -> tuple[Tensor, list[int]]:
+    """A latent in each row, from ``-extent`` to ``extent`` of its standard deviations around its mean, the others as
+    they are: ``(rows * steps, C, H, W)``, and which latents they are, the most active first.
+
+    A latent is as active as the aggregate posterior's mean varies over images; of a GAN, as its change of 1 changes the
+    image.
+
+    Args:
+        x: the image ``(1, C, H, W)`` to begin at; ``None`` for a random latent of a GAN.
+        y: its class ``(1,)``.
+        background: images ``(N, C, H, W)`` to know the latents' spread by.
+        of_background: their classes.
+    """
+    if background is None:
+        z = latents.random(1)
+        activity = _effect(latents, z, y)
+        mean, std = torch.zeros_like(z[0]), torch.ones_like(z[0])
+    else:
+        assert x is not None
+        z, known = latents.encode(x, y), latents.encode(background, of_background)
+        mean, std = known.mean(0), known.std(0)
+        activity = std
+    chosen = activity.argsort(descending=True)[:rows].tolist()
+    at = torch.linspace(-extent, extent, steps, device=z.device)
+    moved = z.repeat(len(chosen), steps, 1)
+    for row, i in enumerate(chosen):
+        moved[row, :, i] = mean[i] + at * std[i]
+    images = latents.decode(moved.flatten(0, 1), None if y is None else y.repeat(len(chosen) * steps))
+    return images, chosen
+
+
+def _effect(latents: Latents, z: Tensor, y: Tensor | None) -> Tensor:
+    """How much each latent's change from -1 to 1 changes the image, ``(D,)``."""
+    D = z.shape[1]
+    unit = torch.eye(D, device=z.device)
+    ends = [latents.decode(z * (1 - unit) + sign * unit, None if y is None else y.repeat(D)) for sign in (-1, 1)]
+    return (ends[1] - ends[0]).flatten(1).norm(dim=1)

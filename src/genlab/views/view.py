@@ -1,0 +1,108 @@
+"""What every way to look at a run's model shares: its options, what it applies to, and what it shows."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genlab.errors import InputError
+from genlab.runs.loading import Run
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture and what is on it.
+
+    Attributes:
+        picture: the picture.
+        samples: the images, points or values on it, ``(N, ...)``.
+        columns: number of samples in a row of the picture.
+        moves: whether a row shows something moving, so that a film of the columns makes sense.
+    """
+
+    picture: Image.Image
+    samples: Tensor
+    columns: int = 1
+    moves: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(ABC):
+    """A way to look at a run's model: ``genlab sample mode=NAME``.
+
+    A new one is a class in a file of its own, and a file of ``conf/mode`` that names it.
+
+    Attributes:
+        mode: name of the view on the command line and in the names of its files.
+
+    Args:
+        seed: random seed of everything that is drawn.
+    """
+
+    mode: ClassVar[str]
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n", "steps", "draws"):
+            if (value := getattr(self, name, 1)) < 1:
+                raise InputError(f"{name}={value}: give a number of samples, 1 or more")
+
+    @property
+    def name(self) -> str:
+        """The name of the view's files, without suffix; other settings give another name."""
+        return f"{self.mode}-seed{self.seed}-n{getattr(self, 'n', 8)}"
+
+    def check(self, run: Run) -> None:
+        """Raise InputError if the view does not apply to a run; a view is of images unless it says otherwise."""
+        if len(run.model.shape) != 3:
+            raise InputError(f"mode={self.mode} is of images; this run's model draws points: mode=grid shows them")
+
+    @abstractmethod
+    def show(self, run: Run) -> Shown:
+        """Look at a run's model.
+
+        Raises:
+            InputError: if the view does not apply to the run, or a setting not to its model or data.
+        """
+
+
+def numbered(*groups: list[int] | list[str] | None) -> str:
+    """Spell chosen numbers as the end of a file's name: ``-3-17``."""
+    return "".join(f"-{i}" for group in groups for i in group or [])
+
+
+def chosen_classes(run: Run, classes: int | list[int] | None, num: int) -> Tensor | None:
+    """Give the classes of ``num`` samples in turns, int64 ``(num,)``, or None if they are to be drawn.
+
+    Raises:
+        InputError: if the run's model is not class-conditional.
+    """
+    if classes is None:
+        return None
+    if run.model.num_classes is None:
+        raise InputError("classes=...: this run's model is not class-conditional")
+    chosen = [classes] if isinstance(classes, int) else classes
+    return torch.tensor([chosen[i % len(chosen)] for i in range(num)])
+
+
+def chosen_images(run: Run, images: list[int] | None, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Give images of the test set as the model sees them ``(N, C, H, W)``, and their classes ``(N,)``.
+
+    Args:
+        run: the run whose data they are of.
+        images: their numbers in the test set; None for ``first``.
+        first: the numbers to take if none are given; those beyond the end are left out.
+
+    Raises:
+        InputError: if there is no such image.
+    """
+    of = run.data.splits["test"]
+    chosen = images or [i for i in first.tolist() if i < len(of)]
+    if not 0 <= min(chosen) <= max(chosen) < len(of):
+        raise InputError(f"images={chosen}: the test set has the images 0 to {len(of) - 1}")
+    index = torch.tensor(chosen)
+    return run.data.transform("test", augment=False)(of.take(index), index, 0), of.labels[index]
