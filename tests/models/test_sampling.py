@@ -8,7 +8,6 @@ import pytest
 import torch
 import yaml
 
-from conftest import Genlab
 from genlab.comparison.against_settings import against_settings
 from genlab.comparison.runs import Run, read_run
 from genlab.composition.command_line import as_groups
@@ -23,6 +22,7 @@ from genlab.models.transformer.gpt import GPT
 from genlab.models.transformer.maskgit import MaskGIT
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
+from support.command import Genlab
 
 SMALL: dict[str, Any] = {"num_layers": 1, "num_heads": 2, "width": 8}
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_resume import COMMON, assert_identical, in_child, kill_at, only_run, outputs
 from torch import Tensor, nn
 
 from genlab.data.digits import Digits
@@ -30,6 +29,9 @@ from genlab.runs.loading import load
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
+from support.forks import in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, assert_identical, only_run, outputs
 
 Adam = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
 
