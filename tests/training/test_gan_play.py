@@ -24,6 +24,7 @@ from genlab.models.base import AdversarialModel, Played, Players
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.losses import Hinge, NonSaturating, RelativisticPairing
 from genlab.models.gan.mlp import MLP
+from genlab.models.sampling import SamplingSettings
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.loading import load
 from genlab.training import schedules
@@ -66,9 +67,15 @@ class Autoencoder(AdversarialModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        return self.decode(temperature * normal((num_samples, self.code), generator, self.device)).clamp(0, 1)
+        z = normal((num_samples, self.code), generator, self.device)
+        return self.decode(self.settings(sampling).temperature * z).clamp(0, 1)
 
 
 class Discriminator(nn.Module):
