@@ -70,8 +70,6 @@ class Evaluation:
     """The measures of ``conf/metrics``, for a model on its data and for two sets of images.
 
     Args:
-        measures: measures by name, in the order in which their figures are reported; ``None`` entries are left out.
-            ``None`` is the list of :func:`first_measures`.
         features: extractor, or any module that gives ``(B, d)`` features, or (features, logits), of float images in
             [0, 1]; ``None`` leaves out what compares features.
         modes: counter of modes, where the data has some.
@@ -84,6 +82,8 @@ class Evaluation:
         num_shown: number of samples kept as a picture and an array.
         seed: random seed of the samples, and of a bound's draws.
         cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
+        measures: measures by name, in the order in which their figures are reported; ``None`` entries are left out.
+            ``None`` is the list of :func:`first_measures`.
 
     Raises:
         InputError: for numbers that are too small, and for two measures of one figure.
@@ -91,7 +91,6 @@ class Evaluation:
 
     def __init__(
         self,
-        measures: Mapping[str, Measure | None] | None = None,
         features: nn.Module | None = None,
         modes: Modes | None = None,
         reference: Split = "train",
@@ -102,6 +101,7 @@ class Evaluation:
         num_shown: int = 64,
         seed: int = 0,
         cache_dir: str | None = None,
+        measures: Mapping[str, Measure | None] | None = None,
     ) -> None:
         if num_samples <= LEAST or num_shown < 1:
             raise InputError(
