@@ -38,8 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Features of real images, shared by all tests."""
-    return str(tmp_path_factory.mktemp("cache"))
+    """Features of real images, shared by all tests and by all workers, of which each has a folder in one of xdist's."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "cache").mkdir(exist_ok=True)
+    return str(folder / "cache")
 
 
 @pytest.fixture(autouse=True)

@@ -112,12 +112,11 @@ def _run(path: str, config: dict[str, Any]) -> None:
         changes = combinations(config["sampling"])
         for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
             model.sampling = sampling
-            samples = evaluation.draw(model, run.data)
-            measured = evaluation.measure(model, run.data, samples, which)
+            measured = evaluation.measure(model, run.data, protocol=which)
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
             record(run.folder, settings, measured.figures, evaluation.declared)
-            if measured.neighbours is not None:
-                neighbours = beside_neighbours(samples, run.data, measured.neighbours)
+            if measured.samples is not None and measured.neighbours is not None:
+                neighbours = beside_neighbours(measured.samples, run.data, measured.neighbours)
                 save_png(neighbours, run.folder.samples / "neighbours.png")
             of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
             print_figures(

@@ -269,17 +269,21 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         pytest.skip("genlab[optuna] is missing")
     if "shakespeare" in experiment and not Shakespeare(mnist_root).path.is_file():
         pytest.skip(f"tiny-shakespeare is not in {mnist_root}")
-    overrides = [f"paths.data_dir={mnist_root}", "dataset.train_size=1000", "dataset.batch_size=16"]
-    overrides += ["++dataset.eval_batch_size=16", "metrics.num_samples=8", "metrics.num_test=8", "metrics.num_shown=4"]
+    few = ["metrics.num_samples=6", "metrics.num_test=4", "metrics.num_shown=2", "callbacks.sample_grid.num_samples=4"]
+    few += ["callbacks.likelihood_histogram.num_images=4"]
+    overrides = [f"paths.data_dir={mnist_root}", "dataset.train_size=200", "dataset.batch_size=8"]
+    overrides += ["++dataset.eval_batch_size=8"]
     if experiment.startswith("search/"):
         overrides.append("hydra.sweeper.n_trials=2")
+    if experiment.startswith("stacked_mnist/"):
+        overrides.append("callbacks.sample_metrics.num_samples=20")
     if experiment.startswith("paper/cifar10"):  # on data of that shape, few at a time, for the networks are large
         write_cifar10(tmp_path)
         overrides = [f"paths.data_dir={tmp_path}", "dataset.batch_size=8", "dataset.val_size=8", "dataset.train_size=8"]
-        overrides += ["metrics/features=pixels", "metrics.reference=train", "callbacks.sample_grid.num_samples=4"]
+        overrides += ["metrics/features=pixels", "metrics.reference=train"]
         narrow = "width" if experiment.endswith(("real_nvp", "glow")) else "channels"
         overrides += [f"model.{narrow}=16", "callbacks.latent_grid.num_images=4"]
-    result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *overrides)
+    result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *few, *overrides)
     assert result.code == 0, result.err
     if experiment.startswith("paper/"):
         assert "published" in result.out

@@ -235,17 +235,18 @@ def test_every_token_but_the_first_is_predicted_once(split: str, length: int) ->
     module, batches = data(length=length), []
     for x, y in module.batches(split, batch_size=5):  # type: ignore[arg-type]
         assert x.dtype == y.dtype == torch.int64
-        assert x.shape == (len(y), length)
-        batches.append(torch.cat([y.unsqueeze(1), x], 1))
+        assert x.shape == (len(y), 1 + length)
+        assert not y.any()  # a text has no classes
+        batches.append(x)
     windows, expected = torch.cat(batches), torch.from_numpy(tokens_of(module, split))
     num = (len(expected) - 1) // length
     assert len(windows) == len(module.splits[split]) == num  # type: ignore[index]
     assert torch.equal(windows[:, 1:].flatten(), expected[1 : 1 + num * length])
     assert torch.equal(windows[:, 0], expected[: num * length : length])
     assert module.protocol["left_out"][split] == len(expected) - 1 - num * length  # type: ignore[index]
-    assert torch.equal(module.first(split, 3), windows[:3, 1:])  # type: ignore[arg-type]
-    x, y = module.some(split, 10**6)  # type: ignore[arg-type]
-    assert torch.equal(torch.cat([y.unsqueeze(1), x], 1), windows)
+    assert torch.equal(module.first(split, 3), windows[:3])  # type: ignore[arg-type]
+    x, _ = module.some(split, 10**6)  # type: ignore[arg-type]
+    assert torch.equal(x, windows)
     assert torch.equal(x, torch.cat([x for x, _ in module.val_dataloader()])) == (split == "val")
 
 
@@ -257,7 +258,7 @@ def numbered(num: int, length: int, **options: object) -> TextDataModule:
 
 def windows_of(batches: object) -> list[list[int]]:
     """Each with the token before it."""
-    return [torch.cat([y, x.flatten()]).tolist() for x, y in batches]  # type: ignore[attr-defined]
+    return [x.flatten().tolist() for x, _ in batches]  # type: ignore[attr-defined]
 
 
 def test_an_epoch_of_training_covers_the_text_once_shifted() -> None:
@@ -279,7 +280,7 @@ def test_an_epoch_of_training_covers_the_text_once_shifted() -> None:
     assert windows_of(numbered(1000, 10, seed=1).train_dataloader()) != windows_of(module.train_dataloader())
     # Looked at, and not trained on, they are not shifted.
     assert windows_of(module.batches("train", batch_size=1, augment=False))[1] == list(range(10, 21))
-    assert module.some("train", 5)[1].tolist() == [0, 220, 440, 660, 880]
+    assert module.some("train", 5)[0][:, 0].tolist() == [0, 220, 440, 660, 880]
     assert len(numbered(1000, 10, train_size=7).train_dataloader()) == 7
 
 
@@ -304,9 +305,9 @@ def test_two_processes_share_every_batch() -> None:
     def rows(rank: int, world_size: int) -> list[list[int]]:
         loader = Batches(
             module.splits["train"], module.transform("train"), 8, shuffle=True, seed=3, device=torch.device("cpu"),
-            rank=rank, world_size=world_size, labels=module.labels("train"),
+            rank=rank, world_size=world_size,
         )  # fmt: skip
-        return [y.tolist() for _, y in loader]
+        return [x[:, 0].tolist() for x, _ in loader]
 
     alone, ranks = rows(0, 1), [rows(rank, 2) for rank in range(2)]
     assert len(alone) == 11
@@ -533,9 +534,11 @@ def test_a_config_knows_its_vocabulary(tmp_path: Path) -> None:
         (["dataset=python_docs"], len(set(PythonDocs().read()))),
     ):
         dataset = resolved(*overrides)
-        assert dataset["vocab_size"] == dataset["num_classes"] == num
-        module = build({**dataset, "batch_size": 1, "shape": [32]}, "dataset")
+        assert dataset["vocab_size"] == num
+        # Configs of earlier versions state the vocabulary's size as a number of classes.
+        module = build({**dataset, "num_classes": num, "batch_size": 1, "shape": [32]}, "dataset")
         module.setup()
+        assert module.num_classes is None
         assert module.tokenizer.vocab_size == num
 
 

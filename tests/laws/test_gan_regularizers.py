@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from genlab.errors import InputError
 from genlab.layers.packing import packed
+from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.regularizers import (
     DRAGAN,
     R1,
@@ -151,12 +152,14 @@ def test_consistency_moves_and_flips_whole_images() -> None:
 
 
 def test_path_lengths_are_those_of_the_jacobian() -> None:
-    G = StyleGAN2((1, 8, 8), channels=4, latent_dim=4, style_dim=4, mapping_layers=1).generator.eval()
+    model = StyleGAN2((1, 8, 8), channels=4, latent_dim=4, style_dim=4, mapping_layers=1).eval()
+    G = model.generator
     regularizer = PathLength(weight=2.0, decay=0.9, shrink=2)
+    x, y = torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.long)
+    torch.manual_seed(3)
+    penalty = regularizer.penalty(model, x, y)
+    torch.manual_seed(3)
     z = torch.randn(6, 4)
-    torch.manual_seed(3)
-    penalty = regularizer.penalty(G, z, None)
-    torch.manual_seed(3)
     noise = torch.randn(3, 1, 8, 8) / 8  # of half of the batch, over the root of the pixels
     layers = G.synthesis.num_layers
     ws = G.mapping(z[:3]).detach().unsqueeze(1).repeat(1, layers, 1)
@@ -168,7 +171,7 @@ def test_path_lengths_are_those_of_the_jacobian() -> None:
     penalty.backward()
     assert all(p.grad is not None for n, p in G.named_parameters() if "mapping" in n or "to_style" in n)
     with pytest.raises(InputError, match="path_length is of styles"):
-        regularizer.check(nn.Linear(4, 4))
+        regularizer.check(DCGAN((1, 8, 8), channels=2))
 
 
 def test_of_every_so_many_steps() -> None:

@@ -11,7 +11,16 @@ from omegaconf import OmegaConf
 from genlab.composition.building import build
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel, LatentModel, LikelihoodModel, ObjectiveModel, Writes
+from genlab.models.base import (
+    AdversarialModel,
+    Diagnosable,
+    ImportanceWeighted,
+    LatentModel,
+    LikelihoodModel,
+    ObjectiveModel,
+    Pointwise,
+    Writes,
+)
 from support.catalogue import IMAGE_MODELS, MODELS, POINT_MODELS, TEXT_MODELS, batch, example, make
 from support.paths import CONF
 
@@ -26,21 +35,23 @@ def test_a_model_of_text_keeps_the_contract(name: str) -> None:
     torch.manual_seed(0)
     model = build(OmegaConf.to_container(cfg.model, resolve=True), "model")
     assert model.shape == (12,)
-    assert model.num_classes == 256  # the token before a text is its class
-    x, y = torch.randint(256, (4, 12)), torch.randint(256, (4,))
-    figures = model.loss(x, y)
+    assert model.num_classes is None
+    x = torch.randint(256, (4, 1 + 12))  # the token before a window, and the window
+    figures = model.loss(x)
     assert all(value.ndim == 0 and value.isfinite() for value in figures.values())
     figures["loss"].backward()
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
-    assert model.log_prob(x, y).shape == (4,)
-    assert (model.log_prob(x, y) < 0).all()
-    assert model.log_prob(x, y).ne(model.log_prob(x, y.flip(0))).any()
-    together = model.sample(4, y, generator=generators(7, range(4)))
+    assert model.log_prob(x).shape == (4,)
+    assert (model.log_prob(x) < 0).all()
+    other = torch.cat([(x[:, :1] + 1) % 256, x[:, 1:]], 1)
+    assert model.log_prob(x).ne(model.log_prob(other)).any()
+    assert torch.equal(model.log_prob(x), model.log_prob(x, torch.arange(4)))
+    together = model.sample(4, generator=generators(7, range(4)))
     assert together.shape == (4, 12)
     assert together.dtype == torch.int64
     assert 0 <= together.min() <= together.max() < 256
-    apart = [model.sample(1, y[i : i + 1], generator=generators(7, [i])) for i in range(4)]
+    apart = [model.sample(1, generator=generators(7, [i])) for i in range(4)]
     assert torch.equal(together, torch.cat(apart))
     assert isinstance(model, Writes)
 
@@ -152,6 +163,36 @@ def test_uniform_data_cost_a_uniform_model_log2_levels(
             parameter.data.zero_()
     bits = model.bits_per_dim(-model.log_prob(batch(shape, levels)))
     torch.testing.assert_close(bits, torch.full((4,), math.log2(levels)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_without_classes_ignores_those_it_is_given(name: str) -> None:
+    shape, levels = example(name)
+    model = make(name, shape, levels).eval()
+    x, y = batch(shape, levels), torch.tensor([3, 0, 7, 1])
+
+    def found(y: torch.Tensor | None) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        figures: list[torch.Tensor] = []
+        if isinstance(model, ObjectiveModel):
+            figures += model.loss(x, y).values()
+        if isinstance(model, LikelihoodModel):
+            figures.append(model.log_prob(x, y))
+        if isinstance(model, ImportanceWeighted):
+            figures.append(model.importance_weighted(x, y, num_samples=2))
+        if isinstance(model, Pointwise):
+            figures.append(model.log_prob_map(x, y))
+        if isinstance(model, Diagnosable):
+            figures += map(torch.as_tensor, model.diagnose(x, y).values())
+        if isinstance(model, LatentModel):
+            figures.append(model.decode(model.encode(x, y), y))
+        if isinstance(model, AdversarialModel):
+            figures += [model.play(x, y).fake, model.discriminator(x, y)]
+        return [*figures, model.sample(4, y, generator=generators(0, range(4)))]
+
+    without = found(None)
+    assert without
+    assert all(torch.equal(a, b) for a, b in zip(without, found(y), strict=True))
 
 
 @pytest.mark.parametrize("name", MODELS)

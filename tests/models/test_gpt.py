@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genlab.errors import InputError
@@ -31,12 +32,17 @@ def gpt(length: int = 6, vocab_size: int = 5, **options: Any) -> GPT:
     return model
 
 
+def after(before: int, texts: Tensor) -> Tensor:
+    """Windows ``(B, 1 + L)`` of texts ``(B, L)``, each after the same token."""
+    return F.pad(texts, (1, 0), value=before)
+
+
 @pytest.mark.parametrize("options", VARIANTS)
 def test_probabilities_of_all_texts_sum_to_one_after_every_token(options: dict[str, Any]) -> None:
     model = gpt(length=3, vocab_size=4, **options)
     texts = torch.tensor(list(itertools.product(range(4), repeat=3)))
     for before in range(4):
-        log_prob = model.log_prob(texts, torch.full((len(texts),), before))
+        log_prob = model.log_prob(after(before, texts))
         assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-6)
 
 
@@ -63,11 +69,11 @@ def test_the_cache_gives_the_tokens_of_the_uncached_loop_beyond_the_context_too(
 
 
 def test_samples_have_the_models_frequencies() -> None:
-    model = gpt(length=2, vocab_size=3)
+    model = gpt(length=2, vocab_size=3, start=2)
     texts = torch.tensor(list(itertools.product(range(3), repeat=2)))
-    p = model.log_prob(texts, torch.full((9,), 2)).exp()
+    p = model.log_prob(after(2, texts)).exp()
     num = 20_000
-    x = model.sample(num, torch.full((num,), 2), generator=torch.Generator().manual_seed(0))
+    x = model.sample(num, generator=torch.Generator().manual_seed(0))
     found = (x[:, 0] * 3 + x[:, 1]).bincount(minlength=9) / num
     assert torch.all((found - p).abs() < 5 * (p * (1 - p) / num).sqrt())
 
@@ -82,8 +88,8 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 def test_the_loss_at_initialisation_is_that_of_equally_likely_tokens() -> None:
     torch.manual_seed(0)
     model = GPT((64,), 65)
-    x, y = torch.randint(65, (32, 64)), torch.randint(65, (32,))
-    assert model.loss(x, y)["loss"].item() == pytest.approx(math.log(65), abs=0.06)
+    x = torch.randint(65, (32, 1 + 64))
+    assert model.loss(x)["loss"].item() == pytest.approx(math.log(65), abs=0.06)
 
 
 def rotated(x: Tensor, position: int) -> Tensor:
@@ -128,8 +134,8 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
     gradients = []
     for checkpointed in (False, True):
         model = gpt(checkpoint_gradients=checkpointed).train()
-        x, y = torch.arange(12).view(2, 6) % 5, torch.tensor([0, 1])
-        model.loss(x, y)["loss"].backward()
+        x = torch.arange(14).view(2, 1 + 6) % 5
+        model.loss(x)["loss"].backward()
         gradients.append([p.grad for p in model.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
@@ -165,9 +171,9 @@ def test_muon_moves_hidden_matrices_and_resumes_to_the_bit() -> None:
     def steps(optimizer: MuonWithAdamW, model: GPT, num: int, first: int) -> None:
         for i in range(num):
             generator = torch.Generator().manual_seed(first + i)
-            x, y = torch.randint(5, (4, 6), generator=generator), torch.randint(5, (4,), generator=generator)
+            x = torch.randint(5, (4, 1 + 6), generator=generator)
             optimizer.zero_grad()
-            model.loss(x, y)["loss"].backward()
+            model.loss(x)["loss"].backward()
             optimizer.param_groups[0]["lr"] = 1e-3 / (first + i + 1)  # as a schedule would
             optimizer.step()
 

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from genlab.training.compilation import compile_model
+from genlab.models.gan.losses import NonSaturating
+from genlab.training.adversarial import AdversarialTraining
+from genlab.training.compilation import compile_functions
+from genlab.training.objective import ObjectiveTraining
 from support.catalogue import batch, make
 from support.command import Genlab
 from support.forks import in_child
@@ -64,7 +67,7 @@ def test_long_runs_compile_by_themselves(
 ) -> None:
     found: list[object] = []
     monkeypatch.setattr("genlab.training.compilation.LONG_RUN", long_run)
-    monkeypatch.setattr("genlab.training.compilation.compile_model", lambda *call: found.append(call))
+    monkeypatch.setattr("genlab.training.compilation.compile_functions", lambda *call: found.append(call))
     options = ("model.width=4", "dataset.train_size=256", "dataset.batch_size=64", "trainer.max_epochs=2")
     result = genlab("train", "model=flow/real_nvp", *options, "callbacks=minimal", "logger=csv")
     assert result.code == 0, result.err
@@ -117,11 +120,13 @@ def test_what_a_graph_gives_is_kept_or_not_asked_of_it(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("torch.compile", graphed)
     vae, gan = make("vae/vae", (1, 8, 8), 2), make("gan/dcgan", (1, 8, 8), 17)
-    compile_model(vae, graphs=True)
+    cpu = torch.device("cpu")
+    compile_functions(ObjectiveTraining(vae, torch.optim.SGD).compilable(graphs=True), cpu, graphs=True)
     losses = [vae.loss(batch((1, 8, 8), 2))["loss"] for _ in range(2)]
     assert [float(loss) for loss in losses] == [1, 2]
     assert all(options["triton.cudagraphs"] for options in calls)
-    compile_model(gan, graphs=True)
+    game = AdversarialTraining(gan, NonSaturating(), torch.optim.SGD, torch.optim.SGD)
+    compile_functions(game.compilable(graphs=True), cpu, graphs=True)
     gan.eval().sample(2, generator=torch.Generator().manual_seed(0))
     assert len(calls) == 2
     gan.train().generator(torch.zeros(2, gan.latent_dim), None)

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from genlab.comparison.runs import Run
-from genlab.errors import InputError
 from genlab.metrics.catalogue import figure
-from genlab.runs.folder import EVALUATION, SUMMARY
+from genlab.metrics.result import Result
 
 # Fields of a protocol that may differ along a line: the settings, told in other ways, and the seed of the noise.
 OF_THE_SETTINGS = ("sampling", "sampler", "temperature", "seed")
@@ -29,15 +28,15 @@ def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
     """
     charts: dict[tuple[str, str, str], dict[int, dict[float, float]]] = {}
     for number, (_, run) in enumerate(runs):
-        for metric, value, protocol in _results(run):
-            sampling = protocol["sampling"]
-            rest = {key: part for key, part in protocol.items() if key not in OF_THE_SETTINGS}
+        for metric, result in _results(run):
+            sampling = result.protocol["sampling"]
+            rest = {key: part for key, part in result.protocol.items() if key not in OF_THE_SETTINGS}
             for setting, at in sampling.items():
                 if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
                     continue
                 others = {key: part for key, part in sampling.items() if key != setting}
                 alike = json.dumps([others, rest], sort_keys=True, default=str)
-                charts.setdefault((metric, setting, alike), {}).setdefault(number, {})[at] = value
+                charts.setdefault((metric, setting, alike), {}).setdefault(number, {})[at] = float(result.value)
     return [
         _chart(metric, setting, json.loads(alike)[0], lines, [row for row, _ in runs])
         for (metric, setting, alike), found in charts.items()
@@ -45,24 +44,12 @@ def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
     ]
 
 
-def _results(run: Run) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
+def _results(run: Run) -> Iterator[tuple[str, Result]]:
     """The results on samples that tell their sampling settings: those of training, then each evaluation's."""
-    contents = []
-    for name in (SUMMARY, EVALUATION):
-        try:
-            contents.append(run.folder.read_json(name))
-        except InputError:  # damaged, which the table says
-            contents.append({})
-    kept = contents[1].get("evaluations", [])
-    # A list of {settings, metrics}; in an earlier version the metrics of each by a label.
-    evaluations = [{"metrics": one} for one in kept.values()] if isinstance(kept, Mapping) else kept
-    for content in (contents[0], *evaluations):
-        for metric, result in (content.get("metrics") or {}).items():
-            if not isinstance(result, Mapping) or not isinstance(value := result.get("value"), int | float):
-                continue
-            protocol = result.get("protocol") or {}
-            if isinstance(protocol.get("sampling"), Mapping) and math.isfinite(value):
-                yield metric, float(value), protocol
+    for metric, results in run.results.items():
+        for result in results:
+            if isinstance(result.protocol.get("sampling"), Mapping) and math.isfinite(result.value):
+                yield metric, result
 
 
 def _chart(

@@ -1,63 +1,86 @@
 """Runs of an earlier version beside runs of a later one, whose configs have more keys."""
 
 from collections.abc import Collection, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from genlab.composition.configs import conf_dir
-from genlab.runs.config import read_yaml
+# By class, the keys that came into conf/ after it: the day, and the value that stands for what was done before. A value
+# stays as it is when the default changes, since runs of before the key were not made anew.
+LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
+    "genlab.callbacks.progress.TrainingProgress": {"line_every": ("2026-11-23", 20)},
+    "genlab.callbacks.sample_metrics.SampleMetrics": {"every_images": ("2026-11-23", None)},
+    "genlab.data.images.ImageDataModule": {"train_size": ("2026-11-23", None)},
+    "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
+    "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
+    "genlab.models.gan.biggan.BigGAN": {
+        "channel_base": ("2026-11-23", None),
+        "discriminator_channel_base": ("2026-11-23", None),
+    },
+    "genlab.models.gan.dcgan.DCGAN": {
+        "normalization": ("2026-11-23", "batch"),
+        "minibatch_std": ("2026-11-23", None),
+        "pack": ("2026-11-23", 1),
+    },
+    "genlab.models.gan.r3gan.R3GAN": {"channel_base": ("2026-11-23", None)},
+    "genlab.models.gan.regularizers.R1": {
+        "final_gamma": ("2026-11-23", None),
+        "decay_images": ("2026-11-23", None),
+    },
+    "genlab.models.gan.regularizers.R2": {
+        "final_gamma": ("2026-11-23", None),
+        "decay_images": ("2026-11-23", None),
+    },
+    "genlab.models.gan.sngan.SNGAN": {
+        "channel_base": ("2026-11-23", None),
+        "discriminator_channel_base": ("2026-11-23", None),
+    },
+    "genlab.models.transformer.image_gpt.ImageGPT": {
+        "positions": ("2026-11-24", "learned"),
+        "norm": ("2026-11-24", "layer"),
+        "mlp": ("2026-11-24", "gelu"),
+        "num_kv_heads": ("2026-11-24", None),
+        "stride": ("2026-11-24", None),
+        "checkpoint_gradients": ("2026-11-24", False),
+    },
+    "genlab.models.vae.networks.FullyConnected": {"center": ("2026-11-24", False)},
+    "genlab.models.vae.objectives.IWAE": {"backward_draws": ("2026-11-26", None)},
+    "genlab.models.vae.vq_vae.VQVAE": {
+        "decay": ("2026-11-24", 0.99),
+        "restart_below": ("2026-11-24", 0.05),
+    },
+    "genlab.training.adversarial.AdversarialTraining": {
+        "augment": ("2026-11-23", None),
+        "generator_steps": ("2026-11-23", 1),
+        "channels_last": ("2026-11-23", False),
+        "fused": ("2026-11-23", True),
+        "generator_batch": ("2026-11-27", 1),
+        "discriminator_start": ("2026-11-28", 0),
+        "adversarial_weight": ("2026-11-28", 1.0),
+        "adaptive_weight": ("2026-11-28", False),
+    },
+    "genlab.training.objective.ObjectiveTraining": {
+        "channels_last": ("2026-11-23", False),
+        "fused": ("2026-11-23", True),
+    },
+    "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
+    "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False)},
+}
 
 
 def with_later_keys(config: Mapping[str, Any], overrides: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """A nested config, its objects completed by the keys that they lack and all of ``conf/`` agrees on.
+    """Complete the objects of a nested config by the keys that came later than the run.
 
-    A new key comes into ``conf/`` with the value of what was done before there was a choice; a run from then is of one
-    setting with a run that was told so.
+    A new key comes into ``conf/`` with the value of what was done before there was a choice. A run from then is of one
+    setting with a run whose config states that value.
 
     Args:
         overrides: keys that the run was started with; of these nothing is assumed.
-        prefix: of this config's keys among them.
+        prefix: prefix of this config's keys among the overrides.
     """
     complete = {
         key: with_later_keys(value, overrides, f"{prefix}{key}.") if isinstance(value, Mapping) else value
         for key, value in config.items()
     }
-    for key, value in _agreed().get(str(config.get("_target_")), {}).items():
+    for key, (_, value) in LATER_KEYS.get(str(config.get("_target_")), {}).items():
         if f"{prefix}{key}" not in overrides:
             complete.setdefault(key, value)
     return complete
-
-
-@cache
-def _agreed() -> dict[str, dict[str, Any]]:
-    """By ``_target_``, the plain values that every mention of it in ``conf/`` states, and states alike."""
-    agreed: dict[str, dict[str, Any]] = {}
-    for path in sorted(Path(conf_dir()).rglob("*.yaml")):
-        for target, values in _objects(read_yaml(path)):
-            before = agreed.setdefault(target, values)
-            agreed[target] = {key: value for key, value in before.items() if key in values and values[key] == value}
-    return agreed
-
-
-def _objects(node: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    found = [pair for value in node.values() if isinstance(value, Mapping) for pair in _objects(value)]
-    if isinstance(target := node.get("_target_"), str):
-        found.append((target, {key: _as_composed(value) for key, value in node.items() if _is_plain(value)}))
-    return found
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return not isinstance(value, Mapping) and not (isinstance(value, str) and ("${" in value or value == "???"))
-
-
-def _as_composed(value: Any) -> Any:
-    """Hydra reads ``1e-3`` as a number, YAML 1.1 as text."""
-    if isinstance(value, list):
-        return [*map(_as_composed, value)]
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value

@@ -16,26 +16,27 @@ class Agreement:
 
     Attributes:
         fields: fields that must be equal, ``None`` for one that is not stated.
-        sampler: how samples were drawn, in words.
-        settings: settings of the sampler. Numbers of one sampler must agree in them. Two samplers have settings of
-            their own, and their numbers agree where each sampled as at the end of its run's training.
+        settings: settings of the sampler by name, ``None`` for one that is not in force. Samplers that have the same
+            settings must agree in them. Others have nothing to agree in, and their numbers stand together where each
+            run was sampled as at the end of its training.
         usual: whether the settings are those of the end of training.
     """
 
     fields: Mapping[str, Any]
-    sampler: str | None
     settings: Mapping[str, Any]
     usual: bool
 
     def joins(self, other: "Agreement") -> bool:
         """Whether two results may stand in one column."""
-        sampled_alike = self.settings == other.settings if self.sampler == other.sampler else self.usual and other.usual
+        one_kind = self.settings.keys() == other.settings.keys()
+        sampled_alike = self.settings == other.settings if one_kind else self.usual and other.usual
         return self.fields == other.fields and sampled_alike
 
     def shown(self) -> dict[str, Any]:
         """The fields that are stated, the sampler's settings among them."""
         stated = {key: value for key, value in self.fields.items() if value is not None}
-        return {**stated, **{f"sampling.{key}": value for key, value in self.settings.items()}}
+        settings = {f"sampling.{key}": value for key, value in self.settings.items() if value is not None}
+        return {**stated, **settings}
 
 
 def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
@@ -49,10 +50,8 @@ def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
     if "checkpoint" in fields:
         fields["checkpoint"] = _checkpoint(str(fields["checkpoint"]))
     if "sampling" not in about.protocol:
-        return Agreement(fields, None, {}, True)
-    settings, trained = _settings(result), run.trained.get(name)
-    usual = not settings or (trained is not None and settings == _settings(trained))
-    return Agreement(fields, protocol.get("sampler"), settings, usual)
+        return Agreement(fields, {}, True)
+    return Agreement(fields, _settings(result), _is_usual(result, run.trained.get(name)))
 
 
 def _unsaid(run: Run) -> dict[str, Any]:
@@ -75,7 +74,18 @@ def _checkpoint(name: str) -> str:
 
 
 def _settings(result: Result) -> dict[str, Any]:
-    """A sampler's settings that are in force, without the temperature, which is a field of its own."""
+    """A sampler's settings without the temperature, which is a field of its own."""
     stated = result.protocol.get("sampling")
-    found = stated if isinstance(stated, Mapping) else {}
-    return {key: found[key] for key in sorted(found) if key != "temperature" and found[key] is not None}
+    return {key: stated[key] for key in sorted(stated) if key != "temperature"} if isinstance(stated, Mapping) else {}
+
+
+def _is_usual(result: Result, trained: Result | None) -> bool:
+    """Whether samples were drawn as at the end of training; of earlier records, as the sampler's words say."""
+    settings = _settings(result)
+    if not any(value is not None for value in settings.values()):
+        return True
+    if trained is None:
+        return False
+    if "sampling" not in trained.protocol:
+        return result.protocol.get("sampler") == trained.protocol.get("sampler")
+    return settings == _settings(trained)

@@ -65,6 +65,11 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _is_path(argument: str) -> bool:
+    """Whether an argument is no ``key=value``, no flag and no deletion, such as ``~metrics.measures.kid``."""
+    return "=" not in argument and not argument.startswith("-") and not re.match(r"~[^/]", argument)
+
+
 def paths_as(key: str) -> None:
     """Turn a command line's bare arguments, which are paths, into ``key=[...]``, quoted for Hydra's grammar."""
     takes_value = {
@@ -80,7 +85,7 @@ def paths_as(key: str) -> None:
         "-cd",
     }
     words = zip(sys.argv, sys.argv[1:], strict=False)
-    paths = [a for before, a in words if "=" not in a and not a.startswith("-") and before not in takes_value]
+    paths = [a for before, a in words if _is_path(a) and before not in takes_value]
     if paths:
         sys.argv = [
             sys.argv[0],

@@ -56,39 +56,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group cannot be null: choose one of its files, or leave it out with a ~ before it (~metrics/modes)"
     if isinstance(error, MissingConfigException):
-        # "model/flow/nvp": the user wrote model=flow/nvp.
-        folder, _, option = str(error.missing_cfg_file or "").partition("/")
-        if (missing := _PLUGINS.get(option)) is not None:
-            return f"{missing[0]} is not installed: pip install 'genlab[{missing[1]}]'"
-        if (moved := renamed_in_file(folder)) is not None:
-            return f"{first_line(error).partition(': ')[0]}: {moved}"
-        if folder == "hydra" or not option or not Path(conf_dir(), folder).is_dir():
-            return first_line(error)
-        group = max((name for name in groups() if f"{folder}/{option}".startswith(f"{name}/")), key=len, default=folder)
-        option = f"{folder}/{option}".removeprefix(f"{group}/")
-        return f"{group}={option}: no such option{did_you_mean(option, _options(group, error.options or []))}"
+        return _missing_option(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as an override ({first_line(error)})"
     if isinstance(error, HydraException):
-        override = re.match(r"(In '\S+': )?Could not (?:override|append|delete) '?([\w./@]+)'?", str(error))
-        if override is not None and (moved := renamed_in_file(override[2])) is not None:
-            return f"{override[1] or ''}{moved}"
-        if override is None or override[1]:
-            return " ".join(str(error).split()) or first_line(error.__cause__ or error)
-        cause = error.__cause__
-        key = override[2]
-        siblings: Iterable[str] = ()
-        parent = getattr(cause, "parent_node", None)
-        if parent is not None and OmegaConf.is_dict(parent):
-            siblings = [str(k) for k in parent if not str(k).startswith("_")]
-            prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
-            siblings = siblings if prefix else {*siblings, *groups()}
-            hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
-            return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
-        known = groups()
-        if key in known:
-            return f"{key}: nothing that was chosen (model, dataset, experiment) has this group"
-        return f"{key}: there is no such key or group{did_you_mean(key, known)}"
+        return _refused_override(error)
     if isinstance(error, MissingMandatoryValue):
         return f"no value for {error.full_key} (give it as {error.full_key}=...)"
     if isinstance(error, InterpolationToMissingValueError):
@@ -100,6 +72,45 @@ def explain(error: BaseException) -> str | None:
             return first_line(error).partition(of_resolver)[2]
         return f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)
     return None
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    # "model/flow/nvp": the user wrote model=flow/nvp.
+    folder, _, option = str(error.missing_cfg_file or "").partition("/")
+    if (missing := _PLUGINS.get(option)) is not None:
+        return f"{missing[0]} is not installed: pip install 'genlab[{missing[1]}]'"
+    if (moved := renamed_in_file(folder)) is not None:
+        return f"{first_line(error).partition(': ')[0]}: {moved}"
+    if folder == "hydra" or not option or not Path(conf_dir(), folder).is_dir():
+        return first_line(error)
+    group = max((name for name in groups() if f"{folder}/{option}".startswith(f"{name}/")), key=len, default=folder)
+    option = f"{folder}/{option}".removeprefix(f"{group}/")
+    return f"{group}={option}: no such option{did_you_mean(option, _options(group, error.options or []))}"
+
+
+def _refused_override(error: HydraException) -> str:
+    """Explain an override that Hydra cannot apply, by the words of its message; tests pin them."""
+    if (there := re.match(r"Could not append to config\. An item is already at '([^']+)'", str(error))) is not None:
+        return f"{there[1]}: there is such a key already; leave out the + before it"
+    override = re.match(r"(In '\S+': )?Could not (?:override|delete|delete from config\.) '([\w./@]+)", str(error))
+    if override is not None and (moved := renamed_in_file(override[2])) is not None:
+        return f"{override[1] or ''}{moved}"
+    if override is None or override[1]:
+        return " ".join(str(error).split()) or first_line(error.__cause__ or error)
+    cause = error.__cause__
+    key = override[2]
+    siblings: Iterable[str] = ()
+    parent = getattr(cause, "parent_node", None)
+    if parent is not None and OmegaConf.is_dict(parent):
+        siblings = [str(k) for k in parent if not str(k).startswith("_")]
+        prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+        siblings = siblings if prefix else {*siblings, *groups()}
+        hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
+        return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
+    known = groups()
+    if key in known:
+        return f"{key}: nothing that was chosen (model, dataset, experiment) has this group"
+    return f"{key}: there is no such key or group{did_you_mean(key, known)}"
 
 
 def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -1,7 +1,7 @@
 """Everything that a run is measured by."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -56,11 +56,13 @@ class Measured:
 
     Attributes:
         figures: results by name, ``test/fid``.
+        samples: samples that were measured, ``(N, *shape)``; ``None`` where no measure asked for their neighbours.
         neighbours: indices of the training images nearest to each sample, ``(N, 5)``, nearest first; ``None`` where
             they were not looked for.
     """
 
     figures: dict[str, Result]
+    samples: Tensor | None
     neighbours: Tensor | None
 
 
@@ -150,14 +152,12 @@ class Evaluation:
         data: DataModule,
         samples: Tensor | None = None,
         protocol: Mapping[str, Any] | None = None,
-        sampling: Mapping[str, Any] | None = None,
     ) -> Measured:
-        """Measure a model on its data.
+        """Measure a model on its data, with samples drawn by the model's own settings of sampling.
 
         Args:
             samples: samples of :meth:`draw`; ``None`` draws them once a measure asks for some.
             protocol: which checkpoint and weights the model holds; joins each result's own.
-            sampling: settings that the samples are drawn with, where they are not the sampler's own.
         """
         subject = ModelSubject(
             model,
@@ -172,16 +172,19 @@ class Evaluation:
             memorization=self.memorization,
             seed=self.seed,
         )
-        temperature = (sampling or {}).get("temperature", 1.0)
-        drawn: dict[str, Any] = {"sampler": model.sampler, "temperature": temperature, "seed": self.seed}
-        if sampling:
-            drawn["sampling"] = dict(sampling)
+        drawn = {
+            "sampler": model.describe_sampler(),
+            "temperature": model.sampling.temperature,
+            "sampling": asdict(model.sampling),
+            "seed": self.seed,
+        }
         figures: dict[str, Result] = {}
         for measure, results in self._results(subject):
             how = drawn if measure.needs & {"samples", "features"} else {}
             figures |= {f"test/{name}": one.under({**how, **(protocol or {})}) for name, one in results.items()}
-        looked = "test/too_near_to_train" in figures
-        return Measured(figures, subject.neighbours[1].cpu() if looked else None)
+        if "test/too_near_to_train" not in figures:
+            return Measured(figures, None, None)
+        return Measured(figures, subject.samples, subject.neighbours[1].cpu())
 
     def compare(self, real: ImageSet, fake: ImageSet, device: torch.device) -> dict[str, Result]:
         """Measure a set of images against another; no model is needed."""

@@ -23,7 +23,7 @@ def negative_log_likelihoods(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_examples(data, num, model.device):
-            log_probs.append(model.log_prob(x, y if model.num_classes is not None else None).double().cpu())
+            log_probs.append(model.log_prob(x, y).double().cpu())
             advance(len(x))
     return -torch.cat(log_probs)
 
@@ -46,8 +46,7 @@ def importance_weighted_bounds(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_examples(data, num, model.device, batch_size):
-            classes = y if model.num_classes is not None else None
-            log_probs.append(model.importance_weighted(x, classes, num_samples=draws).double().cpu())
+            log_probs.append(model.importance_weighted(x, y, num_samples=draws).double().cpu())
             advance(len(x))
     return -torch.cat(log_probs)
 
@@ -68,8 +67,3 @@ def mean_of(values: Tensor, protocol: Mapping[str, object], unit: str | None) ->
     """The mean over examples ``(N,)``, with its standard error where there are several."""
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
     return Result(float(values.mean()), protocol, unit=unit, standard_error=error)
-
-
-def is_given_classes(model: GenerativeModel) -> bool:
-    """Tell whether a model's likelihood is that of examples given their classes, log p(x|y)."""
-    return model.num_classes is not None

@@ -1,7 +1,8 @@
-"""Where classes that saved configs name have moved to, so that every run on disk keeps opening.
+"""What has moved since a config was saved, so that every run on disk keeps opening.
 
-A run's ``config.yaml`` states the import path of each class it was built from. When a class moves, its old path is
-added here, and :func:`current` is applied wherever a saved config is built, resumed or compared.
+A run's ``config.yaml`` states the import path of each class it was built from, and its arguments. When a class moves,
+its old path is added here; when an argument goes, what it meant. :func:`current` is applied wherever a saved config is
+built, resumed or compared.
 """
 
 from collections.abc import Mapping
@@ -16,16 +17,19 @@ MOVED = {
 
 
 def current(config: Any) -> Any:
-    """Copy a saved config with every ``_target_`` at its path of today; all else stays as it is.
+    """Copy a saved config as it would be saved today: ``_target_`` at its path of today, and arguments of today.
 
     Args:
         config: a config as plain values; lists and mappings within it are followed.
     """
     if isinstance(config, Mapping):
-        return {
+        moved = {
             key: current_path(value) if key == "_target_" and isinstance(value, str) else current(value)
             for key, value in config.items()
         }
+        if moved.get("_target_") == "genlab.data.text.TextDataModule":
+            moved["num_classes"] = None  # the vocabulary's size, while the token before a window was its class
+        return moved
     if isinstance(config, list):
         return [current(value) for value in config]
     return config

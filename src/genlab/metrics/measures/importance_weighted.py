@@ -31,7 +31,7 @@ class ImportanceWeightedLikelihood(Measure):
 
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from genlab.machine.progress import with_progress
-        from genlab.metrics.likelihood import importance_weighted_bounds, is_given_classes, mean_of
+        from genlab.metrics.likelihood import importance_weighted_bounds, mean_of
         from genlab.models.base import ImportanceWeighted
 
         model, data, num = subject.likelihood_model, subject.own_data, subject.num_test
@@ -48,7 +48,7 @@ class ImportanceWeightedLikelihood(Measure):
             "draws": draws,
             "seed": subject.seed,
         }
-        if is_given_classes(model):
+        if model.num_classes is not None:
             protocol["given"] = "classes"
         values = {"nll_iw": nll}
         if model.discrete:

@@ -42,7 +42,7 @@ class Latents(Measure):
         assert isinstance(model, Diagnosable)
         x, y = (part.to(model.device) for part in data.some("test", min(self.num, model.most_diagnosed or self.num)))
         with own_randomness(subject.seed, model.device), evaluating(model):
-            found = model.diagnose(x, y if model.num_classes is not None else None)
+            found = model.diagnose(x, y)
         protocol = {**data.protocol, "split": "test", "num": len(x), "seed": subject.seed}
         units = {name: figure.unit for name, figure in self.figures.items()}
         return {

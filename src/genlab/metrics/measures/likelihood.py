@@ -30,7 +30,7 @@ class Likelihood(Measure):
 
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from genlab.machine.progress import with_progress
-        from genlab.metrics.likelihood import is_given_classes, mean_of, negative_log_likelihoods
+        from genlab.metrics.likelihood import mean_of, negative_log_likelihoods
 
         model, data, num = subject.likelihood_model, subject.own_data, subject.num_test
         with with_progress("test likelihood", num) as advance:
@@ -46,7 +46,7 @@ class Likelihood(Measure):
             protocol["draws"] = 1
         if not model.discrete:
             protocol["of"] = "density"
-        if is_given_classes(model):
+        if model.num_classes is not None:
             protocol["given"] = "classes"
         values = {"nll": nll}
         if per_example := data.per_example("test"):
