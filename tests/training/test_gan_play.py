@@ -25,11 +25,15 @@ from genlab.models.base import AdversarialModel, Played, Players
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.losses import Hinge, NonSaturating, RelativisticPairing
 from genlab.models.gan.mlp import MLP
+from genlab.models.sampling import SamplingSettings
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.loading import load
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
+from support.forks import in_child
+from support.kills import kill_at
+from support.small_runs import COMMON, assert_identical, only_run, outputs
 
 Adam = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
 
@@ -64,9 +68,15 @@ class Autoencoder(AdversarialModel):
 
     @torch.no_grad()
     def sample(
-        self, num_samples: int, y: Tensor | None = None, *, generator: Generators = None, temperature: float = 1.0
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        return self.decode(temperature * normal((num_samples, self.code), generator, self.device)).clamp(0, 1)
+        z = normal((num_samples, self.code), generator, self.device)
+        return self.decode(self.settings(sampling).temperature * z).clamp(0, 1)
 
 
 class Discriminator(nn.Module):
