@@ -109,10 +109,12 @@ def _run(path: str, config: dict[str, Any]) -> None:
             f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
             f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
+        known: dict[str, Any] = {}
         changes = combinations(config["sampling"])
         for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
             model.sampling = sampling
-            measured = evaluation.measure(model, run.data, protocol=which)
+            measured = evaluation.measure(model, run.data, protocol=which, known=known)
+            known = measured.figures
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
             record(run.folder, settings, measured.figures, evaluation.declared)
             if measured.samples is not None and measured.neighbours is not None:
