@@ -55,30 +55,10 @@ def sample(cfg: DictConfig) -> None:
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
     view.check(run)
-    _write_picture(run, view, Path(config["output"] or run.folder.samples / f"{view.name}.png"))
-
-
-def _write_picture(run: "Run", view: "View", target: Path) -> None:
-    """Write a view's picture, the samples on it, and a film if something moves."""
-    from genlab.errors import InputError
-    from genlab.pictures.files import film, save_array, save_png
-    from genlab.pictures.grid import grid
-
+    target = Path(config["output"] or run.folder.samples / f"{view.name}.png")
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")
-    shown = view.show(run)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_png(shown.picture, target)
-    print(target)
-    samples = shown.samples
-    kept = run.modality.to_storage(samples) if shown.are_examples else samples.detach().float().cpu().numpy()
-    if kept is not None:
-        save_array(kept, target.with_suffix(".npy"))
-        print(target.with_suffix(".npy"))
-    if shown.moves:  # all rows at once, from left to right
-        frames = [grid(shown.samples[i :: shown.columns]) for i in range(shown.columns)]
-        film([*frames, *frames[-2:0:-1]], target.with_suffix(".gif"), seconds=4)
-        print(target.with_suffix(".gif"))
+    print("\n".join(map(str, view.show(run).save(target, run.modality))))
 
 
 def _write_text(run: "Run", config: dict[str, Any], mode: str) -> None:
