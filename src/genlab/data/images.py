@@ -42,11 +42,14 @@ class ImageDataModule(DataModule):
     ) -> None:
         if (kind == "binary") != (levels == 2):
             raise InputError(f"dataset {name}: kind={kind} with levels={levels}; binary data has 2 levels")
-        super().__init__(
-            source, name, shape, modality=Binary() if kind == "binary" else Image(), levels=levels, **options
-        )
+        self._modality = Binary() if kind == "binary" else Image()
+        super().__init__(source, name, shape, levels=levels, **options)
         self.source_levels = source_levels or levels
         self.flip = flip
+
+    @property
+    def modality(self) -> Image:
+        return self._modality
 
     @property
     def protocol(self) -> dict[str, object]:

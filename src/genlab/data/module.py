@@ -28,7 +28,6 @@ class DataModule(pl.LightningDataModule, ABC):
         source: where the data comes from.
         name: of the data set.
         shape: of an example, as stated; checked against the data.
-        modality: the kind of data.
         levels: that a value takes; ``None`` for real numbers.
         num_classes: as stated; ``None`` for data without classes.
         batch_size: of training, over all devices.
@@ -48,7 +47,6 @@ class DataModule(pl.LightningDataModule, ABC):
         name: str,
         shape: tuple[int, ...],
         *,
-        modality: Modality,
         levels: int | None,
         num_classes: int | None = None,
         batch_size: int = 128,
@@ -64,8 +62,8 @@ class DataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(f"dataset {name}: a batch holds at least one example")
-        modality.check(shape)
-        self.source, self.name, self.shape, self.modality, self.levels = source, name, tuple(shape), modality, levels
+        self.modality.check(shape)
+        self.source, self.name, self.shape, self.levels = source, name, tuple(shape), levels
         self.num_classes, self.batch_size, self.eval_batch_size = num_classes, batch_size, eval_batch_size
         self.val_size, self.test_size, self.split_seed = val_size, test_size, split_seed
         self.train_size = train_size
@@ -73,6 +71,11 @@ class DataModule(pl.LightningDataModule, ABC):
         self.splits: dict[Split, Examples] = {}
         self._training: Batches | None = None
         self._resumed: dict[str, int] = {}
+
+    @property
+    @abstractmethod
+    def modality(self) -> Modality:
+        """The kind of data that the examples are; known before anything is loaded."""
 
     @property
     def kind(self) -> str:

@@ -76,13 +76,16 @@ class PaletteDataModule(DataModule):
             self._coded,
             f"{of.name} in {num_colours} colours",
             shape,
-            modality=Codes(),
             levels=levels,
             num_classes=num_classes,
             train_size=train_size,
             batch_size=batch_size,
             seed=seed,
         )
+
+    @property
+    def modality(self) -> Codes:
+        return Codes()
 
     @property
     def pictured(self) -> DataModule:

@@ -35,7 +35,11 @@ class PointDataModule(DataModule):
         levels: None = None,
         **options: Any,
     ) -> None:
-        super().__init__(source, name, shape, modality=Points(), levels=None, **options)
+        super().__init__(source, name, shape, levels=None, **options)
+
+    @property
+    def modality(self) -> Points:
+        return Points()
 
     def check(self, split: Split, examples: Examples) -> None:
         points = examples.take(torch.arange(len(examples)))

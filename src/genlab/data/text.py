@@ -63,8 +63,7 @@ class TextDataModule(DataModule):
         levels: None = None,
         **options: Any,
     ) -> None:
-        modality = Text(self.text)
-        modality.check(shape)
+        self.modality.check(shape)
         if not (0 < val_size < 1 and 0 <= test_size < 1 and val_size + test_size < 1):
             raise InputError(
                 f"dataset {name}: val_size={val_size}, test_size={test_size}; they are shares of the text, above 0 "
@@ -77,12 +76,15 @@ class TextDataModule(DataModule):
             shape,
             val_size=val_size,
             test_size=test_size,
-            modality=modality,
             levels=None,
             **options,
         )
         self.vocab_size = vocab_size
         self._per_example: dict[Split, dict[str, float]] = {}
+
+    @property
+    def modality(self) -> Text:
+        return Text(self.text)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -55,13 +55,16 @@ class CodesDataModule(DataModule):
             _Codes(self.run),
             f"codes of {self.run.config['choices']['dataset']}",
             shape,
-            modality=Codes(),
             levels=levels,
             num_classes=num_classes,
             train_size=train_size,
             batch_size=batch_size,
             seed=seed,
         )
+
+    @property
+    def modality(self) -> Codes:
+        return Codes()
 
     @property
     def pictured(self) -> DataModule:
