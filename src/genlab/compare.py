@@ -53,8 +53,8 @@ def compare(cfg: DictConfig) -> None:
     from genlab.composition.building import plain
     from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
+    from genlab.pictures.files import save_png
     from genlab.runs.folder import find_runs
-    from genlab.views.pictures import save_png
 
     config = plain(cfg, **TYPES)
     form, places = config["format"], _places(config["runs"])

@@ -85,11 +85,11 @@ def _run(path: str, config: dict[str, Any]) -> None:
     from genlab.composition.building import build
     from genlab.composition.sampling import combinations, sampling_settings
     from genlab.metrics.display import print_figures
+    from genlab.pictures.files import save_png
     from genlab.runs.evaluations import record
     from genlab.runs.folder import EVALUATION
     from genlab.runs.loading import load
     from genlab.views.nearest import beside_neighbours
-    from genlab.views.pictures import save_png
 
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
@@ -109,10 +109,12 @@ def _run(path: str, config: dict[str, Any]) -> None:
             f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
             f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
         )
+        known: dict[str, Any] = {}
         changes = combinations(config["sampling"])
         for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
             model.sampling = sampling
-            measured = evaluation.measure(model, run.data, protocol=which)
+            measured = evaluation.measure(model, run.data, protocol=which, known=known)
+            known = measured.figures
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
             record(run.folder, settings, measured.figures, evaluation.declared)
             if measured.samples is not None and measured.neighbours is not None:

@@ -82,10 +82,10 @@ class Another(Measure):
 
 def test_what_is_no_measure_or_measured_twice_is_one_line() -> None:
     with pytest.raises(InputError, match=r"fid and mine both measure fid; leave one out \(~metrics.measures.fid\)"):
-        Evaluation({"fid": FID(), "mine": Another()})
+        Evaluation(measures={"fid": FID(), "mine": Another()})
     with pytest.raises(InputError, match=r"metrics\.measures\.mine: Linear is not a genlab measure"):
-        Evaluation({"mine": torch.nn.Linear(1, 1)})  # type: ignore[dict-item]
-    evaluation = Evaluation({"fid": None, "kid": KID(), "mine": Another()})
+        Evaluation(measures={"mine": torch.nn.Linear(1, 1)})  # type: ignore[dict-item]
+    evaluation = Evaluation(measures={"fid": None, "kid": KID(), "mine": Another()})
     assert list(evaluation.measures) == ["kid", "mine"]
     # What the catalogue knows needs no declaration in the run folder, what it knows otherwise does.
     assert evaluation.declared == Another.figures

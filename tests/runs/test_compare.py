@@ -523,7 +523,7 @@ def test_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
 
 def test_pictures_of_training_and_of_the_end(tmp_path: Path) -> None:
     from genlab.comparison.picture import as_picture
-    from genlab.views.pictures import save_png
+    from genlab.pictures.files import save_png
 
     run = make_run(tmp_path / "a", metrics={})
     rng = np.random.default_rng(0)

@@ -31,7 +31,6 @@ class SampleMetrics(pl.Callback):
     Every process draws its share, and all of them get the same figures.
 
     Args:
-        measures: measures by name, ``None`` entries left out; ``None`` is FID, KID, inception score and modes.
         features: extractor, see :mod:`genlab.metrics.features`; ``None`` leaves out what compares features.
         modes: counter of modes, where the data has some.
         num_samples: number of samples over all processes; ``None`` measures nothing.
@@ -39,11 +38,11 @@ class SampleMetrics(pl.Callback):
         reference: split that samples are compared with.
         seed: random seed of the noise; another than the final evaluation's.
         cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
+        measures: measures by name, ``None`` entries left out; ``None`` is FID, KID, inception score and modes.
     """
 
     def __init__(
         self,
-        measures: Mapping[str, Measure | None] | None = None,
         features: nn.Module | None = None,
         modes: Modes | None = None,
         num_samples: int | None = 1000,
@@ -51,6 +50,7 @@ class SampleMetrics(pl.Callback):
         reference: Split = "train",
         seed: int = 1,
         cache_dir: str | None = None,
+        measures: Mapping[str, Measure | None] | None = None,
     ) -> None:
         if num_samples is not None and num_samples < 2:
             raise InputError(f"callbacks.sample_metrics.num_samples={num_samples}: at least 2")

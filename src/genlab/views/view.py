@@ -18,15 +18,17 @@ class Shown:
 
     Attributes:
         picture: the picture.
-        samples: the images, points or values on it, ``(N, ...)``.
+        samples: the examples on it, ``(N, *shape)``, or values of another kind, such as latents or bits.
         columns: number of samples in a row of the picture.
         moves: whether a row shows something moving, so that a film of the columns makes sense.
+        are_examples: whether the samples are examples, which are kept as those of their modality, or other values.
     """
 
     picture: Image.Image
     samples: Tensor
     columns: int = 1
     moves: bool = False
+    are_examples: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,9 @@ class View(ABC):
 
     def check(self, run: Run) -> None:
         """Raise InputError if the view does not apply to a run; a view is of images unless it says otherwise."""
-        if len(run.model.shape) != 3:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws points: mode=grid shows them")
+        if not run.modality.is_tiled:
+            noun = run.modality.noun
+            raise InputError(f"mode={self.mode} is of images; this run's model draws {noun}: mode=grid shows them")
 
     @abstractmethod
     def show(self, run: Run) -> Shown:
