@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from conftest import CONF, Genlab
 from genlab.composition.command_line import as_groups
 from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import RENAMED, with_new_names
+from support.command import Genlab
+from support.paths import CONF
 
 # Where an option of each group stands in the composed config; a choice that has the group, and a key below it.
 PLACES = {

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Genlab
 from genlab import load
 from genlab.launching.parts import assemble
+from support.command import Genlab
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs_before_the_move"
 RUNS = sorted(path.parent.name for path in FIXTURES.glob("*/config.yaml"))

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_resume import COMMON, assert_identical, in_child, kill_at, only_run, outputs
 from torch import Tensor, nn
 
 from genlab.data.digits import Digits

@@ -1,0 +1,1 @@
+"""What models are measured by: results with their protocol, and what measures look at."""

@@ -175,16 +175,18 @@ class Evaluation:
             memorization=self.memorization,
             seed=self.seed,
         )
-        drawn = {
+        drawn: dict[str, Any] = {
             "sampler": model.describe_sampler(),
             "temperature": model.sampling.temperature,
             "sampling": asdict(model.sampling),
             "seed": self.seed,
         }
         figures: dict[str, Result] = {}
+        looked = False
         for measure in self.measures.values():
             if not measure.applies(subject):
                 continue
+            looked |= isinstance(measure, TooNearToTrain)
             of_samples = measure.needs & {"samples", "features"}
             names = [f"test/{name}" for name in measure.figures]
             if known and not of_samples:
@@ -192,7 +194,7 @@ class Evaluation:
                 continue
             how = {**(drawn if of_samples else {}), **(protocol or {})}
             figures |= {f"test/{name}": result.under(how) for name, result in measure(subject).items()}
-        if "test/too_near_to_train" not in figures:
+        if not looked:
             return Measured(figures, None, None)
         return Measured(figures, subject.samples, subject.neighbours[1].cpu())
 

@@ -1,5 +1,6 @@
 """Every evaluation of a run, as ``evaluation.json`` keeps them side by side."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ def record(
         declared: declarations of figures that are not genlab's own.
     """
     before = folder.read_json(EVALUATION)
+    settings = json.loads(json.dumps(settings, default=str))  # as they are read again, to be compared
     metrics = {name: result.to_json() for name, result in figures.items()}
     others = [one for one in kept(before) if one.get("settings") != settings]
     about = {**before.get("figures", {}), **{name: figure.to_json() for name, figure in declared.items()}}
     content = {
         "metrics": metrics,
-        "evaluations": [*others, {"settings": dict(settings), "metrics": metrics}],
+        "evaluations": [*others, {"settings": settings, "metrics": metrics}],
         **({"figures": about} if about else {}),
     }
     folder.write_json(EVALUATION, content)
