@@ -28,7 +28,7 @@ from genlab.runs.loading import load
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
-from support.autoencoder_game import Autoencoder
+from support.adversarial_autoencoder import Autoencoder
 from support.forks import in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, assert_identical, only_run, outputs
@@ -234,7 +234,7 @@ defaults:
   - /training: adversarial
   - override /gan/loss: hinge
 model:
-  _target_: support.autoencoder_game.Autoencoder
+  _target_: support.adversarial_autoencoder.Autoencoder
   shape: ${dataset.shape}
   num_classes: null
 monitor:

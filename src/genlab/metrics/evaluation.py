@@ -186,6 +186,7 @@ class Evaluation:
         for measure in self.measures.values():
             if not measure.applies(subject):
                 continue
+            looked |= isinstance(measure, TooNearToTrain)
             of_samples = measure.needs & {"samples", "features"}
             names = [f"test/{name}" for name in measure.figures]
             if known and not of_samples:

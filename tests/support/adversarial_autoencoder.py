@@ -1,4 +1,4 @@
-"""A game whose generator is an autoencoder: a model of a user's own, which a config names by its path."""
+"""An autoencoder in a game with a discriminator: the least of a model that says itself what it plays."""
 
 import torch
 from torch import Tensor, nn
