@@ -22,7 +22,7 @@ from genlab.data.image_sets import ArrayImages, SplitImages
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST
 from genlab.metrics.evaluation import Evaluation
-from genlab.metrics.features import to_uint8
+from genlab.modalities.image import to_uint8
 from genlab.runs.loading import load
 
 COLUMNS = ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "modes", "kl_to_uniform")

@@ -19,7 +19,7 @@ from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST
 from genlab.metrics.digit_classifier import WEIGHTS, DigitClassifier
-from genlab.metrics.features import to_uint8
+from genlab.modalities.image import to_uint8
 
 # The network's strides, epochs, and the largest shift as a share of the side.
 RECIPES = {

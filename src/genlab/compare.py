@@ -48,16 +48,17 @@ def compare(cfg: DictConfig) -> None:
 
     from genlab.comparison.formats import FORMATS, on_terminal
     from genlab.comparison.picture import picture
+    from genlab.comparison.places import expanded
     from genlab.comparison.runs import read_run
     from genlab.comparison.table import compared
     from genlab.composition.building import plain
     from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
+    from genlab.pictures.files import save_png
     from genlab.runs.folder import find_runs
-    from genlab.views.pictures import save_png
 
     config = plain(cfg, **TYPES)
-    form, places = config["format"], _places(config["runs"])
+    form, places = config["format"], expanded(config["runs"])
     if form not in ("table", *FORMATS):
         raise InputError(f"format={form}: no such format{did_you_mean(form, ['table', *FORMATS])}")
     runs = [read_run(folder) for folder in find_runs(places)]
@@ -81,22 +82,6 @@ def compare(cfg: DictConfig) -> None:
         page = Path(config["html"])
         write_page(report(everything, _command, config["title"]), page)
         print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)
-
-
-def _places(given: list[str]) -> list[str]:
-    """Folders, with the globs that the shell left alone."""
-    from glob import glob
-    from pathlib import Path
-
-    from genlab.errors import InputError
-
-    found: list[str] = []
-    for path in given:
-        matches = [path] if Path(path).exists() else sorted(glob(path, recursive=True))
-        if not matches:
-            raise InputError(f"there is no {path}")
-        found += matches
-    return found
 
 
 if __name__ == "__main__":

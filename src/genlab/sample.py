@@ -27,6 +27,7 @@ def sample(cfg: DictConfig) -> None:
     from genlab.errors import InputError
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory
+    from genlab.models.base import Writes
     from genlab.runs.loading import Weights, load
 
     config = plain(
@@ -48,38 +49,24 @@ def sample(cfg: DictConfig) -> None:
     keep_freed_memory()
     tune_processor()
     run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
-    if run.config["dataset"]["kind"] == "tokens":
+    if isinstance(run.model, Writes):
         _write_text(run, config, view.mode)
         return
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
     view.check(run)
-    _write_picture(run, view, Path(config["output"] or run.folder.samples / f"{view.name}.png"))
-
-
-def _write_picture(run: "Run", view: "View", target: Path) -> None:
-    """Write a view's picture, the samples on it, and a film if something moves."""
-    from genlab.errors import InputError
-    from genlab.views.pictures import film, grid, save_array, save_png
-
+    target = Path(config["output"] or run.folder.samples / f"{view.name}.png")
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")
-    shown = view.show(run)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_png(shown.picture, target)
-    save_array(shown.samples, target.with_suffix(".npy"))
-    print(f"{target}\n{target.with_suffix('.npy')}")
-    if shown.moves:  # all rows at once, from left to right
-        frames = [grid(shown.samples[i :: shown.columns]) for i in range(shown.columns)]
-        film([*frames, *frames[-2:0:-1]], target.with_suffix(".gif"), seconds=4)
-        print(target.with_suffix(".gif"))
+    print("\n".join(map(str, view.show(run).save(target, run.modality))))
 
 
 def _write_text(run: "Run", config: dict[str, Any], mode: str) -> None:
     """Write text to the terminal, the first one as it comes, and all of them to a file."""
     from genlab.composition.building import build
     from genlab.errors import InputError
-    from genlab.views.write import RULE, Write, save_texts
+    from genlab.modalities.text import RULE, save_texts
+    from genlab.views.write import Write
 
     if mode != "grid":
         raise InputError(f"mode={mode} is of images; this run's model writes text: give prompt=...")

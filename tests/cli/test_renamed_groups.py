@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from genlab.composition.command_line import as_groups
 from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import RENAMED, with_new_names
+from genlab.errors import InputError
 from support.command import Genlab
 from support.paths import CONF
 
@@ -123,6 +124,20 @@ def test_an_old_name_swept_by_the_file_of_a_user(genlab: Genlab, tmp_path: Path)
     assert result.err.count("loss=hinge,minimax is now gan/loss=hinge,minimax") == 1
     targets = sorted(OmegaConf.load(path).training.loss._target_ for path in result.outputs.rglob("config.yaml"))
     assert [target.rpartition(".")[2] for target in targets] == ["Hinge", "Minimax"]
+
+
+def test_a_search_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    distributions = pytest.importorskip("optuna.distributions")
+    from genlab.launching.search import Search
+
+    search = Search(OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"}), "min", n_trials=2, n_jobs=1)
+    space = {"training.ema_decay": distributions.FloatDistribution(0.9, 0.99)}
+    begun = search._study(tmp_path, space, ["gan/loss=hinge"])
+    begun.ask(space)
+    begun.set_user_attr("what", [what.replace("gan/loss", "loss") for what in begun.user_attrs["what"]])
+    assert len(search._study(tmp_path, space, ["gan/loss=hinge"]).trials) == 1
+    with pytest.raises(InputError, match="holds another search"):
+        search._study(tmp_path, space, ["gan/loss=minimax"])
 
 
 @pytest.mark.parametrize(

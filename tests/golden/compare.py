@@ -55,6 +55,10 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for number, (key, item) in enumerate(value.items()):
             name = str(number) if path == "evaluation/evaluations/" else str(key)
             yield from leaves(item, f"{path}{name}/")
+    elif isinstance(value, list) and value and path == "evaluation/evaluations/":
+        # Beside each other, with their settings, since item 6; before that by a label.
+        for number, item in enumerate(value):
+            yield from leaves(item["metrics"], f"{path}{number}/")
     elif isinstance(value, list) and value and path != "files/":
         yield f"{path}length", len(value)
         for number, item in enumerate(value):

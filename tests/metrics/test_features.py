@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from genlab.data.mnist import MNIST
 from genlab.errors import InputError
 from genlab.metrics.digit_classifier import WEIGHTS, DigitClassifier
-from genlab.metrics.features import Module, Pixels, as_extractor, extract, to_uint8
+from genlab.metrics.features import Module, Pixels, as_extractor, extract
+from genlab.modalities.image import to_uint8
 from support.paths import CONF
 
 SHIPPED = ["mnist", "digits"]

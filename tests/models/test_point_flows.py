@@ -21,7 +21,7 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import density_in_plane
 from genlab.models.flow.zuko_flow import ZukoFlow
-from genlab.views.pictures import picture
+from genlab.pictures.scatter import scatter
 from support.command import Genlab
 from support.paths import CONF
 from support.point_flows import FLOWS, NUMERICAL, data_like, make
@@ -400,10 +400,10 @@ def test_a_table_is_trained_on(genlab: Genlab, tmp_path: Path) -> None:
 def test_a_density_is_drawn_dark_where_it_is_high() -> None:
     """Behind points that are few: a Gaussian around 0, on a plane of 4 by 4."""
     corners = torch.tensor([[-2.0, -2.0], [2.0, 2.0]])
-    shown = np.asarray(picture(corners, corners, lambda x: -x.square().sum(1) / 0.2))
+    shown = np.asarray(scatter(corners, corners, density=lambda x: -x.square().sum(1) / 0.2))
     assert shown.shape == (480, 480, 3)
     middle, side = shown[235:240, 255:260].mean(), shown[235:240, 60:65].mean()
     assert middle < side - 50
-    plain = np.asarray(picture(torch.zeros(3, 5), torch.randn(9, 5), lambda x: x.sum(1)))
+    plain = np.asarray(scatter(torch.zeros(3, 5), torch.randn(9, 5), density=lambda x: x.sum(1)))
     assert plain.shape == (480, 480, 3)
-    assert picture(torch.randn(5, 1), torch.randn(9, 1)).size == (480, 480)
+    assert scatter(torch.randn(5, 1), torch.randn(9, 1)).size == (480, 480)

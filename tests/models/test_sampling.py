@@ -256,3 +256,24 @@ def test_a_run_of_before_keeps_the_settings_that_its_config_states_with_the_mode
     assert resumed.code == 0, resumed.err
     protocol = protocols(json.loads((run / "summary.json").read_text()))
     assert protocol["sampler"] == "parallel decoding in 3 steps, cosine schedule, choice temperature 1"
+
+
+def test_what_no_sample_counts_in_is_measured_once(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genlab.metrics.measures.likelihood import Likelihood
+
+    trained = genlab(
+        "train", "model=vae/vae", "model.networks.hidden=[8]", "dataset.train_size=64", "trainer=cpu",
+        "trainer.max_epochs=1", "logger=csv", "metrics.num_samples=20",
+    )  # fmt: skip
+    assert trained.code == 0, trained.err
+    times = []
+    measure = Likelihood.__call__
+    monkeypatch.setattr(Likelihood, "__call__", lambda self, subject: (times.append(1), measure(self, subject))[1])
+    options = ("metrics.num_samples=20", "metrics.importance_samples=null")
+    assert genlab("evaluate", trained.run, "sampling.temperature=0.5,1", *options).code == 0
+    assert len(times) == 1
+    first, second = (one["metrics"] for one in json.loads((trained.run / "evaluation.json").read_text())["evaluations"])
+    assert first["test/nll"] == second["test/nll"]
+    assert first["test/fid"]["value"] != second["test/fid"]["value"]
+    assert genlab("evaluate", trained.run, *options).code == 0  # nothing is known from one command to the next
+    assert len(times) == 2

@@ -20,8 +20,8 @@ from genlab.models.autoregressive.pixel_rnn import DiagonalBiLSTM, PixelRNN
 from genlab.models.autoregressive.pixel_snail import PixelSNAIL
 from genlab.models.base import Pointwise
 from genlab.models.transformer.image_gpt import ImageGPT
+from genlab.pictures.maps import beside_heat, field
 from genlab.runs.loading import load
-from genlab.views.maps import beside_heat, field
 from support.catalogue import batch
 from support.command import FAST, Genlab, Trained
 from support.completing_models import NAMES, perturbed

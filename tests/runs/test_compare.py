@@ -164,16 +164,14 @@ def test_a_key_that_was_not_overridden_is_shown_where_nothing_else_explains_it(t
 
 
 def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
-    make_run(
-        tmp_path / "a", overrides=("lr_schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0}
-    )
+    # By the name that the group had before, and by the one it has now.
+    make_run(tmp_path / "a", overrides=("schedule=cosine",), config={"schedule._target_": "cosine", "schedule.end": 0})
     make_run(tmp_path / "b", config={"schedule._target_": "constant"})
+    make_run(tmp_path / "c", overrides=("lr_schedule=linear",), config={"schedule._target_": "linear"})
     table = table_of(tmp_path)
     assert [c.key for c in table.columns if c.kind == "config"] == ["lr_schedule"]
-    assert [row.cells["lr_schedule"].text if "lr_schedule" in row.cells else None for row in table.rows] == [
-        "cosine",
-        None,
-    ]
+    chosen = [row.cells["lr_schedule"].text if "lr_schedule" in row.cells else None for row in table.rows]
+    assert chosen == ["cosine", None, "linear"]
 
 
 def test_one_seed_twice_is_not_two_measurements(tmp_path: Path) -> None:
@@ -525,7 +523,7 @@ def test_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
 
 def test_pictures_of_training_and_of_the_end(tmp_path: Path) -> None:
     from genlab.comparison.picture import as_picture
-    from genlab.views.pictures import save_png
+    from genlab.pictures.files import save_png
 
     run = make_run(tmp_path / "a", metrics={})
     rng = np.random.default_rng(0)

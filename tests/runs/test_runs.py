@@ -11,8 +11,8 @@ from genlab.composition.resolvers import run_name, unique_name
 from genlab.errors import InputError
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.machine.files import write_atomically
+from genlab.pictures.grid import grid
 from genlab.runs.folder import RunFolder, find_runs
-from genlab.views.pictures import grid
 
 
 def test_many_who_claim_one_name_get_folders_of_their_own(tmp_path: Path) -> None:

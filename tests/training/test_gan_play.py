@@ -18,73 +18,22 @@ from torch import Tensor, nn
 
 from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
-from genlab.distributions.noise import Generators, normal
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel, Played, Players
+from genlab.models.base import AdversarialModel
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.losses import Hinge, NonSaturating, RelativisticPairing
 from genlab.models.gan.mlp import MLP
-from genlab.models.sampling import SamplingSettings
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.loading import load
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
+from support.adversarial_autoencoder import Autoencoder
 from support.forks import in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, assert_identical, only_run, outputs
 
 Adam = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
-
-
-class Autoencoder(AdversarialModel):
-    """Images are encoded and decoded; D tells them from their reconstructions, as in VQGAN (arXiv:2012.09841).
-
-    Codes are kept near N(0, I), from which samples are decoded.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], num_classes: int | None = None, width: int = 32, code: int = 8):
-        super().__init__(shape, num_classes)
-        self.code = code
-        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(self.num_dims, width), nn.GELU(), nn.Linear(width, code))
-        self.decoder = nn.Sequential(nn.Linear(code, width), nn.GELU(), nn.Linear(width, self.num_dims))
-        self.discriminator = Discriminator(self.num_dims, width)
-
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.decoder(z).view(-1, *self.shape)
-
-    def play(self, x: Tensor, y: Tensor | None = None) -> Played:
-        z = self.encode(x)
-        fake = self.decode(z)
-        return Played(fake, {"reconstruction": (fake - x).abs().mean(), "code": 0.01 * z.square().mean()})
-
-    def players(self) -> Players:
-        of_generator = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return Players(of_generator, list(self.discriminator.parameters()), last_layer=self.decoder[-1].weight)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        num_samples: int,
-        y: Tensor | None = None,
-        *,
-        generator: Generators = None,
-        sampling: SamplingSettings | None = None,
-    ) -> Tensor:
-        z = normal((num_samples, self.code), generator, self.device)
-        return self.decode(self.settings(sampling).temperature * z).clamp(0, 1)
-
-
-class Discriminator(nn.Module):
-    def __init__(self, num_dims: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(num_dims, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.layers(x).squeeze(1)
 
 
 def digits(batch_size: int = 20) -> ImageDataModule:
@@ -283,9 +232,9 @@ MODEL = """
 # @package _global_
 defaults:
   - /training: adversarial
-  - override /loss: hinge
+  - override /gan/loss: hinge
 model:
-  _target_: test_gan_play.Autoencoder
+  _target_: support.adversarial_autoencoder.Autoencoder
   shape: ${dataset.shape}
   num_classes: null
 monitor:

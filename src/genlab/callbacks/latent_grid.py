@@ -9,10 +9,12 @@ from torch import Tensor
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import LatentModel
+from genlab.pictures.files import save_png
+from genlab.pictures.grid import grid
+from genlab.pictures.scatter import scatter_classes
 from genlab.training.module import TrainingModule
 from genlab.views.latents import Latents, has_latents, interpolations, reconstructions
 from genlab.views.manifold import manifold
-from genlab.views.pictures import grid, save_png, scatter_classes
 
 
 class LatentGrid(pl.Callback):
@@ -39,7 +41,8 @@ class LatentGrid(pl.Callback):
         if trainer.sanity_checking or (self.validations - 1) % self.every_n_validations:
             return
         model = module.sampling_model
-        if not trainer.is_global_zero or len(model.shape) != 3 or not has_latents(model):
+        modality = trainer.datamodule.modality  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not modality.is_tiled or not has_latents(model):
             return
         if self._batch is None:
             data = trainer.datamodule  # type: ignore[attr-defined]

@@ -10,8 +10,9 @@ from torch import Tensor
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.measure import evaluating, own_randomness
 from genlab.models.base import Diagnosable, GenerativeModel
+from genlab.pictures.bars import bars
+from genlab.pictures.files import save_png
 from genlab.training.module import TrainingModule
-from genlab.views.pictures import bars, save_png
 
 COLLAPSED = {
     "rate": (

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from genlab.data.examples import Split
+from genlab.pictures.files import save_png
 from genlab.training.module import TrainingModule
-from genlab.views.likelihood_histogram import likelihood_histogram, per_image_bits, tells_bits
-from genlab.views.pictures import save_png
+from genlab.views.likelihood_histogram import has_bits, likelihood_histogram, per_image_bits
 
 SETS: dict[str, Split] = {"training images": "train", "validation images": "val"}
 
@@ -29,9 +29,9 @@ class LikelihoodHistogram(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         model = module.sampling_model
-        if not trainer.is_global_zero or not tells_bits(model):
-            return
         data = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not has_bits(model, data):
+            return
         bits = {name: per_image_bits(model, data, of, self.num_images, seed=self.seed) for name, of in SETS.items()}
         if all(values.isfinite().all() for values in bits.values()):  # a picture must not fail a run that is done
             save_png(likelihood_histogram(bits), self.folder / "likelihood_histogram.png")

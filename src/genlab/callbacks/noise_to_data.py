@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from genlab.pictures.files import film, save_png
 from genlab.training.module import TrainingModule
 from genlab.views.noise_to_data import moves_in_plane, noise_to_data
-from genlab.views.pictures import film, save_png
 
 
 class NoiseToData(pl.Callback):

@@ -1,5 +1,6 @@
 """The same 64 samples, again and again, as they grow."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,12 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from genlab.data.text import TextDataModule
 from genlab.metrics.measure import density_in_plane, draw, evaluating
+from genlab.modalities.modality import Rendering
 from genlab.models.base import AdversarialModel
+from genlab.pictures.files import film
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
-from genlab.views.pictures import film, grid, save_png, scatter
-from genlab.views.write import save_texts
 
 
 class SampleGrid(pl.Callback):
@@ -46,35 +46,18 @@ class SampleGrid(pl.Callback):
         assert isinstance(module, TrainingModule)
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, TextDataModule):
-            texts = data.text(draw(module.sampling_model, min(8, self.num_samples), seed=self.seed))
-            save_texts(texts, self.folder / f"{module.images_seen:010d}.txt")
-            log_texts(trainer, "samples", texts, module.images_seen)
-            return
-        drawn = self._picture(trainer, module)
-        save_png(drawn, self.folder / f"{module.images_seen:010d}.png")
-        log_picture(trainer, "samples", drawn, module.images_seen)
-
-    def _picture(self, trainer: pl.Trainer, module: TrainingModule) -> Image.Image:
-        model = module.sampling_model
-        if len(model.shape) == 3:
-            data = trainer.datamodule  # type: ignore[attr-defined]
-            return grid(draw(model, self.num_samples, seed=self.seed, decode=data.decode))
-        samples = draw(model, 16 * self.num_samples, seed=self.seed)
-        real = trainer.datamodule.first("val", 16 * self.num_samples)  # type: ignore[attr-defined]
-        if not isinstance(module.model, AdversarialModel) or module.model.num_classes is not None:
-            return scatter(samples, real, density=density_in_plane(model))
-        assert isinstance(module, AdversarialTraining)
-        player = module.model
-        calibrated = module.loss.calibrated
-
-        def surface(at: Tensor) -> Tensor:
-            logits = player.discriminator(at.to(player.device).repeat_interleave(player.pack, 0), None)
-            return logits if calibrated else logits - logits.median()
-
-        with evaluating(player):
-            return scatter(samples, real, surface)
+        data, model = trainer.datamodule, module.sampling_model  # type: ignore[attr-defined]
+        modality = data.pictured.modality
+        num = modality.num_watched(self.num_samples)
+        samples = draw(model, num, seed=self.seed, decode=data.decode)
+        real = data.pictured.first("val", num) if modality.is_overlaid else None
+        surface = _surface(module)
+        with evaluating(module.model):
+            rendering = modality.render(
+                samples, real, density=None if surface else density_in_plane(model), surface=surface
+            )
+        rendering.save(self.folder / f"{module.images_seen:010d}")
+        log_rendering(trainer, "samples", rendering, module.images_seen)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         frames = sorted(path for path in self.folder.glob("*.png") if path.stem.isdigit())
@@ -86,6 +69,29 @@ class SampleGrid(pl.Callback):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.validations = state["validations"]
+
+
+def _surface(module: TrainingModule) -> Callable[[Tensor], Tensor] | None:
+    """Give D's logits over points of the plane, in a game without classes; around their median if 0 says nothing."""
+    player = module.model
+    if not isinstance(player, AdversarialModel) or player.num_classes is not None:
+        return None
+    assert isinstance(module, AdversarialTraining)
+    calibrated = module.loss.calibrated
+
+    def surface(at: Tensor) -> Tensor:
+        logits = player.discriminator(at.to(player.device).repeat_interleave(player.pack, 0), None)
+        return logits if calibrated else logits - logits.median()
+
+    return surface
+
+
+def log_rendering(trainer: pl.Trainer, name: str, rendering: Rendering, images_seen: int) -> None:
+    """Send a rendering to the loggers that can show it."""
+    if rendering.texts is not None:
+        log_texts(trainer, name, list(rendering.texts), images_seen)
+    if rendering.picture is not None:
+        log_picture(trainer, name, rendering.picture, images_seen)
 
 
 def log_texts(trainer: pl.Trainer, name: str, texts: list[str], images_seen: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric.utilities.throughput import get_available_flops
 
 from genlab.machine.environment import peak_memory_mb
+from genlab.models.base import Writes
 from genlab.training.module import TrainingModule
 
 
@@ -76,7 +77,7 @@ class Throughput(pl.Callback):
         if flops is None:
             return {}
         found = {"train/teraflops": 1e-12 * rate * flops}
-        if len(module.model.shape) == 1:
+        if isinstance(module.model, Writes):
             found["train/tokens_per_second"] = rate * module.model.num_dims
         dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
         if module.device.type == "cuda" and (peak := get_available_flops(module.device, dtype)) is not None:

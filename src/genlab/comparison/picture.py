@@ -52,7 +52,7 @@ def _array(run: Run, name: str) -> np.ndarray | None:
         images = np.load(run.folder.samples / name)
     except (OSError, ValueError, EOFError):
         return None
-    return images if images.ndim == 4 and len(images) else None
+    return images if images.dtype == np.uint8 and len(images) else None  # images are kept as bytes
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

@@ -99,12 +99,12 @@ def _refused_override(error: HydraException) -> str:
         return " ".join(str(error).split()) or first_line(error.__cause__ or error)
     cause = error.__cause__
     key = override[2]
-    siblings: Iterable[str] = ()
     parent = getattr(cause, "parent_node", None)
     if parent is not None and OmegaConf.is_dict(parent):
         siblings = [str(k) for k in parent if not str(k).startswith("_")]
         prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
-        siblings = siblings if prefix else {*siblings, *groups()}
+        if not prefix and not get_close_matches(last, siblings):
+            siblings = [*siblings, *groups()]
         hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
         return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
     known = groups()

@@ -14,6 +14,7 @@ from genlab.data.image_folder import SUFFIXES, files_fingerprint, read_image
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.modalities.binary import Binary
 
 
 class ImageSet(Protocol):
@@ -39,6 +40,8 @@ class ImageSet(Protocol):
 
     def __iter__(self) -> Iterator[Tensor]: ...
 
+    def features_view(self, examples: Tensor) -> Tensor: ...
+
     @property
     def fingerprint(self) -> str: ...
 
@@ -59,10 +62,14 @@ class SplitImages:
     def __iter__(self) -> Iterator[Tensor]:
         return (x for x, _ in self.data.batches(self.split, augment=False))
 
+    def features_view(self, examples: Tensor) -> Tensor:
+        """Convert examples to what an extractor of features sees of them."""
+        return self.data.modality.features_view(examples)
+
     @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.data.splits[self.split].fingerprint().encode())
-        drawn = self.data.eval_seed if self.data.kind == "binary" else None
+        drawn = self.data.eval_seed if isinstance(self.data.modality, Binary) else None
         levels = self.data.source_levels if isinstance(self.data, ImageDataModule) else None
         digest.update(repr((levels, self.data.kind, drawn)).encode())
         return digest.hexdigest()
@@ -90,6 +97,10 @@ class FolderImages:
         with ThreadPoolExecutor() as pool:
             for first in range(0, len(self.files), self.batch_size):
                 yield torch.stack(list(pool.map(self._read, self.files[first : first + self.batch_size])))
+
+    def features_view(self, examples: Tensor) -> Tensor:
+        """Give the images as they are: uint8."""
+        return examples
 
     def _read(self, path: Path) -> Tensor:
         image = read_image(path, self.shape[0])
@@ -129,6 +140,10 @@ class ArrayImages:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.images.split(self.batch_size))
+
+    def features_view(self, examples: Tensor) -> Tensor:
+        """Give the images as they are: uint8."""
+        return examples
 
     @property
     def fingerprint(self) -> str:

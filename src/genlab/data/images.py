@@ -9,6 +9,8 @@ from genlab.data.examples import Examples, Source, Split
 from genlab.data.module import SPLITS, DataModule
 from genlab.distributions.noise import indexed_uniform, mix
 from genlab.errors import InputError
+from genlab.modalities.binary import Binary
+from genlab.modalities.image import Image
 
 
 class ImageDataModule(DataModule):
@@ -40,14 +42,19 @@ class ImageDataModule(DataModule):
     ) -> None:
         if (kind == "binary") != (levels == 2):
             raise InputError(f"dataset {name}: kind={kind} with levels={levels}; binary data has 2 levels")
-        super().__init__(source, name, shape, kind=kind, levels=levels, **options)
+        self._modality = Binary() if kind == "binary" else Image()
+        super().__init__(source, name, shape, levels=levels, **options)
         self.source_levels = source_levels or levels
         self.flip = flip
 
     @property
+    def modality(self) -> Image:
+        return self._modality
+
+    @property
     def protocol(self) -> dict[str, object]:
         protocol = super().protocol
-        if self.kind == "binary":
+        if isinstance(self.modality, Binary):
             protocol["binarization"] = f"train: redrawn each epoch; val, test: one draw, seed {self.eval_seed}"
         return protocol
 
@@ -72,7 +79,7 @@ class ImageDataModule(DataModule):
         return ToModel(
             self.source_levels,
             flip=self.flip and train and augment,
-            binarize=self.kind == "binary",
+            binarize=isinstance(self.modality, Binary),
             # Each split its own stream, so that no test image shares its draw with a training image.
             seed=mix(self.seed if train and augment else self.eval_seed, SPLITS.index(split)),
         )

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +12,7 @@ from genlab.data.batches import Batches, Transform
 from genlab.data.examples import Examples, Source, Split
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
+from genlab.modalities.modality import Modality
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -27,7 +28,6 @@ class DataModule(pl.LightningDataModule, ABC):
         source: where the data comes from.
         name: of the data set.
         shape: of an example, as stated; checked against the data.
-        kind: of the data, see :mod:`genlab.models.base`.
         levels: that a value takes; ``None`` for real numbers.
         num_classes: as stated; ``None`` for data without classes.
         batch_size: of training, over all devices.
@@ -47,7 +47,6 @@ class DataModule(pl.LightningDataModule, ABC):
         name: str,
         shape: tuple[int, ...],
         *,
-        kind: Literal["image", "binary", "points", "codes", "tokens"],
         levels: int | None,
         num_classes: int | None = None,
         batch_size: int = 128,
@@ -63,7 +62,8 @@ class DataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(f"dataset {name}: a batch holds at least one example")
-        self.source, self.name, self.shape, self.kind, self.levels = source, name, tuple(shape), kind, levels
+        self.modality.check(shape)
+        self.source, self.name, self.shape, self.levels = source, name, tuple(shape), levels
         self.num_classes, self.batch_size, self.eval_batch_size = num_classes, batch_size, eval_batch_size
         self.val_size, self.test_size, self.split_seed = val_size, test_size, split_seed
         self.train_size = train_size
@@ -71,6 +71,16 @@ class DataModule(pl.LightningDataModule, ABC):
         self.splits: dict[Split, Examples] = {}
         self._training: Batches | None = None
         self._resumed: dict[str, int] = {}
+
+    @property
+    @abstractmethod
+    def modality(self) -> Modality:
+        """The kind of data that the examples are; known before anything is loaded."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the modality."""
+        return self.modality.name
 
     @property
     def pictured(self) -> "DataModule":
@@ -90,6 +100,9 @@ class DataModule(pl.LightningDataModule, ABC):
         if self.splits:
             protocol["sizes"] = {split: len(self.splits[split]) for split in SPLITS}
         return protocol
+
+    def keep(self, folder: Path) -> None:
+        """Write to a run's folder what its model cannot be used without, such as a tokenizer."""
 
     @abstractmethod
     def check(self, split: Split, examples: Examples) -> None:

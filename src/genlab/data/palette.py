@@ -21,6 +21,8 @@ from genlab.data.module import SPLITS, DataModule
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
+from genlab.modalities.binary import Binary
+from genlab.modalities.codes import Codes
 
 FORMAT = 1  # of a kept palette; another one where the same images must give another
 NUM_IMAGES, NUM_PIXELS = 10_000, 100_000  # that a palette is made of, at most
@@ -59,7 +61,7 @@ class PaletteDataModule(DataModule):
         seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:
-        if not isinstance(of, ImageDataModule) or of.kind != "image" or of.shape[0] > 3:
+        if not isinstance(of, ImageDataModule) or isinstance(of.modality, Binary) or of.shape[0] > 3:
             raise InputError(f"dataset.of={of.name}: a palette is of images with 1 to 3 channels")
         if not 2 <= num_colours <= 2**15:
             raise InputError(f"dataset.num_colours={num_colours}: expected 2 to {2**15}")
@@ -74,13 +76,16 @@ class PaletteDataModule(DataModule):
             self._coded,
             f"{of.name} in {num_colours} colours",
             shape,
-            kind=kind,
             levels=levels,
             num_classes=num_classes,
             train_size=train_size,
             batch_size=batch_size,
             seed=seed,
         )
+
+    @property
+    def modality(self) -> Codes:
+        return Codes()
 
     @property
     def pictured(self) -> DataModule:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from genlab.data.examples import Examples, Source, Split
 from genlab.data.module import DataModule
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
+from genlab.modalities.points import Points
 
 
 class PointDataModule(DataModule):
@@ -21,11 +22,24 @@ class PointDataModule(DataModule):
         source: where they come from.
         name: of the data set.
         shape: ``(D,)``.
+        kind: name of the modality, for the config; points have no levels.
         **options: of :class:`~genlab.data.module.DataModule`.
     """
 
-    def __init__(self, source: Source, name: str, shape: tuple[int], **options: Any) -> None:
-        super().__init__(source, name, shape, **{"kind": "points", "levels": None, **options})
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        shape: tuple[int],
+        kind: Literal["points"] = "points",
+        levels: None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(source, name, shape, levels=None, **options)
+
+    @property
+    def modality(self) -> Points:
+        return Points()
 
     def check(self, split: Split, examples: Examples) -> None:
         points = examples.take(torch.arange(len(examples)))

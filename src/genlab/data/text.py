@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
 from genlab.data.module import DataModule
 from genlab.data.text_sources import TextSource
-from genlab.data.tokenizers import Recipe, Tokenizer
+from genlab.data.tokenizers import TOKENIZER, Recipe, Tokenizer
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
+from genlab.modalities.text import Text
 
 FORMAT = 1  # of the kept tokens; another one where the same text must be tokenized anew
 
@@ -43,6 +44,7 @@ class TextDataModule(DataModule):
         test_size: likewise; with 0 there is no third part, and test is the validation text.
         cache_dir: where tokens are kept and mapped into memory from; ``None`` for in memory alone.
         num_classes: not used, for a text has no classes; configs of earlier versions state the vocabulary's size.
+        kind: name of the modality, for the config; a text has no levels.
         **options: of :class:`~genlab.data.module.DataModule`; sizes are numbers of windows.
     """
 
@@ -57,10 +59,11 @@ class TextDataModule(DataModule):
         test_size: float = 0.1,
         cache_dir: str | None = None,
         num_classes: int | None = None,
+        kind: Literal["tokens"] = "tokens",
+        levels: None = None,
         **options: Any,
     ) -> None:
-        if len(shape) != 1 or shape[0] < 1:
-            raise InputError(f"dataset {name}: shape={list(shape)}; give [L], the tokens of a window")
+        self.modality.check(shape)
         if not (0 < val_size < 1 and 0 <= test_size < 1 and val_size + test_size < 1):
             raise InputError(
                 f"dataset {name}: val_size={val_size}, test_size={test_size}; they are shares of the text, above 0 "
@@ -73,10 +76,15 @@ class TextDataModule(DataModule):
             shape,
             val_size=val_size,
             test_size=test_size,
-            **{"kind": "tokens", "levels": None, **options},
+            levels=None,
+            **options,
         )
         self.vocab_size = vocab_size
         self._per_example: dict[Split, dict[str, float]] = {}
+
+    @property
+    def modality(self) -> Text:
+        return Text(self.text)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -98,6 +106,9 @@ class TextDataModule(DataModule):
             if self.test_size == 0:
                 protocol["test"] = "the validation text"
         return protocol
+
+    def keep(self, folder: Path) -> None:
+        self.tokenizer.save(folder / TOKENIZER)
 
     def check(self, split: Split, examples: Examples) -> None:
         assert self._text.tokenizer is not None

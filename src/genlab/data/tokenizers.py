@@ -15,6 +15,8 @@ import numpy as np
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
+TOKENIZER = "tokenizer.json"  # in the folder of a run whose model writes
+
 
 class Tokenizer(ABC):
     """A vocabulary of pieces of UTF-8, and the way to cut a text into them, from which it comes back as it was.

@@ -15,7 +15,6 @@ import torch.distributed as dist
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.composition.building import build
-from genlab.data.text import TextDataModule
 from genlab.errors import Interrupted
 from genlab.launching.parts import Parts, assemble, trainer_options
 from genlab.launching.summary import report, summarize
@@ -26,7 +25,7 @@ from genlab.machine.process import keep_freed_memory, quiet_libraries, rank
 from genlab.metrics.result import Result
 from genlab.runs.checkpoints import SealedCheckpoints
 from genlab.runs.config import read_config
-from genlab.runs.folder import METRICS, STATUS, SUMMARY, TOKENIZER, RunFolder
+from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
@@ -106,8 +105,7 @@ def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found 
     """Prepare the folder for this process to write in, and build the loggers."""
     folder.set_status("running")  # by this process, should another have started it
     folder.clear_halves()
-    if isinstance(parts.data, TextDataModule):
-        parts.data.tokenizer.save(folder.path / TOKENIZER)
+    parts.data.keep(folder.path)
     # Rows logged after the checkpoint come again.
     MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
     return [build(node, f"logger.{name}") for name, node in named(config["logger"])]

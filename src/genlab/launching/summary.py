@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from genlab.callbacks.throughput import Throughput
-from genlab.data.text import TextDataModule
 from genlab.launching.parts import Parts
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
@@ -14,12 +13,11 @@ from genlab.metrics.figure import Figure
 from genlab.metrics.measure import density_in_plane
 from genlab.metrics.result import Result
 from genlab.models.base import DiscreteLatents
+from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 from genlab.training.module import TrainingModule
 from genlab.views.nearest import beside_neighbours
-from genlab.views.pictures import picture, save_array, save_png
-from genlab.views.write import save_texts
 
 
 def summarize(
@@ -67,16 +65,13 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         model = training.sampling_model.to(device)
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     samples = evaluation.draw(model, data)
-    shown = evaluation.num_shown
-    if isinstance(data, TextDataModule):
-        save_texts(data.text(samples[:shown]), folder.samples / "final.txt")
-        return evaluation.measure(model, data, samples, which).figures
-    if len(model.shape) == 1:
-        shown *= 16  # a point is a small picture
-    real = data.pictured.first("test", shown)
-    save_png(picture(samples[:shown], real, density=density_in_plane(model)), folder.samples / "final.png")
-    save_array(samples[:shown], folder.samples / "final.npy")
-    save_array(real, folder.samples / "real.npy")
+    modality = data.pictured.modality
+    shown = samples[: modality.num_shown(evaluation.num_shown)]
+    real = data.pictured.first("test", len(shown))
+    modality.render(shown, real, density=density_in_plane(model)).save(folder.samples / "final")
+    for name, examples in (("final", shown), ("real", real)):
+        if (kept := modality.to_storage(examples)) is not None:
+            save_array(kept, folder.samples / f"{name}.npy")
     measured = evaluation.measure(model, data, samples, which)
     if measured.neighbours is not None:
         save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")

@@ -1,6 +1,6 @@
 """Everything that a run is measured by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from genlab.metrics.measures.precision_recall import PrecisionRecall
 from genlab.metrics.memorization import nearest
 from genlab.metrics.modes import Modes
 from genlab.metrics.result import Result
-from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, Subject, reference_of
+from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, reference_of
 from genlab.models.base import GenerativeModel
 
 
@@ -142,7 +142,7 @@ class Evaluation:
 
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """Draw the samples to measure, and to show where more are shown, ``(N, *shape)``; of text to show alone."""
-        total = self.num_shown if data.kind == "tokens" else max(self.num_samples, self.num_shown)
+        total = max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
@@ -152,12 +152,15 @@ class Evaluation:
         data: DataModule,
         samples: Tensor | None = None,
         protocol: Mapping[str, Any] | None = None,
+        known: Mapping[str, Result] | None = None,
     ) -> Measured:
         """Measure a model on its data, with samples drawn by the model's own settings of sampling.
 
         Args:
             samples: samples of :meth:`draw`; ``None`` draws them once a measure asks for some.
             protocol: which checkpoint and weights the model holds; joins each result's own.
+            known: figures of the same weights under other settings of sampling; those that no sample counts in, such as
+                the likelihood, are not measured again.
         """
         subject = ModelSubject(
             model,
@@ -180,10 +183,18 @@ class Evaluation:
         }
         figures: dict[str, Result] = {}
         looked = False
-        for measure, results in self._results(subject):
+        for measure in self.measures.values():
+            if not measure.applies(subject):
+                continue
             looked |= isinstance(measure, TooNearToTrain)
-            how = drawn if measure.needs & {"samples", "features"} else {}
-            figures |= {f"test/{name}": one.under({**how, **(protocol or {})}) for name, one in results.items()}
+            of_samples = measure.needs & {"samples", "features"}
+            names = [f"test/{name}" for name in measure.figures]
+            if known and not of_samples:
+                figures |= {name: known[name] for name in names if name in known}
+                continue
+            looked |= isinstance(measure, TooNearToTrain)
+            how = {**(drawn if of_samples else {}), **(protocol or {})}
+            figures |= {f"test/{name}": result.under(how) for name, result in measure(subject).items()}
         if not looked:
             return Measured(figures, None, None)
         return Measured(figures, subject.samples, subject.neighbours[1].cpu())
@@ -202,7 +213,12 @@ class Evaluation:
             seed=self.seed,
         )
         about = {"samples": fake.name, **self.features.preprocessing(fake.shape)}
-        return {name: result.under(about) for _, results in self._results(subject) for name, result in results.items()}
+        return {
+            name: result.under(about)
+            for measure in self.measures.values()
+            if measure.applies(subject)
+            for name, result in measure(subject).items()
+        }
 
     def nearest(self, samples: Tensor, data: DataModule, device: torch.device) -> Tensor:
         """Indices of the five training images whose features are nearest to those of each sample, ``(N, 5)``.
@@ -213,14 +229,9 @@ class Evaluation:
         if self.features is None:
             raise InputError("the nearest training images are found by features of images: set metrics.features")
         train = reference_of(SplitImages(data.pictured, "train"), self.features, self.cache_dir, device)
-        features = extract(self.features, [samples], device)
+        features = extract(self.features, [samples], device, view=data.pictured.modality.features_view)
         _, indices = nearest(features.features.to(device), train.features.features.to(device), 5)
         return indices.cpu()
-
-    def _results(self, subject: Subject) -> Iterator[tuple[Measure, dict[str, Result]]]:
-        for measure in self.measures.values():
-            if measure.applies(subject):
-                yield measure, measure(subject)
 
 
 def chosen(measures: Mapping[str, Measure | None], where: str) -> dict[str, Measure]:

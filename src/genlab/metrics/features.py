@@ -11,11 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Float in [0, 1] to uint8 by ``round(255 x)``, clipped; uint8 stays as it is."""
-    return images if images.dtype == torch.uint8 else (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+from genlab.modalities.image import to_uint8
 
 
 class FeatureExtractor(nn.Module, ABC):
@@ -97,7 +93,7 @@ class Module(FeatureExtractor):
         self.weights_hash = digest.hexdigest()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        given = self.module(images.float() / 255)
+        given = self.module(images.float() / 255 if images.dtype == torch.uint8 else images)
         features, logits = given if isinstance(given, tuple) else (given, None)
         return features.flatten(1), logits
 
@@ -135,15 +131,24 @@ def extract(
     batches: Iterable[Tensor],
     device: torch.device | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    view: Callable[[Tensor], Tensor] = to_uint8,
 ) -> Features:
-    """Features of batches of images, float in [0, 1] or uint8; in float32 whatever precision surrounds it."""
+    """Extract features of batches of examples, in float32 whatever precision surrounds it.
+
+    Args:
+        extractor: the extractor.
+        batches: batches of examples; images as float in [0, 1] or uint8.
+        device: device to extract on.
+        advance: called with the number of examples that are done.
+        view: conversion of a batch to what the extractor sees, the modality's own; by default that of images.
+    """
     device = device or torch.device("cpu")
     extractor = extractor.to(device)
     features: list[Tensor] = []
     logits: list[Tensor] = []
     with torch.autocast(device.type, enabled=False):
         for images in batches:
-            for part in to_uint8(images).split(extractor.batch_size):
+            for part in view(images).split(extractor.batch_size):
                 f, z = extractor(part.to(device))
                 features.append(f.float().cpu())
                 if z is not None:

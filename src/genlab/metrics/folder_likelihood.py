@@ -82,7 +82,7 @@ class FolderLikelihood:
             "likelihood": model.likelihood,
             "seed": seed,
         }
-        if data.kind == "binary":
+        if "binarization" in data.protocol:
             drawn = f"one draw of each grey level, seed {data.eval_seed}"
             protocol["binarization"] = "black and white already" if black_or_white else drawn
         if not as_stored:

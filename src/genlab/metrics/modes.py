@@ -9,7 +9,8 @@ from torch import Tensor
 from genlab.data import points
 from genlab.errors import InputError
 from genlab.metrics.digit_classifier import DigitClassifier
-from genlab.metrics.features import extract, to_uint8
+from genlab.metrics.features import extract
+from genlab.modalities.image import to_uint8
 
 
 def kl_to_uniform(counts: Tensor) -> float:
@@ -103,7 +104,7 @@ class GaussianModes(Modes):
         return cls(points.grid(side, spacing), std)
 
     def __call__(self, samples: Tensor) -> dict[str, float]:
-        if samples.ndim != 2 or samples.shape[1] != self.centres.shape[1]:
+        if samples.shape[1:] != self.centres.shape[1:]:
             raise InputError(f"modes of points (N, {self.centres.shape[1]}), and the samples are {list(samples.shape)}")
         distance, mode = torch.cdist(samples.float().cpu(), self.centres).min(1)
         good = distance < self.max_std * self.std

@@ -62,7 +62,7 @@ class Reference:
         if path is not None and (found := _read(path)) is not None and len(found) == len(images):
             advance(len(images))
             return cls(found, protocol)
-        features = extract(extractor, images, device, advance)
+        features = extract(extractor, images, device, advance, images.features_view)
         if path is not None:
             _write(path, features)
         return cls(features, protocol)

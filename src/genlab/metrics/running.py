@@ -18,6 +18,7 @@ from genlab.metrics.measures.base import Need
 from genlab.metrics.modes import Modes
 from genlab.metrics.reference import Reference
 from genlab.metrics.subject import Subject
+from genlab.modalities.image import to_uint8
 
 
 class Share(Subject):
@@ -65,7 +66,8 @@ class Share(Subject):
         """Features of this process's samples."""
         if self.extractor is None:
             raise InputError("metrics.features=null: there is nothing to compare samples by")
-        return extract(self.extractor, [self.drawn], self.device)
+        view = to_uint8 if self.data is None else self.data.pictured.modality.features_view
+        return extract(self.extractor, [self.drawn], self.device, view=view)
 
     @cached_property
     def features(self) -> Features:

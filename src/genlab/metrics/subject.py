@@ -173,7 +173,8 @@ class ModelSubject(Subject):
     def features(self) -> Features:
         assert self.extractor is not None
         with with_progress("features of samples", len(self.samples)) as advance:
-            return extract(self.extractor, self.samples.split(500), self.device, advance)
+            view = self.own_data.pictured.modality.features_view
+            return extract(self.extractor, self.samples.split(500), self.device, advance, view)
 
     @cached_property
     def real(self) -> Reference:
@@ -220,7 +221,7 @@ class ImagesSubject(Subject):
     @cached_property
     def features(self) -> Features:
         with with_progress(f"features of {self.fake.name}", len(self.fake)) as advance:
-            return extract(self.extractor, self.fake, self.device, advance)
+            return extract(self.extractor, self.fake, self.device, advance, self.fake.features_view)
 
     @cached_property
     def real(self) -> Reference:

@@ -25,8 +25,6 @@ from genlab.errors import InputError
 from genlab.layers.raster import to_image
 from genlab.models.sampling import SamplingSettings
 
-Kind = Literal["image", "binary", "points", "codes", "tokens"]
-
 
 class GenerativeModel(nn.Module, ABC):
     """Something that can be sampled.
@@ -34,7 +32,7 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         shape: of one example: ``(C, H, W)``, ``(D,)`` or ``(L,)``.
         num_classes: ``None`` for an unconditional model.
-        kinds: the kinds of data the model can be trained on.
+        kinds: names of the modalities that the model can be trained on.
         Sampling: class of the model's sampling settings.
         sampling: settings that ``sample`` uses where it is given none.
         most_diagnosed: examples that it is diagnosed on, at most; ``None`` for as many as whoever asks has.
@@ -42,15 +40,15 @@ class GenerativeModel(nn.Module, ABC):
             perceptual loss. Their weights are not averaged (``training.ema_decay``).
     """
 
-    kinds: ClassVar[Set[Kind]] = frozenset({"image", "binary"})
+    kinds: ClassVar[Set[str]] = frozenset({"image", "binary"})
     Sampling: ClassVar[type[SamplingSettings]] = SamplingSettings
     most_diagnosed: ClassVar[int | None] = None
     training_only: ClassVar[Sequence[str]] = ()
 
     def __init__(self, shape: tuple[int, ...], num_classes: int | None = None) -> None:
         super().__init__()
-        if len(shape) not in (1, 3) or min(shape) < 1:
-            raise InputError(f"shape {tuple(shape)}: expected (C, H, W), (D,) or (L,) of positive sizes")
+        if not shape or min(shape) < 1:
+            raise InputError(f"shape {tuple(shape)}: expected positive sizes")
         self.shape = tuple(shape)
         self.num_classes = num_classes
         self.sampling = self.Sampling()

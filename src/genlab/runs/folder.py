@@ -12,13 +12,12 @@ from typing import Any
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
-CONFIG, STATUS, SUMMARY, EVALUATION, METRICS, TOKENIZER = (
+CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "config.yaml",
     "status.json",
     "summary.json",
     "evaluation.json",
     "metrics.csv",
-    "tokenizer.json",  # of text
 )
 
 

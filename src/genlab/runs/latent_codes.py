@@ -16,6 +16,7 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import evaluating
 from genlab.metrics.modes import Modes
+from genlab.modalities.codes import Codes
 from genlab.models.base import DiscreteLatents, GenerativeModel
 from genlab.runs.loading import Run, load
 
@@ -54,13 +55,16 @@ class CodesDataModule(DataModule):
             _Codes(self.run),
             f"codes of {self.run.config['choices']['dataset']}",
             shape,
-            kind=kind,
             levels=levels,
             num_classes=num_classes,
             train_size=train_size,
             batch_size=batch_size,
             seed=seed,
         )
+
+    @property
+    def modality(self) -> Codes:
+        return Codes()
 
     @property
     def pictured(self) -> DataModule:

@@ -11,12 +11,13 @@ import torch
 from genlab.composition.building import build
 from genlab.composition.sampling import sampling_settings
 from genlab.data.module import DataModule
-from genlab.data.tokenizers import Tokenizer, load_tokenizer
+from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
+from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.checkpoints import read_checkpoint
-from genlab.runs.folder import CONFIG, SUMMARY, TOKENIZER, RunFolder
+from genlab.runs.folder import CONFIG, SUMMARY, RunFolder
 from genlab.runs.moved import current
 
 Weights = Literal["auto", "ema", "raw"]
@@ -107,11 +108,21 @@ class Run:
 
     def decode(self, x: torch.Tensor) -> torch.Tensor:
         """What the model draws as what people look at: of a prior over codes, the images of the codes."""
-        return self._codes.decode(x) if self.config["dataset"].get("kind") == "codes" else x
+        return self._data_without_examples.decode(x)
+
+    @property
+    def modality(self) -> Modality:
+        """The kind of data that people look at; the data itself is not needed."""
+        return self._data_without_examples.pictured.modality
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether the model sees something else than what people look at, such as codes of images."""
+        return self._data_without_examples.pictured is not self._data_without_examples
 
     @cached_property
-    def _codes(self) -> DataModule:
-        data = build(self.config["dataset"], "dataset")  # without the examples themselves
+    def _data_without_examples(self) -> DataModule:
+        data = build(self.config["dataset"], "dataset")
         assert isinstance(data, DataModule)
         return data
 

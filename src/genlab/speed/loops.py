@@ -41,7 +41,7 @@ class PlainLoop(ABC):
         else:
             self.images, self.labels = examples.images.to(device), examples.labels.to(device)
         self.to_float = 1 / (data.source_levels - 1) if isinstance(data, ImageDataModule) else 1.0
-        self.binary, self.batch_size = data.kind == "binary", data.batch_size
+        self.from_grey, self.batch_size = data.modality.from_grey, data.batch_size
         self.device = device
         self._order = torch.randperm(len(self.images), device=device)
         self._at = 0
@@ -52,7 +52,7 @@ class PlainLoop(ABC):
         index = self._order[self._at : self._at + self.batch_size]
         self._at += self.batch_size
         x = self.images[index].float() * self.to_float
-        return (torch.rand_like(x) < x).float() if self.binary else x, self.labels[index]
+        return self.from_grey(x), self.labels[index]
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> None:

@@ -94,11 +94,6 @@ class AdversarialTraining(TrainingModule):
                 f"adaptive_weight=true: it is a ratio of gradients at the generator's last layer, and "
                 f"{type(model).__name__} names none, or has no terms beside the adversarial loss; set it to false"
             )
-        images_only = [name for name, r in (regularizers or {}).items() if r is not None and r.of_images]
-        if augment is not None:
-            images_only.append(type(augment).__name__)
-        if len(model.shape) != 3 and images_only:
-            raise InputError(f"{images_only[0]} changes images; this data has none")
         self.automatic_optimization = False
         self.loss, self.augment = loss, augment
         # As modules, for their state to be in checkpoints and on the device: a mean path length, say.
@@ -118,6 +113,10 @@ class AdversarialTraining(TrainingModule):
         self._gradient_norm: Tensor | None = None
 
     def check(self, data: DataModule) -> None:
+        changing = [name for name, regularizer in self.regularizers.items() if regularizer.of_images]
+        changing += [] if self.augment is None else [type(self.augment).__name__]
+        if changing and not data.modality.is_tiled:
+            raise InputError(f"training: {changing[0]} changes images; this data has none")
         if data.batch_size % self.model.pack:
             raise InputError(
                 f"dataset.batch_size={data.batch_size} does not divide into model.pack={self.model.pack} examples each"

@@ -47,6 +47,10 @@ class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
     """A loss that is no number any more."""
 
 
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict) and not value
+
+
 class TrainingModule(pl.LightningModule):
     """The base of the training procedures.
 
@@ -252,7 +256,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         share_buffers(self)
-        checkpoint["progress"] = {name: getattr(self, name) for name in self.progress}
+        values = {name: getattr(self, name) for name in self.progress}
+        checkpoint["progress"] = {name: value for name, value in values.items() if not _is_empty(value)}
         checkpoint["randomness"] = gathered(self._rng or capture(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

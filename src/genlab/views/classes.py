@@ -8,8 +8,8 @@ import torch
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import draw
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
-from genlab.views.pictures import grid
 from genlab.views.view import Shown, View
 
 

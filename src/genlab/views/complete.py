@@ -12,8 +12,8 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import Advance, evaluating
 from genlab.models.base import Completes, GenerativeModel
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
-from genlab.views.pictures import grid
 from genlab.views.view import Shown, View, chosen_images, numbered
 
 
@@ -42,7 +42,7 @@ class Complete(View):
 
     def check(self, run: Run) -> None:
         super().check(run)
-        if run.config["dataset"].get("kind") == "codes":
+        if run.is_coded:
             raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:

@@ -6,7 +6,6 @@ from typing import ClassVar
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import density_in_plane, draw
 from genlab.runs.loading import Run
-from genlab.views.pictures import picture
 from genlab.views.view import Shown, View, chosen_classes
 
 
@@ -35,6 +34,7 @@ class Grid(View):
         model, y = run.model, chosen_classes(run, self.classes, self.n)
         with with_progress("samples", self.n) as advance:
             samples = draw(model, self.n, seed=self.seed, y=y, decode=run.decode, advance=advance)
-        if len(model.shape) == 3:
-            return Shown(picture(samples), samples)
-        return Shown(picture(samples, run.data.first("test", 1000), density=density_in_plane(model)), samples)
+        real = run.data.first("test", 1000) if run.modality.is_overlaid else None
+        rendering = run.modality.render(samples, real, density=density_in_plane(model))
+        assert rendering.picture is not None
+        return Shown(rendering.picture, samples)

@@ -10,9 +10,9 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating
 from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, path_images
-from genlab.views.pictures import grid
 from genlab.views.view import Shown, View, chosen_classes, chosen_images, numbered
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from genlab.pictures.scatter import scatter_classes
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents
-from genlab.views.pictures import scatter_classes
 from genlab.views.view import Shown, View
 
 
@@ -25,4 +25,4 @@ class LatentScatter(View):
         latents = Latents(run.model, self.seed)
         x, y = run.data.some("test", self.n)
         z = latents.encode(x, y)
-        return Shown(scatter_classes(z, y), z)
+        return Shown(scatter_classes(z, y), z, are_examples=False)

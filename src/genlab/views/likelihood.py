@@ -34,4 +34,5 @@ class Likelihood(View):
     def show(self, run: Run) -> Shown:
         bits = beside_others(run, self.against, self.n, seed=self.seed)
         shortest = min(map(len, bits.values()))
-        return Shown(likelihood_histogram(bits), torch.stack([of_images[:shortest] for of_images in bits.values()]))
+        rows = torch.stack([of_images[:shortest] for of_images in bits.values()])
+        return Shown(likelihood_histogram(bits), rows, are_examples=False)

@@ -25,9 +25,9 @@ from genlab.runs.loading import Run
 OWN: tuple[Split, ...] = ("train", "test")
 
 
-def tells_bits(model: GenerativeModel) -> TypeGuard[LikelihoodModel]:
-    """Whether a model has bits/dim of single images."""
-    return isinstance(model, LikelihoodModel) and model.discrete and len(model.shape) == 3
+def has_bits(model: GenerativeModel, data: DataModule) -> TypeGuard[LikelihoodModel]:
+    """Tell whether a model has bits/dim of single images."""
+    return isinstance(model, LikelihoodModel) and model.discrete and data.modality.is_tiled
 
 
 def per_image_bits(
@@ -167,7 +167,7 @@ def beside_others(run: Run, others: Sequence[str], num: int = 1000, *, seed: int
         InputError: the model has no likelihood of images, or the others are none or of another shape.
     """
     model, data = run.model, run.data
-    if not tells_bits(model) or not isinstance(data, ImageDataModule):
+    if not has_bits(model, data) or not isinstance(data, ImageDataModule):
         raise InputError("mode=likelihood: this run's model has no bits/dim of images")
     sets = {split: data.some(split, num)[0] for split in OWN} | {
         name: other_images(name, data, num, seed=seed) for name in others

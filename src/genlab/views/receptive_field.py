@@ -7,8 +7,8 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.receptive_field import receptive_field
 from genlab.models.base import AutoregressiveModel
+from genlab.pictures.maps import field
 from genlab.runs.loading import Run
-from genlab.views.maps import field
 from genlab.views.view import Shown, View
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, image_pairs
-from genlab.views.pictures import grid
 from genlab.views.view import Shown, View, chosen_images, numbered
 
 

@@ -11,8 +11,8 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.measure import Advance, evaluating
 from genlab.models.base import GenerativeModel, Pointwise
+from genlab.pictures.maps import beside_heat
 from genlab.runs.loading import Run
-from genlab.views.maps import beside_heat
 from genlab.views.view import Shown, View, chosen_images, numbered
 
 
@@ -36,7 +36,7 @@ class Surprise(View):
 
     def check(self, run: Run) -> None:
         super().check(run)
-        if run.config["dataset"].get("kind") == "codes":
+        if run.is_coded:
             raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:
@@ -44,7 +44,7 @@ class Surprise(View):
         with with_progress("images", len(x)) as advance:
             bits = surprise(run.model, x, y, advance=advance)
         print(f"{bits.flatten(1).sum(1).mean():.1f} bits an image, at most {bits.max():.2f} a pixel")
-        return Shown(beside_heat(x, bits, "bits a pixel"), bits)
+        return Shown(beside_heat(x, bits, "bits a pixel"), bits, are_examples=False)
 
 
 def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size: int = 100, advance: Advance) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.models.base import LatentModel
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents
-from genlab.views.pictures import grid
 from genlab.views.view import Shown, View, chosen_images, numbered
 
 

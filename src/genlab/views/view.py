@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from genlab.errors import InputError
+from genlab.modalities.modality import Modality
+from genlab.pictures.files import film, save_array, save_png
+from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 
 
@@ -18,15 +22,41 @@ class Shown:
 
     Attributes:
         picture: the picture.
-        samples: the images, points or values on it, ``(N, ...)``.
+        samples: the examples on it, ``(N, *shape)``, or values of another kind, such as latents or bits.
         columns: number of samples in a row of the picture.
         moves: whether a row shows something moving, so that a film of the columns makes sense.
+        are_examples: whether the samples are examples, which are kept as those of their modality, or other values.
     """
 
     picture: Image.Image
     samples: Tensor
     columns: int = 1
     moves: bool = False
+    are_examples: bool = True
+
+    def save(self, target: Path, modality: Modality) -> list[Path]:
+        """Write the picture, the samples beside it as ``.npy``, and a film if something moves.
+
+        Args:
+            target: file of the picture, ``.png``.
+            modality: kind of data of the samples, if they are examples.
+
+        Returns:
+            The files that were written.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_png(self.picture, target)
+        written = [target]
+        as_they_are = self.samples.detach().float().cpu().numpy
+        kept = modality.to_storage(self.samples) if self.are_examples else as_they_are()
+        if kept is not None:
+            written.append(target.with_suffix(".npy"))
+            save_array(kept, written[-1])
+        if self.moves:  # all rows at once, from left to right
+            frames = [grid(self.samples[i :: self.columns]) for i in range(self.columns)]
+            written.append(target.with_suffix(".gif"))
+            film([*frames, *frames[-2:0:-1]], written[-1], seconds=4)
+        return written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +88,9 @@ class View(ABC):
 
     def check(self, run: Run) -> None:
         """Raise InputError if the view does not apply to a run; a view is of images unless it says otherwise."""
-        if len(run.model.shape) != 3:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws points: mode=grid shows them")
+        if not run.modality.is_tiled:
+            noun = run.modality.noun
+            raise InputError(f"mode={self.mode} is of images; this run's model draws {noun}: mode=grid shows them")
 
     @abstractmethod
     def show(self, run: Run) -> Shown:

@@ -1,25 +1,15 @@
 """Text that a run's model writes: as it comes, and as files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from genlab.distributions.noise import generators, uniform
 from genlab.errors import InputError
-from genlab.machine.files import write_atomically
 from genlab.metrics.measure import evaluating
 from genlab.models.base import Writes
 from genlab.runs.loading import Run
-
-RULE = "\n" + 80 * "-" + "\n"
-
-
-def save_texts(texts: Sequence[str], path: Path) -> None:
-    """Write texts one after the other to a file, with a rule between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, RULE.join(texts) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from genlab.distributions.drawing import Draws
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
-from genlab.models.base import AutoregressiveModel, Kind, given
+from genlab.models.base import AutoregressiveModel, given
 
 # How a masked convolution is applied: to whole images, or at one position of a RasterCache.
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -61,7 +61,7 @@ class PixelCNN(AutoregressiveModel):
         InputError: the shape is not an image's, or a size is not positive.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class PixelCNN(AutoregressiveModel):
         num_layers: int = 7,
         num_classes: int | None = None,
         kernel_size: int = 3,
-        kind: Kind = "image",
+        kind: str = "image",
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:

@@ -15,7 +15,7 @@ from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 
 from genlab.distributions.noise import Generators, normal
 from genlab.errors import InputError
-from genlab.models.base import Kind, LikelihoodModel, given
+from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings
 
 
@@ -42,7 +42,7 @@ class ZukoFlow(LikelihoodModel):
         InputError: the shape is not that of points, or the flow's base is not standard normal.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"points"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"points"})
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
     discrete: ClassVar[bool] = False
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from genlab.errors import InputError
 from genlab.layers.packing import packed
 from genlab.layers.spectral import spectrally_normalized
-from genlab.models.base import AdversarialModel, Kind, given
+from genlab.models.base import AdversarialModel, given
 
 
 class MLP(AdversarialModel):
@@ -36,7 +36,7 @@ class MLP(AdversarialModel):
         std: of the initial weights, ``None`` for PyTorch's own initialisation.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"points", "image", "binary"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"points", "image", "binary"})
 
     def __init__(
         self,

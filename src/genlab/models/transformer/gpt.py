@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
-from genlab.models.base import Kind, LikelihoodModel
+from genlab.models.base import LikelihoodModel
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
@@ -32,7 +32,7 @@ class GPT(LikelihoodModel):
         InputError: for a shape that is not a text's, or what :class:`~genlab.networks.transformer.Transformer` refuses.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"tokens"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):

@@ -10,7 +10,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
-from genlab.models.base import AutoregressiveModel, Kind, given
+from genlab.models.base import AutoregressiveModel, given
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
@@ -32,7 +32,7 @@ class ImageGPT(AutoregressiveModel):
             refuses.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import Completes, Kind, ObjectiveModel, given
+from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
@@ -52,7 +52,7 @@ class MaskGIT(ObjectiveModel, Completes):
             :class:`~genlab.networks.transformer.Transformer` refuses.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"image", "binary", "codes"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):

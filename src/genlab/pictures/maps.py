@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from genlab.views.pictures import grid
+from genlab.pictures.grid import grid
 
 
 def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> Image.Image:

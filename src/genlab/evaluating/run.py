@@ -1,0 +1,76 @@
+"""A run, measured by its checkpoint."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genlab.composition.building import build
+from genlab.composition.sampling import combinations, sampling_settings
+from genlab.errors import InputError
+from genlab.evaluating.images import evaluate_images
+from genlab.metrics.display import print_figures
+from genlab.pictures.files import save_png
+from genlab.runs.evaluations import record
+from genlab.runs.folder import EVALUATION
+from genlab.runs.loading import load
+from genlab.views.nearest import beside_neighbours
+
+
+def evaluate_run(path: str, config: dict[str, Any]) -> None:
+    """Measure a run, write its figures into its ``evaluation.json`` and print them.
+
+    There is an evaluation for each kind of weights and each combination of sampling settings that is asked for.
+
+    Args:
+        path: the run's folder, or a file of its ``checkpoints/``.
+        config: config of ``genlab evaluate``, as plain values.
+
+    Raises:
+        InputError: if the run cannot be opened or measured.
+    """
+    folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
+    kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
+    for kind in kinds:
+        run = load(folder, checkpoint, kind, config["device"], config["dataset"])
+        if config["images"]:
+            evaluate_images(run, config)
+            continue
+        metrics = {**config["metrics"]}
+        for name in ("features", "modes"):  # what the run was measured by, unless another was chosen
+            metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
+        evaluation = build(metrics, "metrics")
+        model = run.model
+        which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
+        about = evaluation.settings
+        label = (
+            f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
+            f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
+        )
+        known: dict[str, Any] = {}
+        changes = combinations(config["sampling"])
+        for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
+            model.sampling = sampling
+            measured = evaluation.measure(model, run.data, protocol=which, known=known)
+            known = measured.figures
+            settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
+            record(run.folder, settings, measured.figures, evaluation.declared)
+            if measured.samples is not None and measured.neighbours is not None:
+                neighbours = beside_neighbours(measured.samples, run.data, measured.neighbours)
+                save_png(neighbours, run.folder.samples / "neighbours.png")
+            of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
+            print_figures(
+                measured.figures,
+                {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)},
+                evaluation.declared,
+            )
+
+
+def _checkpoint_of(path: str, checkpoint: str) -> tuple[Path, str]:
+    """Split a path into the run's folder and the checkpoint that it names."""
+    file = Path(path)
+    if not file.is_file():
+        return file, checkpoint
+    if file.suffix != ".ckpt" or file.parent.name != "checkpoints":
+        raise InputError(f"{path} is not a checkpoint of a run (<run>/checkpoints/<name>.ckpt)")
+    folder = file.parent.parent
+    return folder, file.stem if file.stem in ("best", "last") else str(file)

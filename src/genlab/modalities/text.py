@@ -1,0 +1,58 @@
+"""Text: tokens that are read once they are decoded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genlab.errors import InputError
+from genlab.machine.files import write_atomically
+from genlab.modalities.modality import Modality, Rendering
+
+RULE = "\n" + 80 * "-" + "\n"
+
+
+@dataclass(frozen=True)
+class Page(Rendering):
+    """Texts one after the other, with a rule between."""
+
+    def save(self, stem: Path) -> Path:
+        path = stem.with_name(f"{stem.name}.txt")
+        save_texts(self.texts or (), path)
+        return path
+
+
+class Text(Modality):
+    """Windows of tokens ``(L,)``, int64.
+
+    Args:
+        decode: tokens ``(N, T)`` to texts.
+    """
+
+    name = "tokens"
+    noun = "texts"
+    is_measured = False
+
+    def __init__(self, decode: Callable[[Tensor], list[str]]) -> None:
+        self.decode = decode
+
+    def check(self, shape: Sequence[int]) -> None:
+        if len(shape) != 1 or shape[0] < 1:
+            raise InputError(f"shape={list(shape)}; give [L], the tokens of a window")
+
+    def render(self, samples: Tensor, real: Tensor | None = None, **_: Any) -> Rendering:
+        return Page(texts=self.decode(samples))
+
+    def num_watched(self, num: int) -> int:
+        return min(8, num)
+
+    def to_storage(self, samples: Tensor) -> None:
+        return None
+
+
+def save_texts(texts: Sequence[str], path: Path) -> None:
+    """Write texts one after the other to a file, with a rule between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, RULE.join(texts) + "\n")

@@ -1,0 +1,1 @@
+"""Drawing: how arrays become pictures and films, and the files of both."""

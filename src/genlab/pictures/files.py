@@ -1,0 +1,38 @@
+"""Pictures, films and arrays as files, each there whole or not at all."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from genlab.machine.files import write_atomically
+
+
+def film(frames: Sequence[Path | Image.Image], path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
+    """Pictures one after the other as an animated GIF; of more than ``max_frames``, evenly chosen ones."""
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
+    opened = [frame if isinstance(frame, Image.Image) else Image.open(frame) for frame in chosen]
+    images = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in opened]
+    content = io.BytesIO()
+    last = max(1, len(images) - 1)
+    durations = [max(40, int(1000 * seconds / last))] * last + [1500]
+    images[0].save(
+        content, format="GIF", save_all=True, append_images=images[1:], duration=durations[: len(images)], loop=0
+    )
+    write_atomically(path, content.getvalue())
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG."""
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+def save_array(array: np.ndarray, path: Path) -> None:
+    """Write an array as ``.npy``, for other programs and for ``genlab compare``."""
+    content = io.BytesIO()
+    np.save(content, array)
+    write_atomically(path, content.getvalue())
