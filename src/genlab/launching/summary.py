@@ -66,8 +66,8 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     samples = evaluation.draw(model, data)
     modality = data.pictured.modality
-    shown = samples[: modality.num_shown(evaluation.num_shown)]
-    real = data.pictured.first("test", len(shown))
+    num = modality.num_shown(evaluation.num_shown)
+    shown, real = samples[:num], data.pictured.first("test", num)
     modality.render(shown, real, density=density_in_plane(model)).save(folder.samples / "final")
     for name, examples in (("final", shown), ("real", real)):
         if (kept := modality.to_storage(examples)) is not None:
