@@ -73,7 +73,7 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         if (kept := modality.to_storage(examples)) is not None:
             save_array(kept, folder.samples / f"{name}.npy")
     measured = evaluation.measure(model, data, samples, which)
-    if measured.neighbours is not None:
+    if measured.neighbours is not None and modality.is_tiled:
         save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")
     return measured.figures
 
