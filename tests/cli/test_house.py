@@ -39,3 +39,13 @@ def test_a_verb_composes_calls_and_prints() -> None:
     verbs = ("train", "evaluate", "sample", "compare", "benchmark", "dashboard")
     long = {name: lines for name in verbs if (lines := len((PACKAGE / f"{name}.py").read_text().splitlines())) >= 100}
     assert not long
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    named = {name for name in re.findall(r"`([\w./-]+/[\w.-]+)`", page) if not name.endswith("/")}
+    assert len(named) > 30
+    missing = [name for name in named if not (ROOT / name).exists() and not (PACKAGE / name).exists()]
+    assert not missing
+    walks = page[page.index("## Three walks") : page.index("## Where to put what")]
+    assert max(int(number) for number in re.findall(r"^(\d+)\. ", walks, re.MULTILINE)) <= 10

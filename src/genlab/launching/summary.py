@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from genlab.callbacks.throughput import Throughput
-from genlab.launching.parts import Parts
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
 from genlab.metrics.figure import Figure
@@ -17,6 +16,7 @@ from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 from genlab.training.module import TrainingModule
+from genlab.training.parts import Parts
 from genlab.views.nearest import beside_neighbours
 
 
