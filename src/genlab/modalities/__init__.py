@@ -1,1 +1,1 @@
-"""Kinds of data: what an example is, how it is shown and kept, and what an extractor of features sees of it."""
+"""Modalities, the kinds of data: format of an example, how it is shown and stored, and its view for features."""

@@ -7,7 +7,7 @@ from genlab.modalities.image import Image
 
 
 class Binary(Image):
-    """Images ``(C, H, W)`` of {0., 1.}; grey levels become them by a draw of each pixel."""
+    """Modality of images ``(C, H, W)`` in {0., 1.}; a pixel is drawn to be 1 with its grey level as probability."""
 
     name = "binary"
 

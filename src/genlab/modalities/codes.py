@@ -1,10 +1,10 @@
-"""Codes on a grid, such as those of a VQ-VAE or of a palette: values k / (levels - 1) that have no order."""
+"""Discrete codes on a grid, such as those of a VQ-VAE or a palette: unordered values stored as k / (levels - 1)."""
 
 from genlab.modalities.image import Image
 
 
 class Codes(Image):
-    """Codes ``(1, h, w)`` as float in [0, 1]; what people look at are the images that they decode to."""
+    """Modality of codes ``(1, h, w)`` as float in [0, 1]; they are decoded to images before they are shown."""
 
     name = "codes"
     noun = "codes"

@@ -1,4 +1,4 @@
-"""Images: grey levels in [0, 1], shown side by side and kept as bytes."""
+"""Images: values in [0, 1], shown in a grid and stored as uint8."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from genlab.pictures.grid import grid
 
 
 class Image(Modality):
-    """Images ``(C, H, W)`` as float in [0, 1]."""
+    """Modality of images ``(C, H, W)`` as float in [0, 1]."""
 
     name = "image"
     noun = "images"
@@ -34,7 +34,7 @@ class Image(Modality):
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Round images in [0, 1] to 256 grey levels, uint8; images that are uint8 already stay as they are."""
+    """Round images in [0, 1] to 256 levels, uint8; uint8 images are returned unchanged."""
     if images.dtype == torch.uint8:
         return images
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)

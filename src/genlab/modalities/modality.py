@@ -1,4 +1,4 @@
-"""What every kind of data answers, so that nobody else asks what kind it is."""
+"""The interface of a modality, through which other code handles all kinds of data without knowing which one it has."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,23 +12,23 @@ from torch import Tensor
 
 from genlab.pictures.files import save_png
 
-Height = Callable[[Tensor], Tensor]  # points of the plane (B, 2) to a height over each, (B,)
+Height = Callable[[Tensor], Tensor]  # function from points of the plane (B, 2) to a value at each point, (B,)
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Examples as people look at them.
+    """Examples in the form shown to people.
 
     Attributes:
-        picture: a picture of all of them; None if they are read, not looked at.
-        texts: the examples as texts; None if they are looked at.
+        picture: picture of all examples; None for text.
+        texts: one text per example; None if the examples are shown as a picture.
     """
 
     picture: Image.Image | None = None
     texts: Sequence[str] | None = None
 
     def save(self, stem: Path) -> Path:
-        """Write ``<stem>.png``, or another modality's own kind of file, and give its path."""
+        """Write ``<stem>.png``, or the file type of the modality, and return the path."""
         assert self.picture is not None
         path = stem.with_name(f"{stem.name}.png")
         save_png(self.picture, path)
@@ -36,15 +36,15 @@ class Rendering:
 
 
 class Modality(ABC):
-    """A kind of data, such as images. A DataModule has one, and everything else asks it.
+    """A kind of data, such as images; every DataModule has one.
 
     Attributes:
-        name: the word by which a model's ``kinds`` and a dataset's ``kind`` name it.
-        noun: the word for several examples, in messages.
-        is_measured: whether samples are measured in numbers, and so drawn by the thousand; otherwise they are only
-            shown.
-        is_tiled: whether an example is a picture by itself, so that rows and columns of them can be made.
-        is_overlaid: whether samples are shown over the data, so that a rendering takes real examples.
+        name: identifier, used in a model's ``kinds`` and a dataset's ``kind``.
+        noun: plural noun for examples in messages.
+        is_measured: whether figures are measured on samples, which then are drawn by the thousand; otherwise samples
+            are only shown.
+        is_tiled: whether an example is a picture by itself, so that examples can be arranged in a grid.
+        is_overlaid: whether samples are shown on top of real examples, which :meth:`render` then needs.
     """
 
     name: ClassVar[str]
@@ -58,7 +58,7 @@ class Modality(ABC):
         """Check the shape of an example.
 
         Raises:
-            InputError: if examples of this modality cannot have it.
+            InputError: if examples of this modality cannot have this shape.
         """
 
     @abstractmethod
@@ -70,31 +70,31 @@ class Modality(ABC):
         density: Height | None = None,
         surface: Height | None = None,
     ) -> Rendering:
-        """Show samples.
+        """Render samples as a picture or as texts.
 
         Args:
-            samples: the samples, ``(N, *shape)``.
-            real: examples of the data to show them over, ``(M, *shape)``; used if the modality is overlaid.
-            density: the log-density of a model of the plane, in nats; modalities without a plane ignore it.
-            surface: a height that colours the plane, such as a discriminator's logits; likewise.
+            samples: samples, ``(N, *shape)``.
+            real: real examples to show below the samples, ``(M, *shape)``; used only if the modality is overlaid.
+            density: log-density of the model in nats, for points in the plane; other modalities ignore it.
+            surface: function that colours the plane, such as a discriminator's logits; other modalities ignore it.
         """
 
     def num_shown(self, num: int) -> int:
-        """Give how many samples make a picture where ``num`` images would."""
+        """Return the number of samples to show instead of ``num`` images."""
         return num
 
     def num_watched(self, num: int) -> int:
-        """Give how many samples are drawn after every validation, where ``num`` images would be."""
+        """Return the number of samples to draw after every validation instead of ``num`` images."""
         return self.num_shown(num)
 
     def to_storage(self, samples: Tensor) -> np.ndarray | None:
-        """Convert samples ``(N, *shape)`` to the array that is kept of them; None if their rendering says it all."""
+        """Convert samples ``(N, *shape)`` to the array that is saved; None if saving their rendering is enough."""
         return samples.detach().float().cpu().numpy()
 
     def features_view(self, samples: Tensor) -> Tensor:
-        """Convert samples ``(N, *shape)`` to what an extractor of features sees of them."""
+        """Convert samples ``(N, *shape)`` to the input of a feature extractor."""
         return samples
 
     def from_grey(self, x: Tensor) -> Tensor:
-        """Convert grey levels in [0, 1] to what models see, for data that is stored as grey levels."""
+        """Convert stored grey levels, scaled to [0, 1], to the input of models."""
         return x

@@ -1,4 +1,4 @@
-"""Points and rows of a table: real numbers without a neighbourhood."""
+"""Points and rows of a table: real numbers without spatial structure."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from genlab.pictures.scatter import scatter
 
 
 class Points(Modality):
-    """Points ``(D,)`` as float; the first two coordinates are drawn."""
+    """Modality of points ``(D,)`` as float; the first two coordinates are plotted."""
 
     name = "points"
     noun = "points"
@@ -31,4 +31,4 @@ class Points(Modality):
         return Rendering(scatter(samples, real, surface, density))
 
     def num_shown(self, num: int) -> int:
-        return 16 * num  # a point is a small picture
+        return 16 * num  # a point needs less space than an image

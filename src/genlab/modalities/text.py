@@ -1,4 +1,4 @@
-"""Text: tokens that are read once they are decoded."""
+"""Text: windows of tokens, decoded before they are shown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ RULE = "\n" + 80 * "-" + "\n"
 
 @dataclass(frozen=True)
 class Page(Rendering):
-    """Texts one after the other, with a rule between."""
+    """Rendering of texts one after the other, separated by lines of dashes."""
 
     def save(self, stem: Path) -> Path:
         path = stem.with_name(f"{stem.name}.txt")
@@ -25,10 +25,10 @@ class Page(Rendering):
 
 
 class Text(Modality):
-    """Windows of tokens ``(L,)``, int64.
+    """Modality of windows of tokens ``(L,)``, int64.
 
     Args:
-        decode: tokens ``(N, T)`` to texts.
+        decode: function from tokens ``(N, T)`` to N texts.
     """
 
     name = "tokens"
@@ -53,6 +53,6 @@ class Text(Modality):
 
 
 def save_texts(texts: Sequence[str], path: Path) -> None:
-    """Write texts one after the other to a file, with a rule between."""
+    """Write texts one after the other to a file, separated by lines of dashes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, RULE.join(texts) + "\n")
