@@ -1,0 +1,1 @@
+"""Generative models, one folder per family, behind a common interface."""

@@ -1,12 +1,12 @@
-"""The contract that every generative model keeps, and that training, sampling and measuring rely on.
+"""The interface of generative models, on which training, sampling and evaluation rely.
 
-Images cross it as float in [0, 1], ``(B, C, H, W)``; binary images as {0., 1.}; points as float ``(B, D)``; a window of
-text as int64 ``(B, 1 + L)``, the token before it and its own L; samples of text as int64 ``(B, L)``. A model converts
-inside and counts every change of variables, so that ``log_prob`` is in nats of the discrete data and bits/dim compare
-across families.
+Examples have the same format for every model: images are float in [0, 1], ``(B, C, H, W)``; binary images are {0., 1.};
+points are float ``(B, D)``; windows of text are int64 ``(B, 1 + L)``, the preceding token followed by L tokens; samples
+of text are int64 ``(B, L)``. A model converts internally and accounts for every change of variables, so that
+``log_prob`` is in nats of the discrete data and bits/dim are comparable across families.
 
-Every model is given ``y``, int64 classes ``(B,)``, which are zeros where the data has none; a model without classes
-ignores it.
+Every model receives ``y``, int64 classes ``(B,)``, which are zeros if the data has no classes. A model without classes
+ignores them.
 """
 
 import math
@@ -27,15 +27,15 @@ from genlab.models.sampling import SamplingSettings
 
 
 class GenerativeModel(nn.Module, ABC):
-    """Something that can be sampled.
+    """A model that can be sampled.
 
     Attributes:
-        shape: of one example: ``(C, H, W)``, ``(D,)`` or ``(L,)``.
-        num_classes: ``None`` for an unconditional model.
+        shape: shape of one example: ``(C, H, W)``, ``(D,)`` or ``(L,)``.
+        num_classes: number of classes; None for an unconditional model.
         kinds: names of the modalities that the model can be trained on.
         Sampling: class of the model's sampling settings.
-        sampling: settings that ``sample`` uses where it is given none.
-        most_diagnosed: examples that it is diagnosed on, at most; ``None`` for as many as whoever asks has.
+        sampling: default sampling settings, used if ``sample`` is called without settings.
+        most_diagnosed: upper limit on the number of examples passed to ``diagnose``; None for no limit.
         training_only: names of the submodules that sampling does not use, such as a discriminator or the network of a
             perceptual loss. Their weights are not averaged (``training.ema_decay``).
     """
@@ -62,31 +62,36 @@ class GenerativeModel(nn.Module, ABC):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw ``(num_samples, *shape)``.
+        """Draw samples ``(num_samples, *shape)``.
 
         Args:
-            y: int64 classes ``(num_samples,)`` of a conditional model; drawn uniformly where left out.
-            generator: see :mod:`genlab.distributions.noise`; with one generator per sample, a sample does not depend
-                on the batch that it is drawn in.
-            sampling: settings, of the model's class ``Sampling``; the model's own where left out.
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample (see :mod:`genlab.distributions.noise`); with one
+                per sample, a sample does not depend on the batch in which it is drawn.
+            sampling: settings of the model's class ``Sampling``; None for the model's own settings.
 
         Raises:
-            InputError: ``y`` or ``sampling`` does not fit the model.
+            InputError: if ``y`` or ``sampling`` does not fit the model.
         """
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Set what depends on the data, such as biases and scales, before training.
+        """Initialize parameters that depend on the data, such as biases and scales; called once before training.
 
         Args:
             x: a thousand training examples, ``(B, ...)``.
-            y: their classes.
+            y: classes of the examples, ``(B,)``.
         """
 
     def prepare(self, images_seen: int) -> None:
-        """Update what changes over training, such as the weight of a term; called before each batch."""
+        """Update quantities that follow a schedule, such as the weight of a loss term; called before each batch."""
 
     def settings(self, sampling: SamplingSettings | None) -> SamplingSettings:
-        """The settings to sample by: ``sampling``, checked to be of this model's class, or else the model's own."""
+        """Return the sampling settings to use: ``sampling`` if given, otherwise the model's own.
+
+        Raises:
+            InputError: if ``sampling`` is not an instance of the model's class ``Sampling``.
+        """
         if sampling is None:
             return self.sampling
         if type(sampling) is not self.Sampling:
@@ -97,12 +102,12 @@ class GenerativeModel(nn.Module, ABC):
         return sampling
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
-        """Say in words how samples are drawn, for the protocol of every number measured on them."""
+        """Describe in words how samples are drawn, for the protocol of every figure measured on them."""
         return "ancestral"
 
     @property
     def num_dims(self) -> int:
-        """Dimensions of one example, the divisor of bits/dim."""
+        """Number of dimensions of one example, the divisor in bits/dim."""
         return math.prod(self.shape)
 
     @property
@@ -110,7 +115,11 @@ class GenerativeModel(nn.Module, ABC):
         return next(self.parameters()).device
 
     def classes(self, num: int, y: Tensor | None, generator: Generators) -> Tensor | None:
-        """The classes to sample: ``y`` checked, drawn uniformly where a conditional model is given none."""
+        """Return the classes to sample, ``(num,)``: ``y`` if given, otherwise uniform draws; None if unconditional.
+
+        Raises:
+            InputError: if ``y`` does not have ``num`` valid classes.
+        """
         if self.num_classes is None:
             return None
         if y is None:
@@ -122,39 +131,40 @@ class GenerativeModel(nn.Module, ABC):
 
 @runtime_checkable
 class DiscreteLatents(Protocol):
-    """A model whose latents are codes, for a prior over them to be learned as a second model.
+    """A model whose latents are discrete codes, over which a second model can learn a prior.
 
     Attributes:
-        code_shape: of an example's codes, ``(1, h, w)``.
-        num_codes: that each of them is one of.
+        code_shape: shape of the codes of an example, ``(1, h, w)``.
+        num_codes: number of values that a code can take.
     """
 
     code_shape: tuple[int, int, int]
     num_codes: int
 
     def codes(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """int64 ``(B, *code_shape)``."""
+        """Encode examples to codes, int64 ``(B, *code_shape)``."""
         ...
 
     def decode_codes(self, codes: Tensor, y: Tensor | None = None) -> Tensor:
-        """The codes' examples, ``(B, *shape)``."""
+        """Decode codes to examples, ``(B, *shape)``."""
         ...
 
 
 class ObjectiveModel(GenerativeModel):
-    """A model that is trained by minimising one scalar."""
+    """A model that is trained by minimizing one scalar."""
 
     @abstractmethod
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Scalars of a batch: ``"loss"`` is minimised, the others are logged."""
+        """Compute scalars of a batch by name: ``"loss"`` is minimized, the others are logged."""
 
 
 class LikelihoodModel(ObjectiveModel):
-    """A model with a normalised likelihood, or a bound on it.
+    """A model with a normalized likelihood, or a bound on it.
 
     Attributes:
-        likelihood: ``"exact"``, or ``"lower_bound"`` where ``log_prob`` is one draw of a bound (ELBO, dequantization).
-        discrete: whether ``log_prob`` is of discrete data; a density of real numbers is told in nats, not in bits/dim.
+        likelihood: ``"exact"``, or ``"lower_bound"`` if ``log_prob`` is one draw of a bound (ELBO, dequantization).
+        discrete: whether ``log_prob`` is a probability of discrete data; the density of real numbers is only reported
+            in nats, not in bits/dim.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
@@ -162,25 +172,25 @@ class LikelihoodModel(ObjectiveModel):
 
     @abstractmethod
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-likelihood in nats of the discrete data, or the log-density of points, ``(B,)``."""
+        """Compute the log-likelihood of the discrete data, or the log-density of points, in nats, ``(B,)``."""
 
     def bits_per_dim(self, nats: Tensor) -> Tensor:
-        """Nats per example to bits per dimension."""
+        """Convert nats per example to bits per dimension."""
         return nats / (self.num_dims * math.log(2))
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Negative log-likelihood, minimised in bits/dim so that its scale does not depend on the shape."""
+        """Compute the negative log-likelihood: ``nll`` in nats, and ``loss`` in bits/dim, independent of the shape."""
         nll = -self.log_prob(x, y).mean()
         return {"loss": self.bits_per_dim(nll), "nll": nll}
 
 
 class Completes(GenerativeModel):
-    """A model that can draw what is missing of an image."""
+    """A model that can fill in the missing values of an image."""
 
     @property
     @abstractmethod
     def orders(self) -> Tensor:
-        """When each value is drawn, counted from 0, in each of K orders; int64 ``(K, C, H, W)``."""
+        """Position of each value in the order of drawing, from 0, for each of K orders; int64 ``(K, C, H, W)``."""
 
     @abstractmethod
     def sample(
@@ -192,43 +202,48 @@ class Completes(GenerativeModel):
         sampling: SamplingSettings | None = None,
         known: Tensor | None = None,
     ) -> Tensor:
-        """Draw ``(num_samples, C, H, W)``, or complete images.
+        """Draw samples ``(num_samples, C, H, W)``, or complete images.
 
         Args:
-            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn. Known values are kept.
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample.
+            sampling: settings of the model's class ``Sampling``; None for the model's own settings.
+            known: images ``(num_samples, C, H, W)`` in [0, 1] with NaN at the values to draw; the other values are
+                kept. None draws all values.
         """
 
 
 class AutoregressiveModel(LikelihoodModel, Completes):
-    """A model of images, one value after the other: ``p(x) = prod_i p(x_i | x_<i)``.
+    """A model that generates an image value by value: ``p(x) = prod_i p(x_i | x_<i)``.
 
     Attributes:
-        distribution: of one value.
+        distribution: distribution of one value given the values before it.
     """
 
     distribution: PixelDistribution
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Predict the parameters of each value given the values before it, ``(B, num_params, C, H, W)``."""
 
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``."""
+        """Compute ``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``."""
         return self.distribution.log_prob(self(x, y), x)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, ``(B,)``.
+        """Compute the exact log-likelihood in nats, ``(B,)``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         return self.log_prob_map(x, y).flatten(1).sum(1)
 
     @property
     def orders(self) -> Tensor:
-        """When each value is drawn, counted from 0, in each of K orders; int64 ``(K, C, H, W)``.
+        """Position of each value in the order of drawing, from 0, for each of K orders; int64 ``(K, C, H, W)``.
 
-        It is one order, the raster's with the channels of a pixel one after the other, unless a model says otherwise.
+        By default there is one order: raster order, with the channels of a pixel one after the other.
         """
         return to_image(torch.arange(self.num_dims, device=self.device), self.shape).unsqueeze(0)
 
@@ -243,12 +258,19 @@ class AutoregressiveModel(LikelihoodModel, Completes):
         sampling: SamplingSettings | None = None,
         known: Tensor | None = None,
     ) -> Tensor:
-        """Draw ``(num_samples, C, H, W)``, or complete images.
+        """Draw samples ``(num_samples, C, H, W)``, or complete images.
+
+        Each missing value is drawn given all values before it in the model's order. If the known values come first in
+        this order, the result is a sample of the missing values given the known ones. A value drawn before a known one
+        does not depend on it.
 
         Args:
-            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn. Known values are kept, and the
-                others drawn each given all values before it. Where the known values come first in the model's order,
-                that is a sample of the others given them; a value drawn before a known one does not depend on it.
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample.
+            sampling: settings of the model's class ``Sampling``; None for the model's own settings.
+            known: images ``(num_samples, C, H, W)`` in [0, 1] with NaN at the values to draw; the other values are
+                kept. None draws all values.
         """
         temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
@@ -259,16 +281,16 @@ class AutoregressiveModel(LikelihoodModel, Completes):
         return self._generate(Draws(self.distribution, u, temperature, known, order), y)
 
     def _choose_order(self, num: int, generator: Generators) -> Tensor | None:
-        """Which of ``orders`` each sample is drawn in, int64 ``(num,)``; ``None`` for a model of one order."""
+        """Choose the index into ``orders`` of each sample, int64 ``(num,)``; None if the model has a single order."""
         return None
 
     def _uniforms(self, num: int, generator: Generators) -> Tensor:
-        """A uniform number for every value, ``(num, C, H, W)``."""
+        """Draw a uniform number for every value, ``(num, C, H, W)``."""
         return uniform((num, *self.shape), generator, self.device)
 
     @abstractmethod
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Images ``(N, C, H, W)``, value by value, each of its distribution by ``draws``; ``y`` are their classes."""
+        """Generate images ``(N, C, H, W)`` value by value, drawing each from its distribution with ``draws``."""
 
 
 @runtime_checkable
@@ -276,36 +298,39 @@ class Pointwise(Protocol):
     """A model whose likelihood is a product over the values of an image."""
 
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-probability of every value in nats, ``(B, C, H, W)``; its sum is ``log_prob``."""
+        """Compute the log-probability of every value in nats, ``(B, C, H, W)``; the sum is ``log_prob``."""
         ...
 
 
 @runtime_checkable
 class Diagnosable(Protocol):
-    """A model that can say what its latents carry."""
+    """A model that can compute figures about its latents."""
 
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """Figures of ``N`` examples, taken together; a tensor ``(D,)`` has one for every latent."""
+        """Compute figures over a set of examples: numbers, or tensors ``(D,)`` with one value per latent."""
         ...
 
 
 @runtime_checkable
 class ImportanceWeighted(Protocol):
-    """A model of latents whose bound tightens with more draws of them."""
+    """A latent-variable model whose bound becomes tighter with more draws of the latents."""
 
     def importance_weighted(self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000) -> Tensor:
-        """A bound on the log-likelihood from ``num_samples`` latents an image, nats ``(B,)``, in bounded memory."""
+        """Compute a bound on the log-likelihood in nats, ``(B,)``, from ``num_samples`` latents per image.
+
+        The memory needed does not grow with ``num_samples``.
+        """
         ...
 
 
 @dataclass
 class Played:
-    """What the generator plays in one turn of the game.
+    """Output of the generator for one training step.
 
     Attributes:
-        fake: examples for the discriminator to judge, ``(B, *shape)``.
-        terms: further scalar terms that the generator minimises beside the adversarial loss, such as a reconstruction
-            error, by the names that they are logged with; the model has weighted them.
+        fake: generated examples for the discriminator, ``(B, *shape)``.
+        terms: further scalar terms that the generator minimizes in addition to the adversarial loss, such as a
+            reconstruction error, by the names used in logs. They already include their weights.
     """
 
     fake: Tensor
@@ -314,12 +339,12 @@ class Played:
 
 @dataclass
 class Players:
-    """The parameters of the two players.
+    """The parameters of generator and discriminator.
 
     Attributes:
-        generator: everything that minimises the generator's loss, of an autoencoder the encoder's too.
-        discriminator: likewise the discriminator's.
-        last_layer: weight of the generator's last layer, which ``training.adaptive_weight`` needs.
+        generator: parameters that minimize the generator's loss; for an autoencoder including those of the encoder.
+        discriminator: parameters that minimize the discriminator's loss.
+        last_layer: weight of the generator's last layer, needed by ``training.adaptive_weight``; None if there is none.
     """
 
     generator: Sequence[nn.Parameter]
@@ -328,26 +353,29 @@ class Players:
 
 
 class AdversarialModel(GenerativeModel):
-    """A generator in a game with a discriminator; ``AdversarialTraining`` plays it through :meth:`play` alone.
+    """A generator with its discriminator; ``AdversarialTraining`` calls the generator only through :meth:`play`.
 
     ``discriminator(x, y)`` maps examples to logits ``(B / pack,)``, high for real. By default ``generator(z, y)`` maps
-    latents ``(B, latent_dim)`` from N(0, I) to examples (images in [0, 1]), and nothing else is minimised. A model that
-    plays otherwise, as an autoencoder does, overrides :meth:`play`, :meth:`players` and :meth:`sample`.
+    latents ``(B, latent_dim)`` from N(0, I) to examples (images in [0, 1]), and there are no further loss terms. Other
+    models, such as autoencoders, override :meth:`play`, :meth:`players` and :meth:`sample`.
 
     Attributes:
-        pack: examples that the discriminator sees as one: PacGAN (arXiv:1712.04086).
+        latent_dim: number of dimensions of a latent.
+        generator: network from latents to examples.
+        discriminator: network from examples to logits.
+        pack: number of examples that the discriminator judges together: PacGAN (arXiv:1712.04086).
     """
 
     training_only: ClassVar[Sequence[str]] = ("discriminator",)
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):
-        """How G's latents are drawn.
+        """Settings for drawing the generator's latents.
 
         Args:
-            temperature: standard deviation of z, before what ``truncation`` cuts.
-            truncation: largest absolute value of each of z's normal numbers; ``None`` for no bound. Samples gain in
-                quality what they lose in variety: the truncation trick of BigGAN (arXiv:1809.11096).
+            temperature: factor that scales z after truncation; without truncation, the standard deviation of z.
+            truncation: largest absolute value of the standard normal numbers in z; None for no bound. A small value
+                trades variety for quality: the truncation trick of BigGAN (arXiv:1809.11096).
         """
 
         truncation: float | None = None
@@ -368,33 +396,33 @@ class AdversarialModel(GenerativeModel):
         self.pack = pack
 
     def play(self, x: Tensor, y: Tensor | None = None) -> Played:
-        """Make as many examples as are real, and compute what else the generator minimises.
+        """Generate as many examples as there are real ones, and compute the generator's further loss terms.
 
-        It is called without gradients in the discriminator's turn, and on validation batches in evaluation mode.
+        For the discriminator's step, this is called without gradients; for validation, in evaluation mode.
 
         Args:
             x: real examples, ``(B, *shape)``.
-            y: their classes, int64 ``(B,)``.
+            y: classes of the real examples, int64 ``(B,)``.
         """
         z = torch.randn(len(x), self.latent_dim, device=x.device)
         return Played(self.generator(z, y))
 
     def players(self) -> Players:
-        """Say which parameters each player moves."""
+        """Return the parameters that each player optimizes."""
         return Players(list(self.generator.parameters()), list(self.discriminator.parameters()))
 
     @property
     def has_terms(self) -> bool:
-        """Whether the generator may minimise further terms: whether :meth:`play` is the model's own."""
+        """Whether the generator may have further loss terms, which is the case if :meth:`play` is overridden."""
         return type(self).play is not AdversarialModel.play
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Examples of latents ``(B, latent_dim)``, images cut to [0, 1]."""
+        """Decode latents ``(B, latent_dim)`` to examples; images are clipped to [0, 1]."""
         x = self.generator(z, y)
         return x.clamp(0, 1) if len(self.shape) == 3 else x
 
     def draw_latents(self, num: int, generator: Generators, sampling: SamplingSettings | None = None) -> Tensor:
-        """Latents ``(num, latent_dim)`` as the sampling settings ask for them."""
+        """Draw latents ``(num, latent_dim)`` according to the sampling settings."""
         chosen = self.settings(sampling)
         z = normal((num, self.latent_dim), generator, self.device)
         assert isinstance(chosen, AdversarialModel.Sampling)
@@ -411,7 +439,7 @@ class AdversarialModel(GenerativeModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw ``(num_samples, *shape)``: G of latents by :meth:`draw_latents`."""
+        """Draw samples ``(num_samples, *shape)`` by decoding latents from :meth:`draw_latents`."""
         y = self.classes(num_samples, y, generator)
         return self.decode(self.draw_latents(num_samples, generator, sampling), y).float()
 
@@ -420,7 +448,11 @@ class AdversarialModel(GenerativeModel):
 
 
 def given(y: Tensor | None) -> Tensor:
-    """The classes of a class-conditional network; raises InputError where there are none."""
+    """Return the classes y for a class-conditional network.
+
+    Raises:
+        InputError: if y is None.
+    """
     if y is None:
         raise InputError("this model is class-conditional: give the classes y")
     return y
@@ -428,7 +460,7 @@ def given(y: Tensor | None) -> Tensor:
 
 @runtime_checkable
 class LatentModel(Protocol):
-    """A model with latents ``z`` to interpolate and traverse (VAE, flow; a GAN decodes only)."""
+    """A model with encoder and decoder of latents ``z``, for interpolation and traversal (VAE, flow; not GAN)."""
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor: ...
 
@@ -437,30 +469,30 @@ class LatentModel(Protocol):
 
 @runtime_checkable
 class DecodesNoise(Protocol):
-    """A model that decodes latents from N(0, I), such as a GAN's generator.
+    """A model that decodes latents from N(0, I), such as the generator of a GAN.
 
     Attributes:
-        latent_dim: dimensions of a latent.
+        latent_dim: number of dimensions of a latent.
     """
 
     latent_dim: int
 
     def draw_latents(self, num: int, generator: Generators, sampling: SamplingSettings | None = None) -> Tensor:
-        """Latents to sample from, ``(num, latent_dim)``."""
+        """Draw latents, ``(num, latent_dim)``."""
         ...
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Examples of latents ``(B, latent_dim)``."""
+        """Decode latents ``(B, latent_dim)`` to examples."""
         ...
 
 
 @runtime_checkable
 class Writes(Protocol):
-    """A model of text that continues it.
+    """A model of text that can continue a prompt.
 
     Attributes:
-        start: the token that a text begins after.
-        num_dims: tokens that it sees at most.
+        start: token that precedes the first token of a text.
+        num_dims: length of the longest context, in tokens.
     """
 
     start: int
@@ -469,5 +501,14 @@ class Writes(Protocol):
     def num_dims(self) -> int: ...
 
     def generate(self, prompt: Tensor, u: Tensor, sampling: SamplingSettings | None = None) -> Iterator[Tensor]:
-        """Tokens int64 ``(B,)`` after ``(B, T)``, one for every column of the uniform numbers ``(B, num)``."""
+        """Generate ``num`` tokens after a prompt ``(B, T)``, one at a time.
+
+        Args:
+            prompt: tokens to continue, int64 ``(B, T)``.
+            u: uniform numbers in [0, 1), ``(B, num)``, from which the tokens are drawn.
+            sampling: sampling settings; None for the model's own.
+
+        Yields:
+            Next token of each text, int64 ``(B,)``.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Settings of sampling: what can be chosen anew whenever a trained model is sampled, and is no part of its weights."""
+"""Sampling settings: values that can be changed whenever a trained model is sampled, independent of its weights."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from genlab.errors import InputError
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Settings that every model is sampled by; a model with more of them has a class ``Sampling`` of its own.
+    """Sampling settings that every model has; a model with further settings defines a subclass ``Sampling``.
 
     Args:
-        temperature: scale of the randomness: 1 samples the model, and towards 0 its samples concentrate.
+        temperature: scale of the randomness: 1 samples from the model's distribution; smaller values concentrate the
+            samples on likely ones.
 
     Raises:
-        InputError: a setting is out of its range.
+        InputError: if a setting is out of range.
     """
 
     temperature: float = 1.0

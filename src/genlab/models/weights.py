@@ -1,4 +1,4 @@
-"""The names under which the checkpoint of a training holds a model's weights."""
+"""Extraction of a model's weights from a training checkpoint."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,22 +7,22 @@ from torch import Tensor
 
 from genlab.models.base import GenerativeModel
 
-# Attributes of a TrainingModule: its model, and the copy of it in its ExponentialMovingAverage.
+# Prefixes of the model's weights in a TrainingModule: the model itself, and its copy in the ExponentialMovingAverage.
 RAW = "model."
 AVERAGED = "ema.model."
 
 
 def weights_of(model: GenerativeModel, state: Mapping[str, Tensor], kind: Literal["raw", "ema"]) -> dict[str, Tensor]:
-    """Take a model's weights out of the state of its training.
+    """Extract a model's weights from the state of its training.
 
     Args:
         model: model that the weights are for.
         state: ``state_dict`` of a checkpoint.
-        kind: ``"raw"`` for the weights that were trained; ``"ema"`` for their averages, with the trained weights of
-            ``model.training_only``, which are not averaged.
+        kind: ``"raw"`` for the trained weights; ``"ema"`` for their moving averages, together with the trained weights
+            of the submodules in ``model.training_only``, which are not averaged.
 
     Returns:
-        The weights by the model's own names; empty if the training kept no average and ``kind`` is ``"ema"``.
+        Weights by their names in the model; empty if ``kind`` is ``"ema"`` and the checkpoint has no averages.
     """
     raw = {name.removeprefix(RAW): value for name, value in state.items() if name.startswith(RAW)}
     if kind == "raw":
@@ -31,6 +31,6 @@ def weights_of(model: GenerativeModel, state: Mapping[str, Tensor], kind: Litera
     averaged = {name.removeprefix(AVERAGED): value for name, value in state.items() if name.startswith(AVERAGED)}
     if not averaged:
         return {}
-    # Checkpoints of earlier versions hold averages of the shared submodules, too.
+    # Checkpoints from earlier versions also contain averages of these submodules.
     averaged = {name: value for name, value in averaged.items() if not name.startswith(shared)}
     return averaged | {name: value for name, value in raw.items() if name.startswith(shared)}

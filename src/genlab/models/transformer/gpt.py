@@ -16,36 +16,40 @@ from genlab.networks.transformer import Options, Transformer, init_weights
 
 
 class GPT(LikelihoodModel):
-    """A causal transformer over tokens, p(x_1 ... x_L | x_0) = prod_i p(x_i | x_0 ... x_i-1), exact.
+    """A causal transformer over tokens with exact likelihood, p(x_1 ... x_L | x_0) = prod_i p(x_i | x_0 ... x_i-1).
 
-    A window is its L tokens and the token before them, x_0, so that windows side by side score every token of a text
+    A window consists of L tokens and the preceding token x_0. Adjacent windows therefore score every token of a text
     once, each with a context of 1 to L tokens.
 
     Args:
-        shape: ``(L,)``, tokens of a window; the longest context.
-        vocab_size: of the tokens.
-        num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
-        tie_weights: a token's embedding is also the weight of its logit (arXiv:1608.05859).
-        start: token that a sampled text begins after.
+        shape: ``(L,)``, number of tokens in a window, which is also the longest context.
+        vocab_size: number of tokens in the vocabulary.
+        num_layers: number of blocks of the :class:`~genlab.networks.transformer.Transformer`.
+        num_heads: number of attention heads.
+        width: number of features of each token.
+        tie_weights: whether the embedding and the output layer share their weights (arXiv:1608.05859).
+        start: token that precedes the first token of a sampled text.
+        **transformer: further options of :class:`~genlab.networks.transformer.Transformer`.
 
     Raises:
-        InputError: for a shape that is not a text's, or what :class:`~genlab.networks.transformer.Transformer` refuses.
+        InputError: if the shape is not that of text, or an option is invalid for
+            :class:`~genlab.networks.transformer.Transformer`.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):
-        """How a token is drawn of its distribution.
+        """Settings for drawing the next token.
 
         Args:
-            temperature: of the distribution; towards 0 the likeliest token is taken.
-            top_k: number of the likeliest tokens that are drawn from; ``None`` for all.
-            top_p: probability that the likeliest tokens, which are drawn from, have together (arXiv:1904.09751);
-                ``None`` for all tokens.
+            temperature: divisor of the logits; as it approaches 0, the most likely token is always chosen.
+            top_k: number of most likely tokens to draw from; None for all tokens.
+            top_p: total probability of the most likely tokens to draw from, nucleus sampling (arXiv:1904.09751); None
+                for all tokens.
 
         Raises:
-            InputError: a setting is out of its range.
+            InputError: if a setting is out of range.
         """
 
         top_k: int | None = None
@@ -86,25 +90,25 @@ class GPT(LikelihoodModel):
 
     @property
     def flops(self) -> int:
-        """Of a training step on one window."""
+        """Number of floating-point operations of a training step on one window."""
         return self.transformer.flops(self.context) + 6 * self.head.weight.numel() * self.context
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Of the token after each, ``(B, T)`` to ``(B, T, vocab_size)``; T is at most ``context``."""
+        """Compute the logits ``(B, T, vocab_size)`` of the token after each of ``(B, T)`` tokens, T <= ``context``."""
         return self.head(self.transformer(self.tokens(tokens)))
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-likelihood in nats of L tokens given the token before them, ``(B,)``.
+        """Compute the log-likelihood in nats of L tokens given the preceding token, ``(B,)``.
 
         Args:
-            x: int64 ``(B, 1 + L)``.
-            y: ignored; a text has no classes.
+            x: tokens, int64 ``(B, 1 + L)``.
+            y: ignored, because texts have no classes.
         """
         logits, tokens = self.logits(x[:, :-1]).float(), x[:, 1:]
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape).sum(1)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Negative log-likelihood; what is minimised, and named ``loss``, is in nats per token."""
+        """Compute the negative log-likelihood: ``nll`` in nats per window, and ``loss`` in nats per token."""
         nll = -self.log_prob(x, y).mean()
         return {"loss": nll / self.num_dims, "nll": nll}
 
@@ -117,7 +121,7 @@ class GPT(LikelihoodModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw texts ``(num_samples, L)``, each after the token ``start``."""
+        """Draw texts ``(num_samples, L)``, each preceded by the token ``start``."""
         before = torch.full((num_samples, 1), self.start, device=self.device)
         u = uniform((num_samples, self.context), generator, self.device)
         return torch.stack(list(self.generate(before, u, sampling)), dim=1)
@@ -126,20 +130,20 @@ class GPT(LikelihoodModel):
     def generate(
         self, prompt: Tensor, u: Tensor, sampling: SamplingSettings | None = None, use_cache: bool = True
     ) -> Iterator[Tensor]:
-        """Continue a text, token by token.
+        """Generate ``num`` tokens after a prompt, one at a time.
 
-        The model sees at most ``context`` tokens. When they are full, the older half is forgotten and the newer half
-        read again, as its first tokens: learned positions cannot move, and that costs one pass in ``context / 2``.
+        The model sees at most ``context`` tokens. When the context is full, its older half is dropped and its newer
+        half is encoded again from position 0, because learned positions cannot be shifted. This costs one extra pass
+        every ``context / 2`` tokens.
 
         Args:
-            prompt: int64 ``(B, T)``, T at least 1.
-            u: one number in [0, 1) for every token to come, ``(B, num)``; each token is the inverse of its
-                distribution's cumulative probability.
-            sampling: settings of the class :class:`GPT.Sampling`; the model's own where left out.
-            use_cache: keep keys and values; without, the same tokens come slowly.
+            prompt: tokens to continue, int64 ``(B, T)``, T at least 1.
+            u: uniform numbers in [0, 1), ``(B, num)``; each token is drawn by inverting its cumulative distribution.
+            sampling: settings of the class :class:`GPT.Sampling`; None for the model's own settings.
+            use_cache: whether to cache keys and values; without the cache, the same tokens are generated more slowly.
 
         Yields:
-            int64 ``(B,)``, ``num`` times.
+            Next token of each text, int64 ``(B,)``.
         """
         chosen = self.settings(sampling)
         assert isinstance(chosen, GPT.Sampling)
@@ -161,7 +165,15 @@ class GPT(LikelihoodModel):
 def sample_token(
     logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Invert the cumulative distribution of ``(B, vocab_size)`` logits at ``u``, ``(B,)``; gives int64 ``(B,)``."""
+    """Draw tokens, int64 ``(B,)``, by inverting the cumulative distribution of logits ``(B, vocab_size)`` at ``u``.
+
+    Args:
+        logits: unnormalized log-probabilities, ``(B, vocab_size)``.
+        u: uniform numbers in [0, 1), ``(B,)``.
+        temperature: divisor of the logits.
+        top_k: number of most likely tokens to draw from; None for all tokens.
+        top_p: total probability of the most likely tokens to draw from; None for all tokens.
+    """
     logits = logits / temperature
     if top_k is not None and top_k < logits.shape[1]:
         least = logits.topk(top_k, dim=1).values[:, -1:]
@@ -169,10 +181,10 @@ def sample_token(
     if top_p is not None and top_p < 1:
         descending, order = logits.sort(dim=1, descending=True)
         p = descending.softmax(1)
-        left_out = p.cumsum(1) - p >= top_p  # what is before a token is enough without it
+        left_out = p.cumsum(1) - p >= top_p  # the more likely tokens already reach top_p without this one
         logits = logits.masked_fill(left_out.gather(1, order.argsort(1)), -torch.inf)
     p = logits.double().softmax(1)
     token = torch.searchsorted(p.cumsum(1), u.double().unsqueeze(1), right=True).squeeze(1)
-    # A cumulative sum that ends below u by rounding must not give a token that was left out.
+    # If rounding makes the cumulative sum end below u, the result must still not be a token that was left out.
     last = p.shape[1] - 1 - (p > 0).flip(1).int().argmax(1)
     return token.minimum(last)

@@ -15,21 +15,25 @@ from genlab.networks.transformer import Options, Transformer, init_weights
 
 
 class ImageGPT(AutoregressiveModel):
-    """A causal transformer over the values of an image, p(x | y) = prod_i p(x_i | x_<i, y), exact.
+    """A causal transformer over the values of an image with exact likelihood, p(x | y) = prod_i p(x_i | x_<i, y).
 
-    The sequence is the image in raster order, a pixel's channels one after the other: L = H W C values. Where the
-    paper reads a pixel as one of 512 colours, every channel's value is a step here, so that the likelihood is of the
-    image itself. Position i sees the values before it; position 0 sees a learned start, one per class if conditional.
+    The sequence is the image in raster order, with the channels of a pixel one after the other: L = H W C values. The
+    paper quantizes each pixel to one of 512 colours. Here every channel value is a step, so that the likelihood is that
+    of the image itself. Position i sees the values before it; position 0 sees a learned start vector, one per class if
+    the model is conditional.
 
     Args:
         shape: ``(C, H, W)``; time and memory of attention grow with the square of C H W.
-        distribution: of a value given those before it.
-        num_classes: of a class-conditional model.
-        num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
+        distribution: distribution of a value given the values before it.
+        num_classes: number of classes; None for an unconditional model.
+        num_layers: number of blocks of the :class:`~genlab.networks.transformer.Transformer`.
+        num_heads: number of attention heads.
+        width: number of features of each position.
+        **transformer: further options of :class:`~genlab.networks.transformer.Transformer`.
 
     Raises:
-        InputError: for a shape that is not an image's, or what :class:`~genlab.networks.transformer.Transformer`
-            refuses.
+        InputError: if the shape is not that of an image, or an option is invalid for
+            :class:`~genlab.networks.transformer.Transformer`.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
@@ -51,7 +55,7 @@ class ImageGPT(AutoregressiveModel):
         self.transformer = Transformer(num_layers, num_heads, width, self.num_dims, **transformer)
         self.start = nn.Embedding(1 if num_classes is None else num_classes, width)
         self.values = nn.Embedding(distribution.levels, width)
-        # Not zero: a mixture's components would begin alike and stay alike.
+        # Not zero, because the components of a mixture would start equal and stay equal.
         self.head = nn.Linear(width, distribution.num_params)
         for module in (self.start, self.values, self.head):
             init_weights(module)
@@ -64,29 +68,29 @@ class ImageGPT(AutoregressiveModel):
         return values.view(-1, H, W, C).permute(0, 3, 1, 2).contiguous()  # (B, L) -> (B, H, W, C) -> (B, C, H, W)
 
     def _embed_start(self, num: int, y: Tensor | None) -> Tensor:
-        """What position 0 sees, ``(num, 1, width)``."""
+        """Embed the start vector that position 0 sees, ``(num, 1, width)``."""
         if self.num_classes is None:
             y = torch.zeros(num, dtype=torch.long, device=self.device)
         return self.start(given(y)).unsqueeze(1)
 
     def _embed_values(self, values: Tensor) -> Tensor:
-        """Values ``(B, T)`` in [0, 1] to features ``(B, T, width)``."""
+        """Embed values ``(B, T)`` in [0, 1] as features ``(B, T, width)``."""
         return self.values(self.distribution.index(values))
 
     def _predict(self, h: Tensor) -> Tensor:
-        """Features ``(B, T, width)`` to parameters of the distribution, ``(B, num_params, T)``."""
-        # bf16 cannot place a mean among 256 levels: the head has the precision of its weights under autocast too.
+        """Map features ``(B, T, width)`` to parameters of the distribution, ``(B, num_params, T)``."""
+        # bfloat16 is too coarse to place a mean among 256 levels, so the head ignores autocast.
         with torch.autocast(h.device.type, enabled=False):
             return self.head(h.to(self.head.weight.dtype)).transpose(1, 2)
 
     def likelihood_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Parameters of p(x_i | x_<i, y) at every position of the sequence, ``(B, num_params, L)``."""
-        before = self._to_sequence(x)[:, :-1]  # the last value is seen by none
+        """Predict the parameters of p(x_i | x_<i, y) at every position of the sequence, ``(B, num_params, L)``."""
+        before = self._to_sequence(x)[:, :-1]  # no position sees the last value
         h = torch.cat([self._embed_start(len(x), y), self._embed_values(before)], dim=1)  # (B, L, width)
         return self._predict(self.transformer(h))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Predict the parameters of each value given the values before it, ``(B, num_params, C, H, W)``."""
         return to_image(self.likelihood_params(x, y), self.shape)
 
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from genlab.networks.transformer import Options, Transformer, init_weights
 
 Schedule = Literal["cosine", "linear", "square", "cubic", "square_root", "arccos"]
 
-# gamma(r), the share of tokens that are masked at r in [0, 1]: from 1 down to 0. Section 3.3.
+# gamma(r), the share of masked tokens at r in [0, 1], which falls from 1 to 0. Section 3.3.
 SCHEDULES: dict[Schedule, Callable[[Tensor], Tensor]] = {
     "cosine": lambda r: torch.cos(math.pi / 2 * r),
     "linear": lambda r: 1 - r,
@@ -32,41 +32,46 @@ SCHEDULES: dict[Schedule, Callable[[Tensor], Tensor]] = {
 
 
 class MaskGIT(ObjectiveModel, Completes):
-    """A transformer that sees all of an image and predicts its masked tokens, any number of them at once.
+    """A bidirectional transformer that predicts all masked tokens of an image at once.
 
-    A token is a value of the data: a code, or a level of one channel of a pixel. The sequence is the image in raster
-    order, L = H W C tokens, after a token of the class if there are classes. There is no likelihood, because a step of
-    sampling draws its tokens independently, and which of them are kept depends on what they are.
+    A token is a value of the data: a code, or the level of one channel of a pixel. The sequence is the image in raster
+    order, L = H W C tokens, preceded by a class token if there are classes. The model has no likelihood, because a
+    sampling step draws its tokens independently, and which tokens are kept depends on their values.
 
     Args:
         shape: ``(C, H, W)``; time and memory of attention grow with the square of C H W.
-        levels: values that a token takes.
-        num_classes: of a class-conditional model.
-        num_layers, num_heads, width, **transformer: of :class:`~genlab.networks.transformer.Transformer`.
-        schedule: gamma: of the share of tokens masked in training, and left masked by each step of sampling.
-        label_smoothing: of the cross entropy; samples come nearer to uniform by it.
-        num_steps, choice_temperature: settings of :class:`MaskGIT.Sampling` where sampling is given no others.
+        levels: number of values that a token can take.
+        num_classes: number of classes; None for an unconditional model.
+        num_layers: number of blocks of the :class:`~genlab.networks.transformer.Transformer`.
+        num_heads: number of attention heads.
+        width: number of features of each token.
+        schedule: name of the schedule gamma: the share of masked tokens in training and after each sampling step.
+        label_smoothing: amount of label smoothing in the cross entropy, in [0, 1); it moves the predicted
+            probabilities, and so the samples, towards uniform.
+        num_steps: default of :class:`MaskGIT.Sampling`'s number of sampling steps.
+        choice_temperature: default of :class:`MaskGIT.Sampling`'s choice temperature.
+        **transformer: further options of :class:`~genlab.networks.transformer.Transformer`.
 
     Raises:
-        InputError: for a shape that is not an image's, an option out of its range, or what
-            :class:`~genlab.networks.transformer.Transformer` refuses.
+        InputError: if the shape is not that of an image, an option is out of range, or an option is invalid for
+            :class:`~genlab.networks.transformer.Transformer`.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):
-        """Parallel decoding: every step draws all masked tokens and keeps the surest of them. Section 3.2.
+        """Settings of parallel decoding: each step draws all masked tokens and keeps the most confident. Section 3.2.
 
         Args:
-            temperature: of a token's distribution.
-            num_steps: number of steps, each a pass of the network.
-            choice_temperature: scale of the Gumbel noise on a token's log-probability when the surest are chosen, which
-                falls to 0 over the steps. High, the choice is at random; with a token a step, samples are then drawn
-                each token from its conditional, in a random order.
+            temperature: temperature of a token's distribution.
+            num_steps: number of sampling steps, each with one pass through the network.
+            choice_temperature: scale of the Gumbel noise added to the log-probabilities when the most confident tokens
+                are chosen; it falls to 0 over the steps. With a large value the choice is random. If in addition each
+                step keeps one token, every token is drawn from its conditional, in random order.
 
         Raises:
-            InputError: a setting is out of its range.
+            InputError: if a setting is out of range.
         """
 
         num_steps: int = 12
@@ -103,7 +108,7 @@ class MaskGIT(ObjectiveModel, Completes):
         self.distribution = Categorical(levels)
         self.schedule, self.gamma, self.label_smoothing = schedule, SCHEDULES[schedule], label_smoothing
         self.sampling = self.Sampling(num_steps=num_steps, choice_temperature=choice_temperature)
-        self.mask = levels  # the token after those of the data
+        self.mask = levels  # the mask token follows the tokens of the data
         self.tokens = nn.Embedding(levels + 1, width)
         self.class_token = None if num_classes is None else nn.Embedding(num_classes, width)
         length = self.num_dims + (num_classes is not None)
@@ -114,22 +119,24 @@ class MaskGIT(ObjectiveModel, Completes):
                 init_weights(module)
 
     def logits(self, tokens: Tensor, y: Tensor | None = None) -> Tensor:
-        """Of every token given those that are not masked: int64 ``(B, L)`` to float32 ``(B, levels, L)``."""
+        """Predict logits of every token given the unmasked ones: int64 ``(B, L)`` to float32 ``(B, levels, L)``."""
         h = self.tokens(tokens)  # (B, L, width)
         if self.class_token is not None:
             h = torch.cat([self.class_token(given(y)).unsqueeze(1), h], dim=1)
         return self.head(self.transformer(h)[:, -self.num_dims :]).transpose(1, 2).float()
 
     def draw_mask(self, num: int) -> Tensor:
-        """Of ``ceil(gamma(r) L)`` tokens of each example, r uniform in [0, 1); bool ``(num, L)``."""
+        """Draw masks of ``ceil(gamma(r) L)`` tokens per example, with r uniform in [0, 1); bool ``(num, L)``."""
         r = torch.rand(num, 1, device=self.device)
         masked = (self.gamma(r) * self.num_dims).ceil().clamp(1, self.num_dims)
         return torch.rand(num, self.num_dims, device=self.device).argsort(1) < masked
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Cross entropy of the masked tokens in nats per token: smoothed, ``loss``, and as it is, ``cross_entropy``.
+        """Compute the cross entropy of the masked tokens in nats per token.
 
-        ``accuracy`` is the share of masked tokens whose likeliest value is right.
+        Returns:
+            ``loss`` with label smoothing, ``cross_entropy`` without it, and ``accuracy``, the share of masked tokens
+            whose most likely value is correct.
         """
         target = self.distribution.index(to_sequence(x))
         masked = self.draw_mask(len(x))
@@ -142,7 +149,7 @@ class MaskGIT(ObjectiveModel, Completes):
 
     @property
     def orders(self) -> Tensor:
-        """As of an autoregressive model: all of an image may come after all that is known, ``(1, C, H, W)``."""
+        """Position of each value in the order of drawing, int64 ``(1, C, H, W)``: all 0, since no order is fixed."""
         return torch.zeros(1, *self.shape, dtype=torch.long, device=self.device)
 
     @torch.no_grad()
@@ -155,11 +162,15 @@ class MaskGIT(ObjectiveModel, Completes):
         sampling: SamplingSettings | None = None,
         known: Tensor | None = None,
     ) -> Tensor:
-        """Draw ``(num_samples, C, H, W)``, or complete images.
+        """Draw samples ``(num_samples, C, H, W)``, or complete images.
 
         Args:
-            known: ``(num_samples, C, H, W)`` in [0, 1], NaN at the values to be drawn; all of these depend on all
-                others.
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample.
+            sampling: settings of the class :class:`MaskGIT.Sampling`; None for the model's own settings.
+            known: images ``(num_samples, C, H, W)`` in [0, 1] with NaN at the values to draw; the drawn values depend
+                on all known values. None draws all values.
         """
         chosen = self.settings(sampling)
         assert isinstance(chosen, MaskGIT.Sampling)
@@ -194,13 +205,17 @@ class MaskGIT(ObjectiveModel, Completes):
         )
 
     def left_masked(self, num: Tensor, num_steps: int) -> Tensor:
-        """How many of ``num`` tokens each step leaves masked, int64 ``(N,)`` to ``(N, num_steps)``; at last none.
+        """Compute the number of tokens still masked after each step, int64 ``(N, num_steps)``; 0 after the last step.
 
-        It is gamma's share of them, rounded down, and at least one less than before.
+        The number is the share gamma of the initially masked tokens, rounded down, and at least one less than before.
+
+        Args:
+            num: number of initially masked tokens of each sample, int64 ``(N,)``.
+            num_steps: number of sampling steps.
         """
         r = torch.arange(1, num_steps + 1, device=num.device, dtype=torch.float64) / num_steps
         share = self.gamma(r) * num.unsqueeze(1)
-        left = (share + 1e-9).floor().long()  # 1 - 1/3 of three tokens are two of them
+        left = (share + 1e-9).floor().long()  # the offset corrects rounding: (1 - 1/3) * 3 must give 2
         for t in range(num_steps):
             before = num if t == 0 else left[:, t - 1]
             left[:, t] = left[:, t].minimum(before - 1).clamp(min=0)
