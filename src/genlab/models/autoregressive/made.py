@@ -107,7 +107,7 @@ class MADE(AutoregressiveModel):
         """Return the weights of all layers under mask ``k``: hidden, last, and direct if there is one."""
         ranks = self.ranks[k]
         degrees = [ranks + 1, *self.degrees[k].split(self.hidden)]
-        of_output = ranks.repeat(self.distribution.num_params)  # an output sees the values before its own: rank many
+        of_output = ranks.repeat(self.distribution.num_params)  # an output sees only the values before its own
         seen = [after[:, None] >= before for before, after in itertools.pairwise([*degrees, of_output])]
         layers = [*self.layers, self.last]
         if self.direct is not None:

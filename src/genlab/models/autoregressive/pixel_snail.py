@@ -195,7 +195,7 @@ class PixelSNAIL(AutoregressiveModel):
         told = [weight.new_zeros(num_samples, height * width, self.told_size) for _ in self.blocks]
         x = torch.empty_like(draws.u)
         none = weight.new_zeros(num_samples, C + 1, 1, width)
-        before: list[tuple[Tensor, Tensor, Tensor]] = []  # of the pixel before: each block's input to its key and value
+        before: list[tuple[Tensor, Tensor, Tensor]] = []  # for each block, the last pixel's input of `tell`
         for row in range(height):
             cache.move(row, 0)
             from_above = apply(self.first_above, self._read(x[:, :, row - 1 : row]) if row else none)

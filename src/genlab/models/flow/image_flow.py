@@ -129,7 +129,7 @@ class ImageFlow(LikelihoodModel):
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Draw the lower bound on the log-likelihood of grey levels once, in nats, ``(B,)``.
+        """Return one draw of the lower bound on the log-likelihood of grey levels, in nats, ``(B,)``.
 
         Raises:
             InputError: if the model is conditional and ``y`` is None.

@@ -108,12 +108,13 @@ class ELBO(Objective[Bounded]):
 
 
 class BetaTC(Objective[LatentVariable]):
-    """The β-TCVAE loss, with a weight for each of three parts of the KL term (arXiv:1802.04942).
+    """The β-TCVAE loss, with a weight for each of three parts of the KL term.
 
-    Source: Isolating Sources of Disentanglement in VAEs. Averaged over x, KL(q(z | x) || p(z)) is the sum of the mutual
-    information of x and z, the total correlation of the latents, and the KL divergences of the single latents from
-    their priors. The aggregate posterior q(z) is estimated from the batch: this is the paper's minibatch weighted
-    sampling up to a constant, which has no gradient.
+    Source: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
+
+    Averaged over x, KL(q(z | x) || p(z)) is the sum of the mutual information of x and z, the total correlation of the
+    latents, and the KL divergences KL(q(z_j) || p(z_j)) of the single latents. The aggregate posterior q(z) is
+    estimated from the batch: this is the paper's minibatch weighted sampling up to a constant, which has no gradient.
 
     Args:
         beta: weight of the total correlation.
@@ -174,7 +175,7 @@ def decomposed_kl(q: Gaussian, z: Tensor, log_prior: Tensor) -> tuple[Tensor, Te
 
 
 class InfoVAE(Objective[LatentVariable]):
-    """The InfoVAE loss: part of the KL term is replaced by an MMD of the aggregate posterior (arXiv:1706.02262).
+    """The loss of InfoVAE (arXiv:1706.02262), which replaces the KL term, or part of it, by an MMD.
 
     The loss is reconstruction + (1 - alpha) KL(q(z | x) || p(z)) + (alpha + scale - 1) MMD²(q(z), p(z)). The kernel of
     the maximum mean discrepancy is the inverse multiquadratic of Wasserstein autoencoders (arXiv:1711.01558).

@@ -50,7 +50,7 @@ class Gaussian(NamedTuple):
             return -0.5 * square - log_scale
 
     def kl_to_standard(self) -> Tensor:
-        """Return the KL divergence of each latent from N(0, 1) in nats, ``(B, D)``."""
+        """Return KL(self || N(0, I)) of each latent in nats, ``(B, D)``."""
         return 0.5 * (self.mean.square() + self.std.square() - 1) - self.std.log()
 
     def detach(self) -> "Gaussian":
@@ -122,7 +122,7 @@ class PlanarFlows(Posterior):
 
 
 def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply the planar map z + û tanh(w z + b), where û is u moved along w so that w û > -1 and the map is invertible.
+    """Apply the planar map z' = z + û tanh(w z + b); û is u moved along w so that w û > -1, which makes it invertible.
 
     Args:
         z: latents, ``(k, B, D)``.
@@ -141,11 +141,12 @@ def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class InverseAutoregressiveFlows(Posterior):
-    """A Gaussian transformed by inverse autoregressive flows (arXiv:1606.04934, algorithm 1).
+    """A Gaussian transformed by inverse autoregressive flows.
 
-    Source: Improved Variational Inference with Inverse Autoregressive Flow. In each flow an autoregressive network
-    reads the latents and the encoder's context and gives a gate for each latent; the order of the latents is reversed
-    between flows.
+    Source: Improved Variational Inference with Inverse Autoregressive Flow (arXiv:1606.04934), algorithm 1.
+
+    In each flow an autoregressive network reads the latents and the encoder's context and gives a gate for each latent;
+    the order of the latents is reversed between flows.
 
     Args:
         latent_dim: dimension of z.

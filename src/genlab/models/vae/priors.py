@@ -19,7 +19,7 @@ class Prior(nn.Module, ABC):
     """A distribution of latents with a density and draws.
 
     Attributes:
-        is_standard: whether it is N(0, I), so that the KL divergence of a Gaussian from it has a closed form.
+        is_standard: whether it is N(0, I), so that KL(q || p) has a closed form for a Gaussian q.
     """
 
     is_standard = False

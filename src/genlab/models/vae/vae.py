@@ -186,8 +186,8 @@ class VAE(LikelihoodModel):
         """Measure how much information the latents of ``N`` images carry.
 
         Always: ``rate`` (KL term) and ``distortion`` (-log p(x | z)) in nats, and the number of ``active_units``. If
-        the posterior is Gaussian and the prior N(0, I), also ``kl_per_latent`` and ``aggregate_gap`` in nats: the KL
-        divergence from the prior of a Gaussian with the mean and covariance of the aggregate posterior.
+        the posterior is Gaussian and the prior p is N(0, I), also ``kl_per_latent`` and ``aggregate_gap`` in nats: the
+        latter is KL(g || p), where g is the Gaussian with the mean and covariance of the aggregate posterior.
         """
         log_likelihood, kl = self.elbo_terms(x, y)
         q = self.gaussian(x, y)

@@ -197,7 +197,7 @@ class VQVAE(LikelihoodModel):
         sizes: list[tuple[int, ...]] = [tuple(shape[1:])]
         while len(sizes) <= num_halvings and min(sizes[0]) >= 8:
             sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
-        self.size = sizes[0]  # of the finest codes
+        self.size = sizes[0]  # (h, w) of the finest codes
         self.coarse = tuple(-(-side // 2) for side in self.size)
         self.code_shape = (1, *self.size) if num_levels == 1 else (5, *self.coarse)
         given = num_classes or 0
@@ -295,7 +295,7 @@ class VQVAE(LikelihoodModel):
 
     @property
     def _nats_of_codes(self) -> float:
-        """KL divergence of the posterior, which puts all mass on one code per position, from a uniform prior."""
+        """The nats per image of KL(q || p), for a q that is certain of every code and a uniform prior p."""
         num = math.prod(self.size) + (math.prod(self.coarse) if self.coarse_codebook is not None else 0)
         return num * math.log(self.num_codes)
 
