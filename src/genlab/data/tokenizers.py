@@ -186,7 +186,7 @@ class BytePairs(Tokenizer):
             InputError: if ``vocab_size`` is below 256, or the text has too few different pairs for it.
         """
         if vocab_size < 256:
-            raise InputError(f"tokenizer.vocab_size={vocab_size}: expected at least 256, the number of bytes")
+            raise InputError(f"tokenizer.vocab_size={vocab_size}: at least 256, one token for each byte")
         library = _library()
         path = None
         if cache_dir is not None:
