@@ -32,7 +32,7 @@ class PixelDistribution(ABC):
 
     Attributes:
         num_params: number of parameters for a value.
-        needs_float32: whether the network must compute the parameters in float32.
+        needs_float32: whether a network's last layer must compute the parameters in float32.
 
     Raises:
         InputError: if ``levels`` is below 2.
