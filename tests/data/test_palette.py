@@ -110,7 +110,7 @@ def test_cifar10_in_colours_is_flipped_in_training_alone(tmp_path: Path) -> None
     [
         ({"num_colours": 1}, "num_colours=1: expected 2"),
         ({"levels": 6}, "levels=6; for digits in 5 colours they must be"),
-        ({"shape": (1, 8, 9)}, r"they are \[1, 8, 8\]"),
+        ({"shape": (1, 8, 9)}, r"they must be \[1, 8, 8\]"),
         ({"of": digits(kind="binary", levels=2, source_levels=17)}, "a palette needs images"),
     ],
 )

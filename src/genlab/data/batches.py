@@ -101,7 +101,7 @@ class Batches:
             _Files(self.examples),
             batch_sampler=[index.tolist() for index in order],
             num_workers=self.num_workers,
-            # A generator of its own: the loader must not draw its base seed from the generator of the training.
+            # A separate generator: the loader must not draw its base seed from the generator of the training.
             generator=torch.Generator().manual_seed(self.seed),
         )
         for images, index in loader:

@@ -25,7 +25,7 @@ class MaskedConv2d(nn.Module):
     Args:
         in_channels: number of input channels, a multiple of ``num_groups``; group ``g`` is the ``g``-th contiguous
             block.
-        out_channels: number of output channels, grouped likewise.
+        out_channels: number of output channels, grouped in the same way.
         kernel_size: side of the kernel before the cut; odd.
         mask: "A" for the layer that sees the image, "B" for the layers after it.
         num_groups: number of channels of the image.

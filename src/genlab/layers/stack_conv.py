@@ -51,7 +51,7 @@ class HorizontalConv(nn.Module):
     Args:
         in_channels: number of input channels, a multiple of ``num_groups``; group ``g`` is the ``g``-th contiguous
             block.
-        out_channels: number of output channels, grouped likewise.
+        out_channels: number of output channels, grouped in the same way.
         kernel_size: number of columns of the kernel before the cut; odd. The columns to the right of the centre are
             cut off, because they would be masked.
         mask: type of the mask: at its own pixel, group ``g`` sees the groups before ``g`` ("A"), or also ``g`` ("B").
