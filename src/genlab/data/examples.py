@@ -16,7 +16,9 @@ class Reader(Protocol):
 
     def __call__(self, index: int) -> Tensor: ...
 
-    def fingerprint(self, indices: Iterable[int]) -> str: ...
+    def fingerprint(self, indices: Iterable[int]) -> str:
+        """Give a hash that changes whenever the images at these indices change."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Examples:
         return len(self.labels)
 
     def subset(self, index: Tensor) -> "Examples":
+        """Give the examples at int64 ``index`` ``(M,)`` as a split of their own, without reading files."""
         if self.images is not None:
             return Examples(self.images[index], self.labels[index])
         return Examples(None, self.labels[index], _Subset(self.read, index))
@@ -79,4 +82,10 @@ class _Subset:
 class Source(Protocol):
     """Data set with at least a ``"train"`` split; missing validation and test splits are held out from it."""
 
-    def load(self) -> dict[Split, Examples]: ...
+    def load(self) -> dict[Split, Examples]:
+        """Load the splits that the data set has.
+
+        Raises:
+            InputError: if the data is missing or damaged.
+        """
+        ...

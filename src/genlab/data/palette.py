@@ -104,7 +104,7 @@ class PaletteDataModule(DataModule):
     def protocol(self) -> dict[str, object]:
         """Facts about the data, with ``palette_mse``.
 
-        That is the mean squared error of a value in [0, 1] of the test images that is due to the palette.
+        ``palette_mse`` is the mean squared error that the palette causes in the test images, per value in [0, 1].
         """
         error = self._coded.test_mse
         return super().protocol if error is None else {**super().protocol, "palette_mse": error}

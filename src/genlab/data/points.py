@@ -113,10 +113,12 @@ class GaussianMixture(DrawnPoints):
 
     @classmethod
     def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01, **options: Any) -> "GaussianMixture":
+        """Make a mixture of ``num`` Gaussians on a circle."""
         return cls(ring(num, radius), std, **options)
 
     @classmethod
     def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05, **options: Any) -> "GaussianMixture":
+        """Make a mixture of ``side``² Gaussians on a square grid."""
         return cls(grid(side, spacing), std, **options)
 
     def draw(self, num: int, generator: torch.Generator) -> Examples:

@@ -93,7 +93,7 @@ class TextDataModule(DataModule):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer; loads the text first, from which it may have to be made."""
+        """The tokenizer; the text is loaded first, because the tokenizer may have to be made from it."""
         self.setup()
         assert self._text.tokenizer is not None
         return self._text.tokenizer
@@ -168,6 +168,7 @@ class Windows(Examples):
 
     @classmethod
     def of(cls, tokens: Tensor, span: int, step: int) -> "Windows":
+        """Cut tokens ``(T,)`` into windows of ``span`` tokens that start every ``step`` tokens."""
         windows = tokens.unfold(0, span, step)
         labels = torch.zeros(len(windows), dtype=torch.long, device=tokens.device)
         return cls(windows, labels, tokens=tokens, step=step)
@@ -280,7 +281,13 @@ def _mapped(path: Path) -> Tensor | None:
 
 
 def contiguous(text: str, val_size: float, test_size: float) -> dict[Split, str]:
-    """Split a text into train, val and test, in this order, by fractions of its characters; no test if its is 0."""
+    """Split a text into train, val and test, in this order, by fractions of its characters.
+
+    Args:
+        text: the whole text.
+        val_size: fraction for validation.
+        test_size: fraction for test; if 0, there is no test part.
+    """
     val, test = (int((1 - held_out) * len(text)) for held_out in (val_size + test_size, test_size))
     parts: dict[Split, str] = {"train": text[:val], "val": text[val:test], "test": text[test:]}
     return parts if test_size else {"train": parts["train"], "val": text[val:]}

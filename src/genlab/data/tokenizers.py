@@ -31,6 +31,7 @@ class Tokenizer(ABC):
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens in the vocabulary."""
         return len(self.pieces)
 
     @property
@@ -71,7 +72,9 @@ class Tokenizer(ABC):
         write_atomically(Path(path), self.to_json())
 
     @abstractmethod
-    def to_json(self) -> str: ...
+    def to_json(self) -> str:
+        """Describe the tokenizer as JSON, for :func:`load_tokenizer`."""
+        ...
 
     def _identity(self) -> object:
         """Give a value that differs between tokenizers that give different tokens."""
