@@ -41,9 +41,9 @@ def unsqueeze(h: Tensor) -> Tensor:
 
 
 class AffineCoupling(nn.Module):
-    """Map ``h -> h exp(s) + t`` where the mask is 0; ``s`` and ``t`` are functions of the rest, which is unchanged.
+    """Affine coupling ``h -> h exp(s) + t`` where the mask is 0, with ``s`` and ``t`` computed from the rest.
 
-    ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The result has the precision of
+    The rest is unchanged. ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The result has the precision of
     ``h``, also if the network runs in another.
 
     Args:
