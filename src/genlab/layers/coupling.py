@@ -43,8 +43,8 @@ def unsqueeze(h: Tensor) -> Tensor:
 class AffineCoupling(nn.Module):
     """Affine coupling ``h -> h exp(s) + t`` where the mask is 0, with ``s`` and ``t`` computed from the rest.
 
-    The rest is unchanged. ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The result has the precision of
-    ``h``, also if the network runs in another.
+    The rest is unchanged. ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The result
+    has the precision of ``h``, also if the network runs in another.
 
     Args:
         net: network; ``net(h, y)`` maps ``(B, C, H, W)`` and classes to ``(B, 2C, H, W)``: ``s`` before the tanh, and
