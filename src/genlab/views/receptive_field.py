@@ -1,4 +1,4 @@
-"""The values that the prediction of one pixel depends on."""
+"""Show the values that the prediction of one pixel depends on."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class ReceptiveField(View):
-    """Show which values before a pixel its last channel depends on, in an autoregressive model of images.
+    """A view of the values that an autoregressive model of images uses to predict the last channel of a pixel.
 
     Args:
         pixel: [row, column] of the pixel, counted from 0; None for the centre.
