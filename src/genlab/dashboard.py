@@ -84,7 +84,7 @@ def _save(built: object) -> str:
     try:
         return str(built.save().url)  # type: ignore[attr-defined]
     except Exception as error:
-        raise InputError(f"W&B did not take the workspace ({str(error).splitlines()[0]})") from error
+        raise InputError(f"W&B refused the workspace ({str(error).splitlines()[0]})") from error
 
 
 if __name__ == "__main__":

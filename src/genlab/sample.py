@@ -77,7 +77,7 @@ def _write_text(run: "Run", config: dict[str, Any], mode: str) -> None:
     from genlab.views.write import Write
 
     if mode != "grid":
-        raise InputError(f"mode={mode} is of images; this run's model writes text: give prompt=...")
+        raise InputError(f"mode={mode} is for images; this run's model writes text: give prompt=...")
     write: Write = build({key: value for key, value in config["text"].items() if value is not None}, "")
     target = Path(config["output"] or run.folder.samples / f"{write.name}.txt")
     if target.suffix != ".txt":

@@ -169,7 +169,7 @@ def test_a_wrong_part_is_one_line(genlab: Genlab, run: Path, options: tuple[str,
     ("overrides", "line"),
     [
         (("model=vae/vae", "model.networks.hidden=[8]"), "autoregressive models"),
-        (("experiment=toy/gan", "model.width=8"), "is of images"),
+        (("experiment=toy/gan", "model.width=8"), "is for images"),
     ],
 )
 def test_models_that_cannot_are_one_line(genlab: Genlab, overrides: tuple[str, ...], line: str) -> None:

@@ -97,7 +97,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not module.is_finite():
-            raise Diverged(f"weights are no numbers any more after {module.images_seen:,} images")
+            raise Diverged(f"weights are NaN or infinite after {module.images_seen:,} images")
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
         trainer.save_checkpoint(self.path, weights_only=False)

@@ -78,5 +78,5 @@ def print_table(folder: Path) -> None:
     out = console(stderr=True)
     out.print(table)
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} goes on"
+    again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} continues it"
     out.print(f"{words}: {folder}{again}", soft_wrap=True)

@@ -43,7 +43,7 @@ class Complete(View):
     def check(self, run: Run) -> None:
         super().check(run)
         if run.is_coded:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:
         model = run.model
@@ -140,7 +140,7 @@ def completed(
         InputError: if the model draws all values of an image at once.
     """
     if not isinstance(model, Completes):
-        raise InputError("mode=complete is of autoregressive models; this run's draws all of an image at once")
+        raise InputError("mode=complete is for autoregressive models; this run's model draws all of an image at once")
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
     classes = None if y is None else y.repeat_interleave(draws)
     drawn = []

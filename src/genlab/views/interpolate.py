@@ -71,7 +71,7 @@ def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Te
         InputError: if the model has no latents.
     """
     if not isinstance(model, LatentModel | DecodesNoise):
-        raise InputError("mode=interpolate: this run's model has no latents to go between")
+        raise InputError("mode=interpolate: this run's model has no latents to interpolate between")
     with evaluating(model):
         y = model.classes(rows, y, generators(seed, range(rows)))
         if isinstance(model, LatentModel):

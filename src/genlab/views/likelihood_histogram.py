@@ -227,7 +227,7 @@ def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
         if len(of_set) == 0:
             raise InputError(f"{name}: there are no images")
         if not of_set.isfinite().all():
-            raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are no numbers")
+            raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are NaN or infinite")
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ class Manifold(View):
     def show(self, run: Run) -> Shown:
         latents = Latents(run.model, self.seed)
         if getattr(run.model, "latent_dim", None) != 2:
-            raise InputError("mode=manifold is of a model with 2 latents: train one with model.latent_dim=2")
+            raise InputError("mode=manifold is for models with 2 latents: train one with model.latent_dim=2")
         if run.model.num_classes is not None:
             raise InputError("mode=manifold: a class-conditional model has a manifold for each class")
         images = manifold(latents, None, self.steps)

@@ -58,7 +58,7 @@ def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: 
     """
     data = data.pictured
     if not isinstance(data, ImageDataModule):
-        raise InputError("only samples that are images have training images to stand beside")
+        raise InputError("only images can be shown beside training images")
     shown = samples[:rows].float().cpu()
     nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
     together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)

@@ -31,7 +31,7 @@ class ReceptiveField(View):
     def show(self, run: Run) -> Shown:
         model = run.model
         if not isinstance(model, AutoregressiveModel):
-            raise InputError("mode=receptive_field is of autoregressive models of images; this run's is none")
+            raise InputError("mode=receptive_field is for autoregressive models of images; this run's model is not one")
         C, H, W = model.shape
         pixel = self.pixel or [H // 2, W // 2]
         if len(pixel) != 2 or not (0 <= pixel[0] < H and 0 <= pixel[1] < W):

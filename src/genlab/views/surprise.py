@@ -37,7 +37,7 @@ class Surprise(View):
     def check(self, run: Run) -> None:
         super().check(run)
         if run.is_coded:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:
         x, y = chosen_images(run, self.images, torch.arange(self.n))
@@ -61,7 +61,9 @@ def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size:
         InputError: if the model's likelihood is not a product over values.
     """
     if not isinstance(model, Pointwise):
-        raise InputError("mode=surprise is of autoregressive models; this run's has no likelihood of a single pixel")
+        raise InputError(
+            "mode=surprise is for autoregressive models; this run's model has no likelihood of a single pixel"
+        )
     maps = []
     with evaluating(model):
         for first in range(0, len(x), batch_size):

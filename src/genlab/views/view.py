@@ -90,7 +90,7 @@ class View(ABC):
         """Raise InputError if the view does not apply to a run; unless overridden, a view applies to images only."""
         if not run.modality.is_tiled:
             noun = run.modality.noun
-            raise InputError(f"mode={self.mode} is of images; this run's model draws {noun}: mode=grid shows them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws {noun}: mode=grid shows them")
 
     @abstractmethod
     def show(self, run: Run) -> Shown:
