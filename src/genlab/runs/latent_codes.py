@@ -121,8 +121,8 @@ def _with_codes(run: Run) -> GenerativeModel:
         raise InputError(f"dataset.run={run.folder.path}: its model has no codes; give a run of model=vae/vq_vae")
     if model.num_classes is not None:
         raise InputError(
-            f"dataset.run={run.folder.path}: its model is class-conditional; train that model without classes, and only "
-            "the prior with them"
+            f"dataset.run={run.folder.path}: its model is class-conditional; train that model without classes, "
+            "and only the prior with them"
         )
     return model
 
