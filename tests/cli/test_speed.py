@@ -14,12 +14,12 @@ from genlab.composition.building import plain
 from genlab.composition.configs import composed
 from genlab.data.images import ImageDataModule
 from genlab.launching.options import TYPES
-from genlab.launching.parts import assemble
 from genlab.machine.devices import computes_in_bfloat16
 from genlab.runs.folder import RunFolder
 from genlab.speed.loops import PlainGame, PlainObjective, plain_loop
 from genlab.speed.pair import measure_pair
 from genlab.speed.rounds import Timing, interleaved
+from genlab.training.parts import assemble
 from support.command import Genlab
 
 FAMILIES = {

@@ -15,39 +15,13 @@ from genlab.metrics.measures.inception_score import InceptionScore
 from genlab.metrics.measures.kid import KID
 from genlab.metrics.prdc import density_and_coverage
 from genlab.metrics.quality import sample_quality
-from genlab.metrics.reference import Reference
-from genlab.metrics.running import Share
 from genlab.metrics.subject import FeaturesSubject
-
-
-def reference(features: Tensor, logits: Tensor | None = None) -> Reference:
-    return Reference(Features(features, logits), {"features": "test", "num_real": len(features)})
+from support.running_quality import Running, measure_a_share, reference
 
 
 def quality(fake: Tensor, real: Tensor, logits: Tensor | None = None) -> dict[str, float]:
     results = sample_quality(Features(fake, logits), reference(real))
     return {name: result.value for name, result in results.items()}
-
-
-class Running:
-    """The measures as they are used during training, of features that are there already."""
-
-    def __init__(self, real: Reference, num_samples: int, rank: int = 0, world_size: int = 1, splits: int = 10) -> None:
-        self.measures: list[Measure] = [FID(), KID(), InceptionScore(splits)]
-        self.real, self.num_samples, self.rank, self.world_size = real, num_samples, rank, world_size
-
-    def __call__(self, fake: Features) -> dict[str, float]:
-        share = Share(
-            torch.empty(0),
-            self.num_samples,
-            extractor=None,
-            real=self.real,
-            device=torch.device("cpu"),
-            rank=self.rank,
-            world_size=self.world_size,
-        )
-        share.own = fake
-        return {name: value for measure in self.measures for name, value in measure.running(share).items()}
 
 
 def with_moments(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -186,24 +160,6 @@ def test_both_paths_agree_as_they_are_used() -> None:
     assert metric(Features(fake, logits))["fid"] == pytest.approx(running["fid"], rel=1e-6)  # a second evaluation
 
 
-def _share(rank: int, world_size: int, path: str) -> None:
-    """One process of two; the figures go to a file."""
-    import json
-    import os
-
-    import torch.distributed as dist
-
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GENLAB_TEST": "1"}
-    dist.init_process_group("gloo", init_method=f"file://{path}/store", rank=rank, world_size=world_size)
-    fake, real, logits = torch.load(f"{path}/data.pt", weights_only=True)
-    metric = Running(reference(real, logits), len(fake), rank, world_size)
-    torch.manual_seed(0)
-    figures = metric(Features(fake[rank::world_size], logits[rank::world_size]))
-    with open(f"{path}/{rank}.json", "w") as file:
-        json.dump(figures, file)
-    dist.destroy_process_group()
-
-
 def test_two_processes_measure_what_one_does(tmp_path) -> None:  # type: ignore[no-untyped-def]
     import json
 
@@ -212,7 +168,7 @@ def test_two_processes_measure_what_one_does(tmp_path) -> None:  # type: ignore[
     torch.save((fake, real, logits), tmp_path / "data.pt")
     torch.manual_seed(0)
     one = Running(reference(real, logits), 601)(Features(fake, logits))
-    torch.multiprocessing.spawn(_share, (2, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(measure_a_share, (2, str(tmp_path)), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["fid"] == pytest.approx(one["fid"], rel=1e-4)

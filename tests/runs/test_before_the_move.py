@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from genlab import load
-from genlab.launching.parts import assemble
+from genlab.training.parts import assemble
 from support.command import Genlab
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs_before_the_move"

@@ -122,7 +122,7 @@ def sweep(tmp_path: Path) -> Path:
 def test_only_what_differs_is_a_column_and_seeds_are_one_row(sweep: Path) -> None:
     table = table_of(sweep)
     # What came with a model (its target, its own options) is not told twice; where runs lie is not told at all.
-    assert [c.key for c in table.columns if c.kind == "config"] == ["model", "training.optimizer.lr"]
+    assert [c.key for c in table.columns if c.role == "config"] == ["model", "training.optimizer.lr"]
     assert table.shared == {"dataset": "digits"}
     assert len(table.rows) == 4
     assert [row.cells["seeds"].text for row in table.rows] == ["0-2"] * 4
@@ -156,11 +156,11 @@ def test_a_key_that_was_not_overridden_is_shown_where_nothing_else_explains_it(t
     make_run(tmp_path / "b", config={"model.depth": 3, "training.warmup": 20})
     make_run(tmp_path / "c", config={"model.depth": 3, "training.warmup": 10})
     table = table_of(tmp_path)
-    assert [c.key for c in table.columns if c.kind == "config"] == ["model.depth", "training.warmup"]
+    assert [c.key for c in table.columns if c.role == "config"] == ["model.depth", "training.warmup"]
     # Of two keys that go together, one.
     make_run(tmp_path / "d" / "1", config={"model.depth": 2, "training.depth_again": 2})
     make_run(tmp_path / "d" / "2", config={"model.depth": 3, "training.depth_again": 3})
-    assert [c.key for c in table_of(tmp_path / "d").columns if c.kind == "config"] == ["model.depth"]
+    assert [c.key for c in table_of(tmp_path / "d").columns if c.role == "config"] == ["model.depth"]
 
 
 def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_group_that_was_overridden_is_a_column(tmp_path: Path) -> None:
     make_run(tmp_path / "b", config={"schedule._target_": "constant"})
     make_run(tmp_path / "c", overrides=("lr_schedule=linear",), config={"schedule._target_": "linear"})
     table = table_of(tmp_path)
-    assert [c.key for c in table.columns if c.kind == "config"] == ["lr_schedule"]
+    assert [c.key for c in table.columns if c.role == "config"] == ["lr_schedule"]
     chosen = [row.cells["lr_schedule"].text if "lr_schedule" in row.cells else None for row in table.rows]
     assert chosen == ["cosine", None, "linear"]
 
@@ -190,7 +190,7 @@ def test_unlike_protocols_stand_apart_and_it_is_said(tmp_path: Path) -> None:
         make_run(tmp_path / str(i), config={"model.width": i}, metrics={"test/fid": result(10.0 + i, SAMPLES)})
     make_run(tmp_path / "3", config={"model.width": 3}, metrics={"test/fid": result(1.0, SAMPLES, num_samples=7)})
     table = table_of(tmp_path)
-    assert [c.key for c in table.columns if c.kind == "figure"] == ["test/fid[1]", "test/fid[2]"]
+    assert [c.key for c in table.columns if c.role == "figure"] == ["test/fid[1]", "test/fid[2]"]
     assert [row.cells["test/fid[1]"].best for row in table.rows[:3]] == [True, False, False]
     assert "test/fid[1]" not in table.rows[3].cells
     assert not table.rows[3].cells["test/fid[2]"].best
@@ -205,7 +205,7 @@ def shown(table: Table) -> dict[str, set[str]]:
     return {
         c.key: {row.runs[0].path.name for row in table.rows if c.key in row.cells}
         for c in table.columns
-        if c.kind == "figure"
+        if c.role == "figure"
     }
 
 
@@ -269,7 +269,7 @@ def test_a_samplers_settings_must_agree(tmp_path: Path) -> None:
     assert {frozenset(runs) for runs in shown(table).values()} == {
         frozenset({"few", "gan"}), frozenset({"steps"})
     }  # fmt: skip
-    protocols = [c.protocol for c in table.columns if c.kind == "figure"]
+    protocols = [c.protocol for c in table.columns if c.role == "figure"]
     assert sorted(p["sampling.num_steps"] for p in protocols if p) == [4, 8, 12]
 
 
@@ -303,7 +303,7 @@ def test_a_figure_that_is_not_genlabs_own_is_declared_in_the_run_folder(tmp_path
         metrics = {"test/mine": result(value, {"dataset": "digits", "num_samples": i})}
         (run / "summary.json").write_text(json.dumps({"metrics": metrics, "figures": {"mine": about}}))
     table = table_of(tmp_path)
-    (column,) = [c for c in table.columns if c.kind == "figure"]
+    (column,) = [c for c in table.columns if c.role == "figure"]
     assert (column.title, column.better) == ("my figure", "max")
     assert [row.cells["test/mine"].best for row in table.rows] == [False, True]
 
@@ -345,7 +345,7 @@ def test_sorting_puts_the_best_first_and_the_unknown_last(tmp_path: Path, sort: 
 
 def test_figures_can_be_chosen(sweep: Path) -> None:
     def shown(**options: Any) -> list[str]:
-        return [c.key for c in table_of(sweep, **options).columns if c.kind == "figure"]
+        return [c.key for c in table_of(sweep, **options).columns if c.role == "figure"]
 
     assert shown() == ["test/bits_per_dim", "test/fid", "test/precision"]
     assert shown(figures=["precision", "test/fid"]) == ["test/precision", "test/fid"]

@@ -1,6 +1,7 @@
 """A game in which the generator is an autoencoder with a loss of its own: what a model plays is up to the model."""
 
 import csv
+import inspect
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from genlab.models.gan.losses import Hinge, NonSaturating, RelativisticPairing
 from genlab.models.gan.mlp import MLP
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.loading import load
+from genlab.runs.moved import current
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
@@ -292,7 +294,7 @@ def test_checkpoints_with_an_averaged_discriminator_still_load(tmp_path: Path, m
     assert not any(name.startswith("ema.model.discriminator.") for name in state)
     of_discriminator = {name: value for name, value in state.items() if name.startswith("model.discriminator.")}
     state |= {f"ema.{name}": torch.full_like(value, 7) for name, value in of_discriminator.items()}
-    del checkpoint["progress"]["_last_generator_figures"]
+    assert "_last_generator_figures" not in checkpoint["progress"]
     write_checkpoint(checkpoint, path)  # as it was written once
     opened = load(run, "last")
     raw = load(run, "last", weights="raw").model
@@ -301,6 +303,20 @@ def test_checkpoints_with_an_averaged_discriminator_still_load(tmp_path: Path, m
     assert not torch.equal(flat(opened.model.generator), flat(raw.generator))  # type: ignore[arg-type]
     assert in_child(["train", f"resume={run}"]) == 0
     assert_identical(only_run(whole), run)
+
+
+def test_a_run_of_before_goes_on_as_it_was() -> None:
+    """Its config lacks the keys that came since, and states a text's vocabulary as classes."""
+    name = "genlab.training.adversarial.AdversarialTraining"
+    parameters = inspect.signature(AdversarialTraining.__init__).parameters
+    found = current({"training": {"_target_": name, "generator_steps": 2}})["training"]
+    assert found.pop("generator_steps") == 2
+    assert found.pop("_target_") == name
+    assert found == {key: parameters[key].default for key in found}
+    assert found.keys() == {"discriminator_start", "adversarial_weight", "adaptive_weight"}
+    assert current({"_target_": name, "adaptive_weight": True})["adaptive_weight"] is True
+    text = {"_target_": "genlab.data.text.TextDataModule", "num_classes": 256}
+    assert current(text)["num_classes"] is None
 
 
 def test_two_processes_train_one_autoencoder(tmp_path: Path) -> None:

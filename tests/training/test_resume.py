@@ -61,7 +61,7 @@ def kills(model: str) -> list[Callable[[], None]]:
         half_written,
         kill_at("os.replace", 3),
         kill_at(f"genlab.training.{procedure}.validation_step", 2),
-        kill_at("genlab.callbacks.sample_grid.save_png", 1),
+        kill_at("genlab.modalities.modality.Rendering.save", 1),
         kill_at(f"genlab.training.{procedure}.training_step", 8, after=True),
         kill_at("genlab.metrics.measures.fid.FID.__call__", 1),
     ]

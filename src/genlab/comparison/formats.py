@@ -25,7 +25,7 @@ def on_terminal(table: Table) -> None:
     columns, left_out = list(table.columns), list[Column]()
     shown, width = _rich(table, columns)
     out = console(at_least=width)
-    droppable = [c for c in columns if c.kind == "figure"][2:] + [c for c in columns if c.kind == "fact"]
+    droppable = [c for c in columns if c.role == "figure"][2:] + [c for c in columns if c.role == "fact"]
     while width > out.width and droppable:
         left_out.insert(0, droppable.pop())
         columns.remove(left_out[0])
@@ -49,7 +49,7 @@ def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
 
     shown = Rich()
     for column in columns:
-        numeric = column.kind in ("figure", "fact")
+        numeric = column.role in ("figure", "fact")
         shown.add_column(escape(title(column)), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
         cells = [row.cells.get(column.key, NOTHING) for column in columns]
@@ -65,7 +65,7 @@ def title(column: Column) -> str:
 def descriptions(table: Table) -> list[str]:
     """A line for every figure: which direction is better, and how it was made."""
     better = {"min": "lower is better", "max": "higher is better", None: ""}
-    figures = [column for column in table.columns if column.kind == "figure"]
+    figures = [column for column in table.columns if column.role == "figure"]
     lines = [f"{title(c)}: " + "; ".join(filter(None, (_of_all(table, c), better[c.better]))) for c in figures]
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
@@ -86,7 +86,7 @@ def markdown(table: Table) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     lines = [row([title(c) for c in table.columns])]
-    lines.append("|" + "|".join(" ---: " if c.kind in ("figure", "fact") else " --- " for c in table.columns) + "|")
+    lines.append("|" + "|".join(" ---: " if c.role in ("figure", "fact") else " --- " for c in table.columns) + "|")
     for r in table.rows:
         cells = [r.cells.get(c.key, NOTHING) for c in table.columns]
         lines.append(row([f"**{cell.text}**" if cell.best else cell.text for cell in cells]))
@@ -103,11 +103,11 @@ def comma_separated(table: Table) -> str:
         takers.append(lambda row: take(row.cells[key]) if key in row.cells else "")
 
     for column in table.columns:
-        if column.kind in ("figure", "fact"):
+        if column.role in ("figure", "fact"):
             add(column.key, lambda cell: cell.value, column.key)
         else:
             add(column.key, lambda cell: cell.text, column.key)
-        if column.kind == "figure" and any(r.cells.get(column.key, NOTHING).num > 1 for r in table.rows):
+        if column.role == "figure" and any(r.cells.get(column.key, NOTHING).num > 1 for r in table.rows):
             add(f"{column.key} std", lambda cell: "" if cell.std is None else cell.std, column.key)
             add(f"{column.key} n", lambda cell: cell.num, column.key)
     text = io.StringIO()
@@ -133,7 +133,7 @@ def as_json(table: Table) -> str:
             {
                 "key": c.key,
                 "title": title(c),
-                "kind": c.kind,
+                "kind": c.role,
                 "unit": c.unit,
                 "better": c.better,
                 "protocol": c.protocol,
@@ -165,11 +165,11 @@ def as_json(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A booktabs tabular; status is left out where all runs are done."""
-    columns = [c for c in table.columns if c.kind != "status" or any(_unfinished(row) for row in table.rows)]
-    align = "".join("r" if c.kind in ("figure", "fact") else "l" for c in columns)
+    columns = [c for c in table.columns if c.role != "status" or any(_unfinished(row) for row in table.rows)]
+    align = "".join("r" if c.role in ("figure", "fact") else "l" for c in columns)
     arrow = {"min": r" $\downarrow$", "max": r" $\uparrow$", None: ""}
     lines = [f"\\begin{{tabular}}{{{align}}}", r"\toprule"]
-    heads = [_escaped(title(c)) + (arrow[c.better] if c.kind == "figure" else "") for c in columns]
+    heads = [_escaped(title(c)) + (arrow[c.better] if c.role == "figure" else "") for c in columns]
     lines += [" & ".join(heads) + r" \\", r"\midrule"]
     for row in table.rows:
         cells = [row.cells.get(c.key, NOTHING) for c in columns]

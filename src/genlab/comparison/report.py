@@ -56,7 +56,7 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
             {
                 "key": c.key,
                 "title": title(c),
-                "kind": c.kind,
+                "kind": c.role,
                 "unit": c.unit,
                 "better": c.better,
                 "description": c.description,

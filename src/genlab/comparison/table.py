@@ -15,7 +15,7 @@ from genlab.metrics.display import remark
 from genlab.metrics.figure import Figure, short
 from genlab.metrics.result import Result
 
-Kind = Literal["config", "seeds", "figure", "fact", "status"]
+Role = Literal["config", "seeds", "figure", "fact", "status"]
 Spread = Literal["std", "sem"]
 
 
@@ -31,7 +31,7 @@ class Column:
 
     key: str
     title: str
-    kind: Kind
+    role: Role
     better: Literal["min", "max"] | None = None
     unit: str | None = None
     protocol: dict[str, Any] | None = None
@@ -244,7 +244,7 @@ def _figure_columns(name: str, about: Figure, rows: Sequence[Row], spread: Sprea
         column = Column(
             key=f"{name}[{len(columns) + 1}]" if several else name,
             title=about.label,
-            kind="figure",
+            role="figure",
             better=about.better,
             unit=result.unit,
             protocol={key: value for terms in reversed(group.terms) for key, value in terms.shown().items()},

@@ -54,9 +54,9 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
             known = measured.figures
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
             record(run.folder, settings, measured.figures, evaluation.declared)
-            if measured.samples is not None and measured.neighbours is not None:
-                neighbours = beside_neighbours(measured.samples, run.data, measured.neighbours)
-                save_png(neighbours, run.folder.samples / "neighbours.png")
+            samples, nearest = measured.samples, measured.neighbours
+            if samples is not None and nearest is not None and run.modality.is_tiled:
+                save_png(beside_neighbours(samples, run.data, nearest), run.folder.samples / "neighbours.png")
             of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
             print_figures(
                 measured.figures,

@@ -11,10 +11,10 @@ from genlab.composition.building import plain
 from genlab.composition.resolvers import unique_name
 from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
-from genlab.launching.parts import assemble
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, RunFolder
+from genlab.training.parts import assemble
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.composition.building import build
 from genlab.errors import Interrupted
-from genlab.launching.parts import Parts, assemble, trainer_options
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
@@ -29,6 +28,7 @@ from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
+from genlab.training.parts import Parts, assemble, trainer_options
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
 

@@ -11,9 +11,9 @@ import torch
 from genlab.callbacks.last_checkpoint import SIGNALS
 from genlab.errors import InputError, Interrupted
 from genlab.launching.job import work
-from genlab.launching.parts import Parts
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
+from genlab.training.parts import Parts
 
 
 def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:

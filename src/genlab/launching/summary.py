@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from genlab.callbacks.throughput import Throughput
-from genlab.launching.parts import Parts
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
 from genlab.metrics.figure import Figure
@@ -17,6 +16,7 @@ from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
 from genlab.training.module import TrainingModule
+from genlab.training.parts import Parts
 from genlab.views.nearest import beside_neighbours
 
 
@@ -66,14 +66,14 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
         which = {"checkpoint": "none", "weights": "ema" if training.ema else "raw"}
     samples = evaluation.draw(model, data)
     modality = data.pictured.modality
-    shown = samples[: modality.num_shown(evaluation.num_shown)]
-    real = data.pictured.first("test", len(shown))
+    num = modality.num_shown(evaluation.num_shown)
+    shown, real = samples[:num], data.pictured.first("test", num)
     modality.render(shown, real, density=density_in_plane(model)).save(folder.samples / "final")
     for name, examples in (("final", shown), ("real", real)):
         if (kept := modality.to_storage(examples)) is not None:
             save_array(kept, folder.samples / f"{name}.npy")
     measured = evaluation.measure(model, data, samples, which)
-    if measured.neighbours is not None:
+    if measured.neighbours is not None and modality.is_tiled:
         save_png(beside_neighbours(samples, data, measured.neighbours), folder.samples / "neighbours.png")
     return measured.figures
 

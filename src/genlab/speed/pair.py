@@ -12,10 +12,10 @@ from pytorch_lightning.loggers import WandbLogger
 
 from genlab.composition.building import build
 from genlab.errors import InputError
-from genlab.launching.parts import assemble
 from genlab.metrics.measure import draw
 from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
 from genlab.speed.rounds import Timing, interleaved, synchronize
+from genlab.training.parts import assemble
 
 SAME, OWN = "genlab, same precision", "genlab"
 
