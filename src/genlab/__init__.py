@@ -1,6 +1,6 @@
 """genlab: a laboratory for generative models.
 
-The Python API the command line is made of::
+The command line is built on this Python API::
 
     import genlab
 

@@ -1,4 +1,4 @@
-"""``python -m genlab`` is the ``genlab`` command."""
+"""Entry point that makes ``python -m genlab`` the ``genlab`` command."""
 
 from genlab.cli import main
 

@@ -23,14 +23,18 @@ def _main(cfg: DictConfig) -> None:
 
 
 def main() -> None:
+    """Run the command on this process's command line."""
     _main()
 
 
 def benchmark(cfg: DictConfig) -> None:
-    """Measure, print the table and, where asked for, write the numbers.
+    """Measure training and sampling, print the table and write the numbers to ``benchmark.output`` if it is given.
+
+    Args:
+        cfg: composed config of ``genlab benchmark``.
 
     Raises:
-        InputError: for a wrong config, or more than one device.
+        InputError: if the config is wrong, or asks for more than one device.
     """
     import json
     import os
@@ -49,7 +53,7 @@ def benchmark(cfg: DictConfig) -> None:
 
     quiet_libraries()
     keep_freed_memory()
-    os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is no run
+    os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is not a run worth uploading
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
         config = plain(cfg, **TYPES, **BENCHMARK)

@@ -36,11 +36,12 @@ A wrong input gives one line and exit code 2; GENLAB_DEBUG=1 shows the traceback
 
 
 def usage() -> str:
+    """Give the text that ``genlab --help`` prints."""
     return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()))
 
 
 def _completing_command() -> str:
-    """The command whose config is completed; strips it from the shell's line, so that Hydra sees overrides only."""
+    """Give the command to complete overrides for, and remove it from the shell's line, so Hydra sees only overrides."""
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if len(words) < 2 or words[1] not in COMMANDS or (len(words) == 2 and not line.endswith(" ")):
@@ -58,7 +59,13 @@ def _completing_command() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command; the exit code is 0, 2 for a wrong input, 1 for a bug."""
+    """Run a command.
+
+    The exit code is 0 on success, 2 for a wrong input, 130 for Ctrl-C and 1 for a bug.
+
+    Args:
+        argv: arguments after the program's name; None for those of this process.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     program = sys.argv[0]
     completing = arguments[:1] in (["-sc"], ["--shell-completion"])
@@ -81,10 +88,10 @@ def main(argv: list[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
         print(f"genlab: error: unknown command '{arguments[0]}'; {hint}", file=sys.stderr)
         sys.exit(2)
-    # Hydra then raises what goes wrong, instead of printing it, and we say it in one line.
+    # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")
-    # A file that Lightning's DDP can start again; shell completion registers the name it was called by.
+    # Lightning's DDP starts argv[0] again, so it must be a file; shell completion needs the program's own name there.
     if not completing:
         from genlab.composition.command_line import as_groups
 

@@ -1,4 +1,4 @@
-"""``genlab compare FOLDER...``: runs side by side, from their folders alone."""
+"""``genlab compare FOLDER...``: compare runs, reading nothing but their folders."""
 
 import shlex
 import sys
@@ -21,10 +21,11 @@ TYPES = {
 }
 
 
-_command = "genlab compare"  # as it was given, for the page
+_command = "genlab compare"  # the user's command line, which the page shows
 
 
 def main() -> None:
+    """Run the command on this process's command line, with flags and paths rewritten as Hydra's overrides."""
     global _command
     _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
     flags_as("format", "html", "sort", "spread", "title")
@@ -39,10 +40,13 @@ def _main(cfg: DictConfig) -> None:
 
 
 def compare(cfg: DictConfig) -> None:
-    """Print the table in the format asked for; write the picture, and the page where there is to be one.
+    """Print a table of runs; write a picture of their samples, and a page if ``html`` is given.
+
+    Args:
+        cfg: composed config of ``genlab compare``.
 
     Raises:
-        InputError: where there are no runs, or no such format, figure or column.
+        InputError: if there are no runs, or the format, a figure or a column does not exist.
     """
     from pathlib import Path
 

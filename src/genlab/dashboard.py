@@ -11,6 +11,7 @@ from genlab.composition.explaining import one_line_errors
 
 
 def main() -> None:
+    """Run the command on this process's command line, with flags and paths rewritten as Hydra's overrides."""
     sys.argv = ["dry_run=true" if word == "--dry-run" else word for word in sys.argv]
     flags_as("name", "entity")
     paths_as("runs")
@@ -24,10 +25,13 @@ def _main(cfg: DictConfig) -> None:
 
 
 def dashboard(cfg: DictConfig) -> None:
-    """Build the workspace, and save it unless it is only to be looked at.
+    """Print an outline of the workspace and, unless ``dry_run`` is set, save it to W&B.
+
+    Args:
+        cfg: composed config of ``genlab dashboard``.
 
     Raises:
-        InputError: where there are no runs that were logged to W&B, or nobody is logged in.
+        InputError: if there are no runs, none was logged to W&B, or nobody is logged in.
     """
     import os
     from pathlib import Path
@@ -60,14 +64,14 @@ def dashboard(cfg: DictConfig) -> None:
 
 
 def _default_entity() -> str:
-    """Raises InputError where nobody is logged in."""
+    """Give the entity of the logged-in user; raise InputError if W&B cannot be reached or nobody is logged in."""
     import wandb
 
     from genlab.errors import InputError
 
     try:
         entity = wandb.Api(timeout=20).default_entity
-    except Exception as error:  # wandb has no class of its own for each of: no key, a wrong key, no network
+    except Exception as error:  # wandb has no class for each of: no key, a wrong key, no network
         raise InputError(f"W&B cannot be reached ({str(error).splitlines()[0]}); wandb login, or --dry-run") from error
     if not entity:
         raise InputError("W&B knows no default entity: give one, entity=NAME")
@@ -80,7 +84,7 @@ def _save(built: object) -> str:
     try:
         return str(built.save().url)  # type: ignore[attr-defined]
     except Exception as error:
-        raise InputError(f"W&B did not take the workspace ({str(error).splitlines()[0]})") from error
+        raise InputError(f"W&B refused the workspace ({str(error).splitlines()[0]})") from error
 
 
 if __name__ == "__main__":

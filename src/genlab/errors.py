@@ -1,15 +1,15 @@
-"""The exceptions that are neither a bug nor Python's own."""
+"""Exceptions that are not bugs: a user's wrong input, and a run that a signal stopped."""
 
 import signal
 from typing import Any
 
 
 class Interrupted(BaseException):
-    """The run was asked by a signal to stop, and saved what it needs to continue.
+    """Raised after a signal asked a run to stop and the run saved what it needs to continue.
 
     Attributes:
-        number: of the signal.
-        handler: whose turn the signal would have been; a cluster's engine puts the job back into the queue with it.
+        number: number of the signal.
+        handler: signal handler installed before ours; submitit uses it to put the job back into the queue.
     """
 
     def __init__(self, number: int, handler: Any = None) -> None:
@@ -17,13 +17,13 @@ class Interrupted(BaseException):
         self.number, self.handler = number, handler
 
     def pass_on(self) -> None:
-        """Give whoever's turn the signal would have been theirs; submitit's puts the job back into the queue."""
+        """Call the signal handler installed before ours; submitit's puts the job back into the queue."""
         if callable(self.handler) and self.handler is not signal.default_int_handler:
             self.handler(self.number, None)
 
 
 class InputError(ValueError):
-    """Something the user gave (a config value, data, a run folder) is wrong.
+    """Raised if something the user gave (a config value, data, a run folder) is wrong.
 
     The message is one line that says what is wrong and what to do next. The command line prints it and exits with
     code 2; from Python it is an ordinary ``ValueError``.

@@ -1,5 +1,8 @@
-"""``genlab evaluate RUN...`` measures runs, with ``images=DIR`` their likelihood of the images in a folder, and
-``genlab evaluate real=DIR fake=DIR`` two sets of images."""
+"""``genlab evaluate``: measure runs, the likelihood that runs give to a folder of images, or two sets of images.
+
+The command lines are ``genlab evaluate RUN...``, ``genlab evaluate RUN... images=DIR`` and
+``genlab evaluate real=DIR fake=DIR``.
+"""
 
 from typing import Any, Literal
 
@@ -12,6 +15,7 @@ from genlab.composition.explaining import one_line_errors
 
 
 def main() -> None:
+    """Run the command on this process's command line, with paths and lists rewritten as Hydra's overrides."""
     paths_as("run")
     lists_of("sampling.")
     _main()
@@ -24,12 +28,16 @@ def _main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Write each run's figures into its ``evaluation.json``, those of folders into one of their own, and print them.
+    """Measure, print the figures and write them to an ``evaluation.json``.
 
-    The same numbers come out every time. A run that cannot be measured does not keep the others from it.
+    A run's figures are written to the run's folder, those of a folder of images to a new folder. The same command
+    gives the same numbers every time. If a run cannot be measured, the other runs still are.
+
+    Args:
+        cfg: composed config of ``genlab evaluate``.
 
     Raises:
-        InputError: where something could not be measured, after everything else was.
+        InputError: if something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
     from genlab.errors import InputError

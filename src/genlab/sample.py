@@ -1,4 +1,4 @@
-"""``genlab sample run=FOLDER n=64``: draw from a run's checkpoint; needs the folder and nothing else."""
+"""``genlab sample run=FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
 
 import sys
 from pathlib import Path
@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="sample")
 @one_line_errors
 def main(cfg: DictConfig) -> None:
+    """Run the command on this process's command line."""
     sample(cfg)
 
 
 def sample(cfg: DictConfig) -> None:
-    """Write samples as a picture and an array, or as text; the same ones for the same seed."""
+    """Write samples as a picture and an array, or as text; the same seed gives the same samples.
+
+    Args:
+        cfg: composed config of ``genlab sample``.
+
+    Raises:
+        InputError: if the run cannot be opened, or an option does not apply to its model or data.
+    """
     from genlab.composition.building import build, plain
     from genlab.errors import InputError
     from genlab.machine.devices import tune_processor
@@ -44,7 +52,7 @@ def sample(cfg: DictConfig) -> None:
     )
     short = {key: config[key] for key in ("temperature", "top_k", "top_p") if config[key] is not None}
     sampling = {**config["sampling"], **short}
-    # A view's options are keys of the command, and null is the view's own default.
+    # Keys of the command become the view's options; a null key leaves the view's own default in place.
     view: View = build({key: value for key, value in config["view"].items() if value is not None}, "")
     keep_freed_memory()
     tune_processor()
@@ -62,14 +70,14 @@ def sample(cfg: DictConfig) -> None:
 
 
 def _write_text(run: "Run", config: dict[str, Any], mode: str) -> None:
-    """Write text to the terminal, the first one as it comes, and all of them to a file."""
+    """Print the texts, the first one token by token as it is generated, and save all of them to a file."""
     from genlab.composition.building import build
     from genlab.errors import InputError
     from genlab.modalities.text import RULE, save_texts
     from genlab.views.write import Write
 
     if mode != "grid":
-        raise InputError(f"mode={mode} is of images; this run's model writes text: give prompt=...")
+        raise InputError(f"mode={mode} is for images; this run's model writes text: give prompt=...")
     write: Write = build({key: value for key, value in config["text"].items() if value is not None}, "")
     target = Path(config["output"] or run.folder.samples / f"{write.name}.txt")
     if target.suffix != ".txt":

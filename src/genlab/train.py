@@ -1,4 +1,4 @@
-"""``genlab train``: compose a model, a dataset and a trainer, train, and measure what came out."""
+"""``genlab train``: compose a model, a dataset and a trainer, train the model and measure it."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -24,12 +24,12 @@ def _main(cfg: DictConfig) -> float | None:
     try:
         return train(cfg)
     except Interrupted as stop:
-        stop.pass_on()  # here, for a launcher calls this function in processes that know no main()
+        stop.pass_on()  # here and not in main(), because launchers call this function without main()
         raise
 
 
 def main() -> None:
-    """Run the command; a signal that ended it gives the exit code 128 + its number."""
+    """Run the command; if a signal ended it, exit with 128 + the signal's number."""
     try:
         with finished():
             _main()
@@ -38,16 +38,18 @@ def main() -> None:
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train, measure and write the run folder; an existing folder (``resume=``, or a sweep's) is continued.
+    """Train, measure and write the run folder.
+
+    An existing folder, given by ``resume=`` or found by a sweep that is launched again, is continued.
 
     Args:
         cfg: composed config of ``genlab train``.
 
     Returns:
-        The best value of the monitored metric, for a sweeper, or None if there is none.
+        The best value of the monitored metric, which a sweeper optimizes, or None if there is none.
 
     Raises:
-        InputError: for anything wrong in the config, before a folder is made or a step is taken.
+        InputError: if anything in the config is wrong; raised before a folder is made or a step is taken.
         Interrupted: if a signal ended the run, after its state was saved.
     """
     from genlab.launching.begin import begin, planned_folder
@@ -67,13 +69,13 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def launch(*overrides: str) -> "Run":
-    """Train from Python as ``genlab train`` does and give the finished run.
+    """Train from Python as ``genlab train`` does, and give the finished run.
 
     Args:
-        *overrides: the command line's overrides, as strings.
+        *overrides: overrides as on the command line, such as ``"model=vae/vae"``.
 
     Raises:
-        InputError: for a wrong override or value.
+        InputError: if an override or a value is wrong.
     """
     from genlab.runs.loading import load
 

@@ -1,4 +1,4 @@
-"""A place for Hydra to find genlab's sweeper: it takes plugins from this package alone."""
+"""Make genlab's sweeper known to Hydra, which looks for plugins in this package only."""
 
 from genlab.launching.search import Search
 

@@ -130,7 +130,7 @@ def test_the_command_completes_test_images(genlab: Genlab, run: Path) -> None:
         picture, array = (line for line in result.out.splitlines() if line.endswith((".png", ".npy")))
         assert Image.open(picture).width > 6 * 32
         # Said where the part drawn does not come last.
-        assert ("do not heed" in result.out) == (region != (slice(4, 8), slice(0, 8)))
+        assert ("do not depend on them" in result.out) == (region != (slice(4, 8), slice(0, 8)))
         samples = np.load(array).reshape(-1, 6, 8, 8)
         index = torch.tensor(rows) if rows is not None else in_turns(data.splits["test"].labels)[:10]
         assert len(samples) == len(index)
@@ -169,7 +169,7 @@ def test_a_wrong_part_is_one_line(genlab: Genlab, run: Path, options: tuple[str,
     ("overrides", "line"),
     [
         (("model=vae/vae", "model.networks.hidden=[8]"), "autoregressive models"),
-        (("experiment=toy/gan", "model.width=8"), "is of images"),
+        (("experiment=toy/gan", "model.width=8"), "is for images"),
     ],
 )
 def test_models_that_cannot_are_one_line(genlab: Genlab, overrides: tuple[str, ...], line: str) -> None:

@@ -18,6 +18,7 @@ from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
 from genlab.models.gan.losses import NonSaturating
 from genlab.models.vae.networks import FullyConnected
+from genlab.models.vae.objectives import ELBO
 from genlab.models.vae.vae import VAE
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
@@ -87,7 +88,7 @@ def fit(module: TrainingModule, batch_size: int, **options: Any) -> pl.Trainer:
 
 def vae(cls: type[VAE] = VAE) -> VAE:
     torch.manual_seed(1)
-    return cls((1, 8, 8), Categorical(17), FullyConnected((16,)), latent_dim=4)
+    return cls((1, 8, 8), Categorical(17), FullyConnected((16,)), ELBO(), latent_dim=4)
 
 
 def weights(module: nn.Module) -> Tensor:

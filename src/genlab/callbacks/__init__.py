@@ -1,0 +1,1 @@
+"""Callbacks of training: checkpoints, watching, pictures and progress."""

@@ -1,4 +1,4 @@
-"""The checkpoint of the best value of a figure that may be measured at any time, or never."""
+"""Keep the checkpoint with the best value of a figure, whenever the figure is measured."""
 
 import math
 import sys
@@ -12,15 +12,15 @@ from genlab.training.module import TrainingModule
 
 
 class BestCheckpoint(Checkpoint):
-    """Saves whenever the monitored figure was just measured and is the best so far.
+    """A callback that saves a checkpoint when the monitored figure was just measured and is the best so far.
 
-    Lightning's ModelCheckpoint takes the last value there is, however old, for one of the weights at hand, and fails
-    where there is none after a validation; a figure on a schedule of its own needs neither.
+    Lightning's ModelCheckpoint does not fit a figure that is measured on a schedule of its own: it attributes the last
+    measured value, however old, to the current weights, and fails if there is no value after a validation.
 
     Args:
-        path: of the file.
+        path: path of the checkpoint.
         monitor: name of the figure, ``val/...``.
-        mode: whether less is better.
+        mode: ``"min"`` if smaller values are better, ``"max"`` if larger ones are.
     """
 
     def __init__(self, path: str, monitor: str, mode: Literal["min", "max"] = "min") -> None:

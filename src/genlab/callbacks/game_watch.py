@@ -1,4 +1,4 @@
-"""Says in one line when a game goes wrong: the discriminator wins outright, or modes are lost."""
+"""Warn when adversarial training goes wrong: the discriminator wins outright, or modes are lost."""
 
 import sys
 from collections import deque
@@ -10,12 +10,15 @@ from genlab.training.module import TrainingModule
 
 
 class GameWatch(pl.Callback):
-    """Looks at figures that are logged anyway; a line comes once, and again only after things were right in between.
+    """A callback that prints a warning when the discriminator wins or modes are lost.
+
+    It reads figures that are logged anyway. A warning is printed once, and again only if all was well in between.
 
     Args:
-        accuracy: of D on real and generated examples, at which it has won: its gradient teaches G little.
-        window: logged steps that it is averaged over.
-        lost: share of the most modes reached so far that may be missing.
+        accuracy: accuracy of the discriminator on both real and generated examples from which on it has won, and its
+            gradient teaches the generator little.
+        window: number of logged steps that the accuracy is averaged over.
+        lost: share of the highest number of modes reached so far that may be missing, in [0, 1].
     """
 
     def __init__(self, accuracy: float = 0.995, window: int = 20, lost: float = 0.1) -> None:

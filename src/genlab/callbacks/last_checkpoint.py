@@ -1,4 +1,4 @@
-"""The checkpoint a run continues from, and what makes a run stop and leave one."""
+"""Save the checkpoint that a run continues from, and stop the run with one when a signal asks for it."""
 
 import signal
 from pathlib import Path
@@ -17,29 +17,32 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "S
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves after every epoch, every so many images, and when a signal asks the run to stop.
+    """A callback that saves after every epoch, every ``every_images`` images, and when a signal asks the run to stop.
 
-    SIGTERM, SIGUSR1 and SIGUSR2, which schedulers send before they kill, and Ctrl-C let the batch at hand be finished,
-    save and raise :class:`~genlab.errors.Interrupted`; a second Ctrl-C does not wait. Weights that are no numbers are
-    never saved over good ones: they end the run.
+    On Ctrl-C, and on SIGTERM, SIGUSR1 and SIGUSR2, which schedulers send before they kill, the current batch is
+    finished, a checkpoint is saved and :class:`~genlab.errors.Interrupted` is raised. A second Ctrl-C ends the run at
+    once. Weights that are NaN or infinite are never saved over good ones: they end the run.
 
     Args:
-        path: of the file.
-        every_images: also within epochs; ``None`` for after every epoch alone.
+        path: path of the checkpoint.
+        every_images: number of training images between two checkpoints within an epoch; None saves only after epochs.
+
+    Raises:
+        InputError: if ``every_images`` is less than 1.
     """
 
     def __init__(self, path: str, every_images: int | None = None) -> None:
         if every_images is not None and every_images < 1:
             raise InputError(f"callbacks.last.every_images={every_images}: at least 1, or null")
         self.path, self.every_images = Path(path), every_images
-        self._saved = 0  # times every_images was passed
+        self._saved = 0  # number of times that images_seen had passed a multiple of every_images at the last save
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         try:
             self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
-        except ValueError:  # not the main thread, where there are no signals
+        except ValueError:  # only the main thread may handle signals
             self._before = {}
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -64,7 +67,10 @@ class LastCheckpoint(Checkpoint):
                 self._stop()
 
     def _is_asked(self, trainer: pl.Trainer, module: TrainingModule, ask_others: bool = True) -> bool:
-        """Of any process; all of them ask at the same steps, and not at every one, at which they would wait."""
+        """Tell whether any process was asked to stop.
+
+        All processes must ask at the same steps. They do not ask at every step, because they wait for each other.
+        """
         if trainer.world_size == 1:
             return self._signal is not None
         if not ask_others:
@@ -74,7 +80,7 @@ class LastCheckpoint(Checkpoint):
         return bool(flag)
 
     def _ends_epoch(self, trainer: pl.Trainer, batch_idx: int) -> bool:
-        """The end of the epoch saves by itself, after the validation that may come first."""
+        """Tell whether this batch ends the epoch, which saves by itself, after a validation that may come first."""
         return batch_idx + 1 >= trainer.num_training_batches
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -84,14 +90,14 @@ class LastCheckpoint(Checkpoint):
             self._stop()
 
     def _stop(self) -> None:
-        number = self._signal or int(signal.SIGTERM)  # of another process, which says the right one
+        number = self._signal or int(signal.SIGTERM)  # if another process was asked; that one reports the right signal
         raise Interrupted(number, self._before.get(number))
 
     def _save(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not module.is_finite():
-            raise Diverged(f"weights are no numbers any more after {module.images_seen:,} images")
+            raise Diverged(f"weights are NaN or infinite after {module.images_seen:,} images")
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
         trainer.save_checkpoint(self.path, weights_only=False)

@@ -1,4 +1,4 @@
-"""What a model's latents keep of validation images, and what lies between two of them, as it is learned."""
+"""Pictures of what a model's latents keep of validation images, drawn during training."""
 
 from pathlib import Path
 
@@ -18,15 +18,17 @@ from genlab.views.manifold import manifold
 
 
 class LatentGrid(pl.Callback):
-    """Writes ``reconstructions-<images seen>.png`` and ``interpolations-...`` where the model has them.
+    """A callback that writes ``reconstructions-<images seen>.png`` and ``interpolations-<images seen>.png``.
 
-    A plane of latents is shown as a whole: ``manifold-...``, and ``encodings-...`` of validation images by class.
+    It does so for models of images with latents; models without an encoder have no reconstructions. For unconditional
+    models with two latents, it also writes ``manifold-<images seen>.png``, images decoded from all over the plane, and
+    ``encodings-<images seen>.png``, the latents of validation images coloured by class.
 
     Args:
-        folder: of the pictures.
-        num_images: reconstructed; half as many pairs are interpolated.
-        steps: from one image to the other.
-        every_n_validations: how often.
+        folder: folder of the pictures.
+        num_images: number of validation images to reconstruct; between pairs of them, images are interpolated.
+        steps: number of images from one image of a pair to the other.
+        every_n_validations: number of validations between two sets of pictures.
     """
 
     def __init__(self, folder: str, num_images: int = 16, steps: int = 8, every_n_validations: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What a model's latents carry, as figures and a picture, and a line when they carry nothing."""
+"""Measure how much information a model's latents carry, and warn when they carry nearly none."""
 
 import sys
 from pathlib import Path
@@ -30,15 +30,15 @@ COLLAPSED = {
 
 
 class LatentWatch(pl.Callback):
-    """Reports ``val/rate``, ``val/active_units`` and whatever else a model says of its latents.
+    """A callback that reports the figures of a model's ``diagnose``, such as ``val/rate`` and ``val/active_units``.
 
-    Figures of every latent become the picture ``<name>-<images seen>.png``. A warning comes once, and again only after
-    things were right in between.
+    A figure with one value per latent becomes the picture ``<name>-<images seen>.png``. A warning is printed once, and
+    again only if all was well in between.
 
     Args:
-        folder: of the pictures.
-        num_images: validation images that are looked at.
-        every_n_validations: how often.
+        folder: folder of the pictures.
+        num_images: number of validation images to diagnose.
+        every_n_validations: number of validations between two diagnoses.
     """
 
     def __init__(self, folder: str, num_images: int = 1000, every_n_validations: int = 1) -> None:
@@ -59,7 +59,7 @@ class LatentWatch(pl.Callback):
             num = min(self.num_images, model.most_diagnosed or self.num_images)
             self._images = trainer.datamodule.some("val", num)  # type: ignore[attr-defined]
         x, y = (part.to(module.device) for part in self._images)
-        # On every process alike, for all of them report.
+        # Every process computes the same figures, because all of them report.
         with own_randomness(0, module.device), evaluating(model):
             found = model.diagnose(x, y)
         figures = {name: float(value) for name, value in found.items() if not isinstance(value, torch.Tensor)}

@@ -1,4 +1,4 @@
-"""How likely a model finds single images, of training and held out, when it has learned them."""
+"""Draw the likelihood of single training and validation images as a histogram, when training ends."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ SETS: dict[str, Split] = {"training images": "train", "validation images": "val"
 
 
 class LikelihoodHistogram(pl.Callback):
-    """Writes ``<folder>/likelihood_histogram.png`` at the end of training, of the weights that it ends with.
+    """A callback that writes ``<folder>/likelihood_histogram.png`` at the end of training, with the final weights.
 
-    Models without bits/dim of images are left alone.
+    It does nothing for models without bits/dim of images.
 
     Args:
-        folder: of the picture.
-        num_images: of each split, at most.
-        seed: of what a bound draws.
+        folder: folder of the picture.
+        num_images: maximal number of images from each split.
+        seed: random seed of the draws of models whose likelihood is a bound.
     """
 
     def __init__(self, folder: str, num_images: int = 1000, seed: int = 0) -> None:
@@ -33,5 +33,5 @@ class LikelihoodHistogram(pl.Callback):
         if not trainer.is_global_zero or not has_bits(model, data):
             return
         bits = {name: per_image_bits(model, data, of, self.num_images, seed=self.seed) for name, of in SETS.items()}
-        if all(values.isfinite().all() for values in bits.values()):  # a picture must not fail a run that is done
+        if all(values.isfinite().all() for values in bits.values()):  # a picture must not make a finished run fail
             save_png(likelihood_histogram(bits), self.folder / "likelihood_histogram.png")

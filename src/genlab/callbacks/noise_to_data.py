@@ -1,4 +1,4 @@
-"""How a flow of the plane makes data of noise, filmed when it has learned it."""
+"""Film how a flow turns noise in the plane into data, when training ends."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from genlab.views.noise_to_data import moves_in_plane, noise_to_data
 
 
 class NoiseToData(pl.Callback):
-    """Writes ``<folder>/noise_to_data.gif`` and ``.png`` at the end of training, of the weights that it ends with.
+    """A callback that writes ``<folder>/noise_to_data.gif`` and ``.png`` at the end of training.
 
-    Models without transforms of the plane are left alone.
+    It shows the final weights, and does nothing for models other than flows of points in the plane.
 
     Args:
-        folder: of the film.
-        num_samples: that are seen on their way.
-        seed: of their noise.
+        folder: folder of the film and the picture.
+        num_samples: number of samples to follow from noise to data.
+        seed: random seed of the noise.
     """
 
     def __init__(self, folder: str, num_samples: int = 2000, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of training: a bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
@@ -14,10 +14,10 @@ from genlab.training.module import TrainingModule
 
 
 class TrainingProgress(pl.Callback):
-    """Images seen, images/s, time left and the latest figures.
+    """A callback that shows images seen, images/s, time left and the latest figures.
 
     Args:
-        line_every: seconds between the lines printed where there is no terminal.
+        line_every: seconds between two lines if there is no terminal.
     """
 
     def __init__(self, line_every: float = 20.0) -> None:

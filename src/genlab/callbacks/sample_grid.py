@@ -1,4 +1,4 @@
-"""The same 64 samples, again and again, as they grow."""
+"""Draw the same samples again and again during training, to show how they improve."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +18,18 @@ from genlab.training.module import TrainingModule
 
 
 class SampleGrid(pl.Callback):
-    """Writes ``<folder>/<images seen>.png`` after validations, from fixed seeds, and all of them as ``film.gif``.
+    """A callback that writes ``<folder>/<images seen>.png`` after validations, and all of them as ``film.gif``.
 
-    Points of the plane are drawn over those of the data, over a density of them where the model has one, and in a game
-    over the discriminator's surface: red where it says real, or, of a loss whose zero says nothing, where it is above
-    its median in view. Of text, ``<images seen>.txt`` has the first 8 samples.
+    Samples that are points of the plane are drawn over points of the data. Behind them is the model's density, if it
+    has one, or the discriminator's output in adversarial training: red means real. For losses whose zero has no
+    meaning, red means above the median of the picture. For text, the first 8 samples are written to
+    ``<images seen>.txt`` instead.
 
     Args:
-        folder: of the pictures.
-        num_samples: on a picture; of points, 16 times as many.
-        every_n_validations: how often.
-        seed: of the noise, so that a picture shows the same samples as the one before.
+        folder: folder of the pictures.
+        num_samples: number of samples on a picture; 16 times as many if they are points.
+        every_n_validations: number of validations between two pictures.
+        seed: random seed of the noise, which is the same for all pictures.
     """
 
     def __init__(self, folder: str, num_samples: int = 64, every_n_validations: int = 1, seed: int = 0) -> None:
@@ -72,7 +73,10 @@ class SampleGrid(pl.Callback):
 
 
 def _surface(module: TrainingModule) -> Callable[[Tensor], Tensor] | None:
-    """Give D's logits over points of the plane, in a game without classes; around their median if 0 says nothing."""
+    """Give the discriminator's logits as a function of points, if the model has one and no classes.
+
+    If the loss gives the logit 0 no meaning, their median is subtracted.
+    """
     player = module.model
     if not isinstance(player, AdversarialModel) or player.num_classes is not None:
         return None
@@ -87,7 +91,14 @@ def _surface(module: TrainingModule) -> Callable[[Tensor], Tensor] | None:
 
 
 def log_rendering(trainer: pl.Trainer, name: str, rendering: Rendering, images_seen: int) -> None:
-    """Send a rendering to the loggers that can show it."""
+    """Send a rendering to the loggers that can show it.
+
+    Args:
+        trainer: trainer with the loggers.
+        name: name of the rendering in the loggers.
+        rendering: picture, texts or both.
+        images_seen: number of training images seen, which is the loggers' step.
+    """
     if rendering.texts is not None:
         log_texts(trainer, name, list(rendering.texts), images_seen)
     if rendering.picture is not None:
@@ -95,7 +106,14 @@ def log_rendering(trainer: pl.Trainer, name: str, rendering: Rendering, images_s
 
 
 def log_texts(trainer: pl.Trainer, name: str, texts: list[str], images_seen: int) -> None:
-    """To the loggers that can show some."""
+    """Send texts to the loggers that can show them.
+
+    Args:
+        trainer: trainer with the loggers.
+        name: name of the texts in the loggers.
+        texts: texts to show.
+        images_seen: number of training images seen, which is the loggers' step.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_text(name, columns=["text"], data=[[text] for text in texts], step=images_seen)
@@ -104,7 +122,14 @@ def log_texts(trainer: pl.Trainer, name: str, texts: list[str], images_seen: int
 
 
 def log_picture(trainer: pl.Trainer, name: str, picture: Image.Image, images_seen: int) -> None:
-    """To the loggers that can show one."""
+    """Send a picture to the loggers that can show it.
+
+    Args:
+        trainer: trainer with the loggers.
+        name: name of the picture in the loggers.
+        picture: picture to show.
+        images_seen: number of training images seen, which is the loggers' step.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [picture], step=images_seen)

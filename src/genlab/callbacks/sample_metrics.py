@@ -1,4 +1,4 @@
-"""The quality of samples during training, as figures that checkpoints can be selected by."""
+"""Measure the quality of samples during training, as figures that checkpoints can be selected by."""
 
 from collections.abc import Mapping
 
@@ -26,19 +26,22 @@ from genlab.training.processes import all_gathered
 
 
 class SampleMetrics(pl.Callback):
-    """Measure samples drawn from the same noise every time: ``val/fid``, ``val/kid`` and what else is listed.
+    """A callback that measures samples, drawn from the same noise every time, as ``val/fid``, ``val/kid`` and others.
 
-    Every process draws its share, and all of them get the same figures.
+    Every process draws its share of the samples, and all of them get the same figures.
 
     Args:
-        features: extractor, see :mod:`genlab.metrics.features`; ``None`` leaves out what compares features.
-        modes: counter of modes, where the data has some.
-        num_samples: number of samples over all processes; ``None`` measures nothing.
-        every_images: number of training images between two measurements; ``None`` is at every validation.
+        features: extractor of features, see :mod:`genlab.metrics.features`; None skips measures that need features.
+        modes: counter of the modes of the data; None if the data has no known modes.
+        num_samples: number of samples over all processes; None measures nothing.
+        every_images: number of training images between two measurements; None measures at every validation.
         reference: split that samples are compared with.
-        seed: random seed of the noise; another than the final evaluation's.
-        cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
-        measures: measures by name, ``None`` entries left out; ``None`` is FID, KID, inception score and modes.
+        seed: random seed of the noise; it differs from the final evaluation's.
+        cache_dir: folder that keeps the features of the reference; None keeps them nowhere.
+        measures: measures by name, of which None entries are skipped; None for FID, KID, inception score and modes.
+
+    Raises:
+        InputError: if ``num_samples`` is less than 2, or ``every_images`` less than 1.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class SampleMetrics(pl.Callback):
         self.modes, self.num_samples, self.every_images = modes, num_samples, every_images
         self.reference, self.seed, self.cache_dir = reference, seed, cache_dir
         self._real: Reference | None = None
-        self._measured = 0  # times every_images was passed
+        self._measured = 0  # number of times that images_seen had passed a multiple of every_images
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         assert isinstance(module, TrainingModule)
@@ -112,7 +115,7 @@ class SampleMetrics(pl.Callback):
     def _reference(
         self, trainer: pl.Trainer, data: DataModule, features: FeatureExtractor, device: torch.device
     ) -> Reference:
-        if trainer.global_rank > 0:  # the first one extracts, the others find its cache
+        if trainer.global_rank > 0:  # the first process extracts the features, the others read them from its cache
             trainer.strategy.barrier()
         images = SplitImages(data.pictured, self.reference)
         real = Reference.of(images, features, self.cache_dir, device)

@@ -1,7 +1,7 @@
-"""Images per second of training alone, validation, sampling and checkpoints not counted; and the memory it takes.
+"""Measure images per second of training, without validation, sampling and checkpoints, and the memory it takes.
 
-Of text also tokens per second; and where a model knows its floating-point operations, how many it does of those that
-the device could (model FLOPs utilisation: PaLM, arXiv:2204.02311, appendix B).
+For text, also tokens per second; for models that know their number of floating-point operations, also the share of
+those that the device could do (model FLOPs utilisation: PaLM, arXiv:2204.02311, appendix B).
 """
 
 import time
@@ -17,10 +17,10 @@ from genlab.training.module import TrainingModule
 
 
 class Throughput(pl.Callback):
-    """Measures every window of steps and keeps the total; the first steps, which warm up, are left out.
+    """A callback that measures stretches of uninterrupted training, and logs the overall rate after every epoch.
 
     Args:
-        warmup: batches left out.
+        warmup: number of batches at the beginning that are not measured.
     """
 
     def __init__(self, warmup: int = 3) -> None:
@@ -33,6 +33,7 @@ class Throughput(pl.Callback):
 
     @property
     def images_per_second(self) -> float | None:
+        """Rate over all stretches so far; None before the first one has ended."""
         return self.images / self.seconds if self.seconds > 0 else None
 
     def _close(self, module: pl.LightningModule) -> None:
@@ -41,7 +42,7 @@ class Throughput(pl.Callback):
         if self._from is None:
             return
         if module.device.type == "cuda":
-            torch.cuda.synchronize(module.device)  # once a stretch, not a step
+            torch.cuda.synchronize(module.device)  # once per stretch, not per step
         self.seconds += time.perf_counter() - self._from
         self.images += module.images_seen - self._images_from
         self._from = None
@@ -72,7 +73,7 @@ class Throughput(pl.Callback):
 
     @staticmethod
     def _operations(trainer: pl.Trainer, module: TrainingModule, rate: float) -> dict[str, float]:
-        """Per second, of all devices together."""
+        """Give operations and tokens per second, all devices together, and the share of the devices' peak (MFU)."""
         flops = getattr(module.model, "flops", None)
         if flops is None:
             return {}

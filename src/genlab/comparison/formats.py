@@ -67,7 +67,11 @@ def descriptions(table: Table) -> list[str]:
     """Describe each figure in a line: its protocol and direction of improvement; then explain the signs ≤ and ±."""
     better = {"min": "lower is better", "max": "higher is better", None: ""}
     figures = [column for column in table.columns if column.role == "figure"]
-    lines = [f"{title(c)}: " + "; ".join(filter(None, (_of_all(table, c), better[c.better]))) for c in figures]
+    marks: dict[tuple[str, str], list[str]] = {}  # of the columns that a figure and its description have
+    for c in figures:
+        description = "; ".join(filter(None, (_of_all(table, c), better[c.better])))
+        marks.setdefault((c.title, description), []).append(c.mark)
+    lines = [f"{' '.join([name, ', '.join(of)]).rstrip()}: {text}" for (name, text), of in marks.items()]
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):

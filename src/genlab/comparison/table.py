@@ -133,11 +133,13 @@ def compared(
         for row in rows:
             row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
     declared = {name: about for run in runs for name, about in run.declared.items()}
+    unlike: dict[str, list[str]] = {}  # titles of figures by the protocols that they were measured under
     for name in _chosen(runs, figures, declared):
         of_figure = _figure_columns(name, figure(name, declared), rows, spread)
         columns += of_figure
         if len(of_figure) > 1:
-            notes.append(_unlike(of_figure))
+            unlike.setdefault(_protocols(of_figure), []).append(of_figure[0].title)
+    notes += [_unlike(titles, protocols) for protocols, titles in unlike.items()]
     for fact in FACTS:
         if _fill_fact(fact, rows):
             columns.append(fact.column)
@@ -333,7 +335,8 @@ def _mark_best(column: Column, rows: Sequence[Row]) -> None:
         cell.best = cell.value == best
 
 
-def _unlike(columns: Sequence[Column]) -> str:
+def _protocols(columns: Sequence[Column]) -> str:
+    """Say in what the protocols of a figure's columns differ."""
     protocols = [column.protocol or {} for column in columns]
     keys = dict.fromkeys(key for protocol in protocols for key in protocol)
     fields = [key for key in keys if len({str(protocol.get(key)) for protocol in protocols}) > 1]
@@ -341,7 +344,13 @@ def _unlike(columns: Sequence[Column]) -> str:
         f"{column.mark} " + ", ".join(f"{key}={protocol.get(key)}" for key in fields)
         for column, protocol in zip(columns, protocols, strict=True)
     ]
-    return f"{columns[0].title} was measured under unlike protocols, which are not ranked together: " + "; ".join(kinds)
+    return "; ".join(kinds)
+
+
+def _unlike(titles: Sequence[str], protocols: str) -> str:
+    names = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+    verb = "was" if len(titles) == 1 else "were"
+    return f"{names} {verb} measured under unlike protocols, which are not ranked together: {protocols}"
 
 
 # -- facts -------------------------------------------------------------------------------------------------------------

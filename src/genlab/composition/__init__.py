@@ -1,6 +1,7 @@
-"""From composed config to built objects, and from what can go wrong on the way to one clear line.
+"""Composition: composed configs become checked, built objects, and errors on the way become one clear line.
 
-The only modules that know Hydra beside the entry files: below them everything is plain values and objects.
+Besides the entry files and ``launching``, these are the only modules that know Hydra: everything below them works
+with plain values and objects.
 """
 
-from genlab.composition import resolvers as resolvers  # which configs ask for
+from genlab.composition import resolvers as resolvers  # registers the ${genlab...} resolvers that configs use

@@ -1,4 +1,4 @@
-"""A config checked against the constructors that it names, and built."""
+"""Check a config against the constructors that it names, and build the objects."""
 
 import functools
 import inspect
@@ -16,7 +16,15 @@ _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 
 
 def located(target: str, where: str) -> Callable[..., Any]:
-    """What a ``_target_`` names; raises InputError where there is no such thing."""
+    """Import what a ``_target_`` names.
+
+    Args:
+        target: import path of a class or function.
+        where: config key of the node, for the error message.
+
+    Raises:
+        InputError: if it cannot be imported.
+    """
     from hydra.utils import get_object
 
     try:
@@ -28,14 +36,15 @@ def located(target: str, where: str) -> Callable[..., Any]:
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target)
-    except Exception:  # a library's annotations that cannot be evaluated tell us nothing
+    except Exception:  # some libraries have annotations that cannot be evaluated
         return {}
 
 
 def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """What a function or a class takes, and of which types.
+    """Collect the parameters of a function or class, and their types.
 
-    Of ``**options`` those of the classes it inherits from; of ``**options: Unpack[...]`` those of the TypedDict.
+    ``**options`` stands for the parameters of the inherited constructors, ``**options: Unpack[...]`` for the keys of
+    the TypedDict.
     """
     found: dict[str, inspect.Parameter] = {}
     annotations: dict[str, Any] = {}
@@ -63,7 +72,16 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
 
 
 def coerced(value: Any, annotation: Any, where: str) -> Any:
-    """``value`` as the annotated type: a list as a tuple, ``"3"`` refused or read as pydantic's lax mode does."""
+    """Convert a value to an annotated type by the rules of pydantic's lax mode, such as a list to a tuple.
+
+    Args:
+        value: plain value from a config.
+        annotation: type that the value must have; one that pydantic does not know is not checked.
+        where: config key of the value, for the error message.
+
+    Raises:
+        InputError: if the value does not fit the type.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
@@ -86,10 +104,14 @@ def _is_built(value: Any) -> bool:
 
 
 def checked(node: Any, where: str) -> Any:
-    """A plain copy of a resolved config in which every value has the type its constructor asks for.
+    """Copy a resolved config so that every value has the type its constructor asks for.
+
+    Args:
+        node: config node as plain values.
+        where: config key of the node, for error messages; empty for the top level.
 
     Raises:
-        InputError: naming the key, for an unknown or missing argument or a value of the wrong type.
+        InputError: if an argument is unknown or missing, or a value has the wrong type; the message names the key.
     """
     if isinstance(node, list):
         return [checked(value, f"{where}[{i}]") for i, value in enumerate(node)]
@@ -126,10 +148,14 @@ def checked(node: Any, where: str) -> Any:
 
 
 def build(node: Any, where: str) -> Any:
-    """Instantiate a config node (or ``None``), after :func:`checked`.
+    """Check a config node with :func:`checked` and instantiate it; None stays None.
 
     Args:
-        where: the node's key in the config, for the error's line; empty if its keys stand at the top.
+        node: config node, as an OmegaConf object or plain values.
+        where: config key of the node, for error messages; empty for the top level.
+
+    Raises:
+        InputError: if the node is wrong, or a constructor refuses its values.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -150,13 +176,15 @@ def build(node: Any, where: str) -> Any:
 
 
 def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
-    """A config as resolved plain values.
+    """Resolve a config into plain values.
 
     Args:
-        **types: what the values that no constructor takes have to be: ``seed=int``, ``metrics__seed=int``.
+        cfg: composed config.
+        **types: types of the values that no constructor checks, such as ``seed=int`` or, for the key
+            ``metrics.seed``, ``metrics__seed=int``.
 
     Raises:
-        InputError: for a value that was never given or has another type.
+        InputError: if a mandatory value is missing, or a value has the wrong type.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:

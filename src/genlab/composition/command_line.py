@@ -1,4 +1,4 @@
-"""What users write on a command line, in Hydra's spelling."""
+"""Translate what users write on the command line into Hydra's syntax."""
 
 import re
 import sys
@@ -11,11 +11,16 @@ from genlab.errors import InputError
 
 
 def as_groups(overrides: Iterable[str]) -> list[str]:
-    """Overrides in Hydra's spelling.
+    """Rewrite overrides in Hydra's syntax.
 
-    ``metrics.features=mnist`` names a file of ``conf/metrics/features``; Hydra would set the key to the word instead.
-    ``sampling.num_steps=8`` adds a key that no config has, for the settings of sampling are those of the model's class.
-    A group's old name is replaced by its new one, which is printed.
+    - ``metrics.features=mnist`` becomes ``metrics/features=mnist`` because ``conf/metrics/features`` is a group; Hydra
+      would set the key to the string ``"mnist"``.
+    - ``sampling.num_steps=8`` becomes ``++sampling.num_steps=8``: no config lists the sampling settings, because each
+      model's class has its own.
+    - A group's old name is replaced by its new one, and a line on stderr says so.
+
+    Args:
+        overrides: overrides as the user wrote them.
     """
     spelled = []
     for override in say_new_names(overrides):
@@ -30,7 +35,14 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
 
 
 def flags_as(*keys: str) -> None:
-    """Turn ``--format json`` and ``--format=json`` on a command line into Hydra's ``format=json``."""
+    """Turn ``--format json`` and ``--format=json`` in ``sys.argv`` into Hydra's ``format=json``.
+
+    Args:
+        *keys: config keys that may be given as flags.
+
+    Raises:
+        InputError: if a flag has no value.
+    """
     arguments, words = [], iter(sys.argv[1:])
     for word in words:
         name, equals, value = word.partition("=")
@@ -44,12 +56,12 @@ def flags_as(*keys: str) -> None:
 
 
 def lists_of(prefix: str) -> None:
-    """Turn ``sampling.num_steps=4,8`` on a command line into a list, ``sampling.num_steps=[4,8]``.
+    """Turn ``sampling.num_steps=4,8`` in ``sys.argv`` into a list, ``sampling.num_steps=[4,8]``.
 
-    Hydra would take it for a sweep.
+    Hydra would read the comma as a sweep.
 
     Args:
-        prefix: beginning of the keys, ``"sampling."``.
+        prefix: beginning of the keys whose values may be lists, such as ``"sampling."``.
     """
     arguments = []
     for word in sys.argv[1:]:
@@ -61,17 +73,21 @@ def lists_of(prefix: str) -> None:
 
 
 def _quoted(text: str) -> str:
-    """For Hydra's grammar, whatever signs are in it."""
+    """Quote a text for Hydra's grammar, whatever characters it contains."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _is_path(argument: str) -> bool:
-    """Whether an argument is no ``key=value``, no flag and no deletion, such as ``~metrics.measures.kid``."""
+    """Tell whether an argument is a path: no ``key=value``, no flag and no deletion (``~metrics.measures.kid``)."""
     return "=" not in argument and not argument.startswith("-") and not re.match(r"~[^/]", argument)
 
 
 def paths_as(key: str) -> None:
-    """Turn a command line's bare arguments, which are paths, into ``key=[...]``, quoted for Hydra's grammar."""
+    """Turn the bare arguments of ``sys.argv``, which are paths, into ``key=[...]``, quoted for Hydra's grammar.
+
+    Args:
+        key: config key that takes the list of paths.
+    """
     takes_value = {
         "--cfg",
         "-c",

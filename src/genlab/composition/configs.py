@@ -1,4 +1,4 @@
-"""Where configs are, and a command's config composed outside of Hydra's own main."""
+"""Find ``conf/``, and compose a command's config outside of Hydra's main function."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from genlab.composition.renamed_groups import with_new_names
 
 
 def conf_dir() -> str:
-    """The folder of configs: inside the installed package, or at the top of the checkout."""
+    """Find the folder of configs: inside the installed package, or at the top of the checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
@@ -20,7 +20,7 @@ def conf_dir() -> str:
 
 
 def groups() -> set[str]:
-    """Every group that a defaults list of ``conf/`` names, such as ``model`` and ``gan/loss``; Hydra's are left out."""
+    """List the groups that defaults lists in ``conf/`` name, such as ``model`` and ``gan/loss``; not Hydra's own."""
     found = set()
     for path in Path(conf_dir()).rglob("*.yaml"):
         folder = path.parent.relative_to(conf_dir())
@@ -33,10 +33,11 @@ def groups() -> set[str]:
 
 
 def composed(name: str, overrides: Iterable[str]) -> DictConfig:
-    """A command's config, composed for one run outside of (or inside of) Hydra's own main.
+    """Compose a command's config for one run; works outside and inside of Hydra's main function.
 
     Args:
-        overrides: those of a run that was started by an earlier version may have old names of groups.
+        name: name of the command's config, such as ``"train"``.
+        overrides: overrides of the run; old names of groups, which runs of earlier versions have, are accepted.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

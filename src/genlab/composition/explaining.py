@@ -1,4 +1,4 @@
-"""What was wrong with an input, in one line."""
+"""Explain in one line what is wrong with a user's input."""
 
 import functools
 import os
@@ -21,10 +21,16 @@ from genlab.errors import InputError
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """``"; did you mean ...?"``, or the list of what there is."""
+    """Give the end of an error message: ``"; did you mean ...?"``, or a list of the known names if none is similar.
+
+    Args:
+        name: name that the user gave.
+        known: names that exist.
+        prefix: text to put before each suggestion, such as the keys above it.
+    """
     known = sorted(set(known))
     near = get_close_matches(name, known, n=3, cutoff=0.6)
-    # "vae" is a good guess at "vae/vae", which difflib finds too short to be alike.
+    # "vae" clearly means "vae/vae", but difflib finds the two too different.
     near += [k for k in known if k.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1] and k not in near]
     if near:
         return "; did you mean " + " or ".join(prefix + k for k in near) + "?"
@@ -32,10 +38,11 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message, or its class's name if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-# Of Hydra, which launchers build on: what it is, and the extra that installs it.
+# Hydra plugins that our launchers need: the config file's name, what to call it, and the extra that installs it.
 _PLUGINS = {
     "launcher/joblib": ("Hydra's joblib launcher", "joblib"),
     "launcher/submitit_slurm": ("Hydra's submitit launcher", "slurm"),
@@ -50,7 +57,7 @@ def _options(group: str, listed: Iterable[str]) -> set[str]:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error that the user's input caused, ``None`` for a bug."""
+    """Explain an error that the user's input caused in one line; give None if the error is a bug."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -75,7 +82,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _missing_option(error: MissingConfigException) -> str:
-    # "model/flow/nvp": the user wrote model=flow/nvp.
+    # The file "model/flow/nvp" is missing because the user wrote model=flow/nvp.
     folder, _, option = str(error.missing_cfg_file or "").partition("/")
     if (missing := _PLUGINS.get(option)) is not None:
         return f"{missing[0]} is not installed: pip install 'genlab[{missing[1]}]'"
@@ -89,7 +96,7 @@ def _missing_option(error: MissingConfigException) -> str:
 
 
 def _refused_override(error: HydraException) -> str:
-    """Explain an override that Hydra cannot apply, by the words of its message; tests pin them."""
+    """Explain an override that Hydra cannot apply, by matching Hydra's message, whose wording tests pin."""
     if (there := re.match(r"Could not append to config\. An item is already at '([^']+)'", str(error))) is not None:
         return f"{there[1]}: there is such a key already; leave out the + before it"
     override = re.match(r"(In '\S+': )?Could not (?:override|delete|delete from config\.) '([\w./@]+)", str(error))
@@ -114,9 +121,9 @@ def _refused_override(error: HydraException) -> str:
 
 
 def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Wrap a command's task: a wrong input ends it with one line and exit code 2.
+    """Wrap a command's task so that a wrong input ends it with one line on stderr and exit code 2.
 
-    Inside a sweep the error goes up to the launcher instead, so that the other jobs still run.
+    Inside a sweep the error is raised to the launcher instead, so that the other jobs still run.
     """
 
     @functools.wraps(task)

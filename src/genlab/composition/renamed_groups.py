@@ -1,4 +1,4 @@
-"""Names that config groups had before they moved under their family, accepted for one more release."""
+"""Old names of config groups, from before they moved under their family; accepted for one more release."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ RENAMED = {
 def with_new_names(overrides: Iterable[str]) -> list[str]:
     """Replace a group's old name (``loss=hinge``, ``+loss=hinge``, ``~loss``) by its new one.
 
-    Keys below a group, such as ``schedule.warmup_steps=100``, are those of the composed config and stay as they are.
+    Keys of values, such as ``schedule.warmup_steps=100``, did not change and stay as they are.
     """
     return [re.sub(r"^(?:[+~]*(\w+)(?=[=@])|~(\w+)$)", _new_name, override) for override in overrides]
 
@@ -32,7 +32,7 @@ def _new_name(found: re.Match[str]) -> str:
 
 
 def say_new_names(overrides: Iterable[str]) -> list[str]:
-    """:func:`with_new_names`, with one line on stderr for all of the old names."""
+    """Replace old names as :func:`with_new_names` does, and say so in one line on stderr."""
     given = list(overrides)
     renamed = with_new_names(given)
     changes = [f"{old} is now {new}" for old, new in zip(given, renamed, strict=True) if old != new]
@@ -42,7 +42,7 @@ def say_new_names(overrides: Iterable[str]) -> list[str]:
 
 
 def renamed_in_file(group: str) -> str | None:
-    """Say what a config file, in which old names are not replaced, has to write; ``None`` for a group not renamed."""
+    """Give an error message for an old name in a config file, where it is not replaced; None if it was not renamed."""
     if group not in RENAMED:
         return None
     return f"the group {group} is now {RENAMED[group]}, in a defaults list as on the command line"

@@ -1,4 +1,4 @@
-"""What configs ask for: ``${genlab.name:...}`` and its like."""
+"""OmegaConf resolvers that configs use, such as ``${genlab.name:...}``."""
 
 import json
 import secrets
@@ -14,29 +14,43 @@ from genlab.machine import gpus
 
 
 def run_name(experiment: str | None, model: str | None, dataset: str | None) -> str:
-    """The experiment, or else ``model-dataset``: the folder that a run's folder lies in."""
+    """Name the folder that a run's folder lies in: the experiment, or else ``model-dataset``.
+
+    Args:
+        experiment: name of the experiment's config, if one was chosen.
+        model: name of the model's config, such as ``vae/vae``.
+        dataset: name of the dataset's config.
+    """
     if experiment:
         return experiment.replace("/", "-")
     return "-".join(part.rsplit("/", 1)[-1] for part in (model, dataset) if part)
 
 
 def unique_name() -> str:
-    """Sorts by time, and differs whatever else starts in the same second."""
+    """Make a name that sorts by time, and that differs from others made in the same second."""
     return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
 
 
 def default_precision(accelerator: str) -> str:
-    """``bf16-mixed`` where the device multiplies in bfloat16, and does not merely convert; else ``32-true``."""
+    """Choose ``bf16-mixed`` if the device multiplies in bfloat16 (instead of converting to float32), else ``32-true``.
+
+    Args:
+        accelerator: Lightning's name of the accelerator.
+    """
     from genlab.machine.devices import computes_in_bfloat16
 
     return "bf16-mixed" if computes_in_bfloat16(accelerator) else "32-true"
 
 
 def codes_of(run: str, key: str) -> Any:
-    """``shape``, ``levels`` or ``num_classes`` of the codes of a finished run, such as a VQ-VAE's.
+    """Look up a property of the codes that a finished run's model (such as a VQ-VAE) produces.
+
+    Args:
+        run: folder of the run.
+        key: property: ``shape``, ``levels`` or ``num_classes``.
 
     Raises:
-        InputError: where the folder is no such run.
+        InputError: if the run is not finished, or its model has no codes.
     """
     path = Path(run).expanduser() / "summary.json"
     try:
@@ -48,10 +62,14 @@ def codes_of(run: str, key: str) -> Any:
 
 
 def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
-    """The number of tokens of a tokenizer for a text, which is read where it depends on it.
+    """Count the tokens of a tokenizer; the text is read only if the count depends on it.
+
+    Args:
+        source: config of the text's source.
+        tokenizer: config of the tokenizer.
 
     Raises:
-        InputError: where there is no such text.
+        InputError: if the text cannot be found, or a value of its config is missing.
     """
     from genlab.data.tokenizers import vocabulary
 
@@ -64,9 +82,9 @@ def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
 OmegaConf.register_new_resolver("genlab.vocabulary", vocabulary_of, replace=True)
-# Cached, so that all jobs of a sweep read one name.
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
 OmegaConf.register_new_resolver("genlab.gpu", gpus.claim, replace=True)
 OmegaConf.register_new_resolver("genlab.precision", default_precision, replace=True)
+# Cached, so that all jobs of a sweep read the same name.
 OmegaConf.register_new_resolver("genlab.unique", unique_name, replace=True, use_cache=True)

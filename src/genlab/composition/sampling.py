@@ -1,4 +1,4 @@
-"""From the ``sampling`` of a config to the settings that a model is sampled by."""
+"""Turn the ``sampling`` part of a config into a model's sampling settings."""
 
 import dataclasses
 import typing
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 
 def sampling_settings(model: "GenerativeModel", given: Mapping[str, Any]) -> "SamplingSettings":
-    """A model's own sampling settings with those of a config in their place.
+    """Replace some of a model's sampling settings by those of a config.
 
     Args:
-        given: settings by their names, such as ``{"num_steps": 8}``.
+        model: model whose settings are the defaults.
+        given: settings to change, by name, such as ``{"num_steps": 8}``.
+
+    Returns:
+        New settings; the model is left as it is.
 
     Raises:
-        InputError: the model has no such setting, or a value has the wrong type or is out of its range.
+        InputError: if the model has no such setting, or a value has the wrong type or is out of range.
     """
     types = typing.get_type_hints(model.Sampling)
     for name in given:
@@ -35,10 +39,13 @@ def sampling_settings(model: "GenerativeModel", given: Mapping[str, Any]) -> "Sa
 
 
 def combinations(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of settings, some of which are lists of values: ``{"num_steps": [4, 8]}``.
+    """List every combination of settings that may be given as lists of values.
+
+    Args:
+        given: values, or lists of values, by name: ``{"num_steps": [4, 8]}`` gives two combinations.
 
     Raises:
-        InputError: a list is empty.
+        InputError: if a list is empty.
     """
     lists = [value if isinstance(value, list) else [value] for value in given.values()]
     if empty := [name for name, values in zip(given, lists, strict=True) if not values]:

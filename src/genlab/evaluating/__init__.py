@@ -1,1 +1,1 @@
-"""Measuring what is finished: runs, the images of a folder by a run, and one set of images against another."""
+"""Evaluation of what is finished: a run, a folder of images by a run's likelihood, or one set of images by another."""

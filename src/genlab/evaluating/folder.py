@@ -1,4 +1,4 @@
-"""The folder of an evaluation that belongs to no run."""
+"""Folders for evaluations that belong to no run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,11 @@ from genlab.runs.folder import RunFolder
 
 
 def new_folder(config: dict[str, Any]) -> RunFolder:
-    """Make the folder of an evaluation that belongs to no run."""
+    """Make the folder of an evaluation that belongs to no run.
 
+    Args:
+        config: config of ``genlab evaluate``, as plain values.
+    """
     path = Path(config["paths"]["output_dir"], "evaluate", unique_name())
     path.mkdir(parents=True)
     return RunFolder(path)

@@ -1,4 +1,4 @@
-"""The images of a folder, measured by a run's likelihood."""
+"""Measure the images of a folder by the likelihood that a run's model gives them."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ LIKELIHOOD = "likelihood.csv"
 
 
 def evaluate_images(run: Run, config: dict[str, Any]) -> None:
-    """Write the likelihood of every image of a folder as a table, and its mean.
+    """Write a table with the likelihood of every image of a folder, and print the mean.
 
     Args:
-        run: the run whose model measures.
+        run: run whose model gives the likelihood.
         config: config of ``genlab evaluate``, as plain values; ``images`` names the folder.
 
     Raises:

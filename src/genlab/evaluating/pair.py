@@ -1,4 +1,4 @@
-"""One set of images, measured against another."""
+"""Measure one set of images against another."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from genlab.runs.loading import device_named
 
 
 def evaluate_pair(config: dict[str, Any]) -> None:
-    """Compare two folders (or arrays) of images by features, write the figures and print them.
+    """Compare the features of two folders (or arrays) of images, write the figures and print them.
 
     Args:
         config: config of ``genlab evaluate``, as plain values; ``real`` and ``fake`` name the sets.
 
     Raises:
-        InputError: if a set cannot be read, or they do not go together.
+        InputError: if a set is missing or empty, or has images of more than one size.
     """
     real, fake = open_pair(config["real"], config["fake"])
     node = {**config["metrics"]}

@@ -1,4 +1,4 @@
-"""A run, measured by its checkpoint."""
+"""Measure a run by one of its checkpoints."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +19,10 @@ from genlab.views.nearest import beside_neighbours
 def evaluate_run(path: str, config: dict[str, Any]) -> None:
     """Measure a run, write its figures into its ``evaluation.json`` and print them.
 
-    There is an evaluation for each kind of weights and each combination of sampling settings that is asked for.
+    Each kind of weights and each combination of sampling settings in the config gives an evaluation of its own.
 
     Args:
-        path: the run's folder, or a file of its ``checkpoints/``.
+        path: folder of the run, or a file of its ``checkpoints/``.
         config: config of ``genlab evaluate``, as plain values.
 
     Raises:
@@ -36,7 +36,7 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
             evaluate_images(run, config)
             continue
         metrics = {**config["metrics"]}
-        for name in ("features", "modes"):  # what the run was measured by, unless another was chosen
+        for name in ("features", "modes"):  # those of the run, unless the user chose others
             metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
         evaluation = build(metrics, "metrics")
         model = run.model
@@ -66,7 +66,7 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
 
 
 def _checkpoint_of(path: str, checkpoint: str) -> tuple[Path, str]:
-    """Split a path into the run's folder and the checkpoint that it names."""
+    """Split a path into the run's folder and the checkpoint that the path, or else the config, names."""
     file = Path(path)
     if not file.is_file():
         return file, checkpoint

@@ -1,0 +1,1 @@
+"""Launching: begin or resume a run, train it in one or several processes, and summarize it; sweeps and searches."""

@@ -1,4 +1,4 @@
-"""How a new run begins: its folder is planned and claimed, its config checked and saved, its parts built."""
+"""Begin a new run: check its config, build its parts, claim its folder and save the config there."""
 
 import shlex
 from pathlib import Path
@@ -21,14 +21,14 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     """Train a new run in the planned folder, or in one beside it if that is taken.
 
     Args:
-        cfg: composed config of ``genlab train``; the folder's name and the run's are set in it.
-        planned: folder of :func:`planned_folder`.
+        cfg: composed config of ``genlab train``, in which the run's folder and names are set.
+        planned: folder given by :func:`planned_folder`.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: for anything wrong in the config; a job of a sweep leaves a folder that says so.
+        InputError: if anything in the config is wrong; a job of a sweep leaves a folder that says so.
     """
     cfg.run_dir = str(planned)
     try:
@@ -37,7 +37,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         num_processes(config["trainer"])
         parts = assemble(config)
     except InputError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the sweep's table must have it
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # so that the sweep's table shows the failure
             folder = RunFolder.claim(planned)
             write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
             folder.set_status("failed", reason=str(error), overrides=overrides(), begun=False)
@@ -52,7 +52,11 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
 
 
 def planned_folder(cfg: DictConfig) -> Path:
-    """Name the run's folder: ``outputs/<experiment or model-dataset>/<unique>``, or a number in a sweep's folder."""
+    """Choose a run's folder: ``outputs/<experiment or model-dataset>/<unique name>``, or a sweep's folder and number.
+
+    Args:
+        cfg: composed config of ``genlab train``.
+    """
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
@@ -60,7 +64,10 @@ def planned_folder(cfg: DictConfig) -> Path:
 
 
 def _name_for_people(cfg: DictConfig, folder: Path) -> None:
-    """Set ``vae-digits-3f2a`` for a run alone, ``quickstart-2`` for a job of a sweep, whose group is its folder."""
+    """Set the name that W&B shows: ``vae-digits-3f2a`` for a single run, ``quickstart-2`` for a job of a sweep.
+
+    A sweep's folder becomes the group of its jobs.
+    """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         cfg.run_name = f"{cfg.name}-{folder.name}"
         cfg.group = cfg.group or f"{folder.parent.parent.name}/{folder.parent.name}"

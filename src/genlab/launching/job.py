@@ -1,6 +1,6 @@
-"""One process of a run: build, train, measure.
+"""The work of one process of a run: build, train, measure.
 
-If a run takes several devices, torchrun starts ``python -m genlab.launching.job RUN_FOLDER`` once for each.
+If a run uses several devices, torchrun starts ``python -m genlab.launching.job RUN_FOLDER`` once for each of them.
 """
 
 import os
@@ -36,12 +36,12 @@ Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
 def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) -> float | None:
     """Train from the newest checkpoint in the folder, or from the start, then measure and write the summary.
 
-    Every process of the run calls this; all but the first write nothing.
+    Every process of the run calls this; only the first one writes to the folder.
 
     Args:
         folder: claimed folder of the run.
-        config: the run's config.
-        parts: the parts built from it, if they are already.
+        config: config of the run, as plain values.
+        parts: parts built from the config; None builds them here.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -63,7 +63,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
             logger.log_hyperparams(config)
         if first:
             _announce(parts, trainer, folder, config, found)
-        device = trainer.strategy.root_device  # Lightning takes the module off it when it is done
+        device = trainer.strategy.root_device  # read here because Lightning moves the module off it after training
         status = folder.read_json(STATUS)
         if status.get("trained") and found is not None:
             _restore(parts, callbacks, found)
@@ -83,13 +83,13 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
     except BaseException as error:
         if first:
             _set_failed(folder, error, time.time() - started)
-        if isinstance(error, SystemExit):  # Lightning's answer to Ctrl-C
+        if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
             raise KeyboardInterrupt from error
         raise
     finally:
         _close(loggers)
         if dist.is_initialized():
-            dist.destroy_process_group()  # or the next run of this process would find it
+            dist.destroy_process_group()  # otherwise the next run of this process would find it
 
 
 def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
@@ -97,16 +97,19 @@ def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
 
     Null entries are skipped, and so are entries without ``_target_``, which an experiment leaves behind when it
     configures a callback that is disabled.
+
+    Args:
+        group: nodes of the config by name.
     """
     return [(name, node) for name, node in (group or {}).items() if node and "_target_" in node]
 
 
 def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found | None) -> list[Any]:
     """Prepare the folder for this process to write in, and build the loggers."""
-    folder.set_status("running")  # by this process, should another have started it
+    folder.set_status("running")  # records this process's id, in case another process claimed the folder
     folder.clear_halves()
     parts.data.keep(folder.path)
-    # Rows logged after the checkpoint come again.
+    # Rows logged after the checkpoint will be logged again.
     MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
     return [build(node, f"logger.{name}") for name, node in named(config["logger"])]
 
@@ -130,7 +133,7 @@ def _trainer(config: dict[str, Any], parts: Parts, callbacks: dict[str, Any], lo
 def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> None:
     torch.manual_seed(config["seed"])
     if not torch.cuda.is_available():
-        # Optimizers ask for a GPU at every step, and as Lightning has it asked, the answer takes 0.3 ms.
+        # Optimizers check for a GPU at every step, which takes 0.3 ms with the check that Lightning turns on.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     trainer.fit(parts.training, datamodule=parts.data, ckpt_path=str(found[0]) if found else None)
 
@@ -186,12 +189,12 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
 
 def _close(loggers: list[Any]) -> None:
     if any(isinstance(logger, ByImagesSeen) for logger in loggers):
-        # Or the next run of this process would go on in this W&B run.
+        # Otherwise the next run of this process would continue this W&B run.
         close_run(exit_code=1 if sys.exc_info()[0] else 0)
 
 
 def main() -> None:
-    """Work as one process of torchrun; if something goes wrong, the run folder's status says what."""
+    """Work as one process of torchrun; the run folder's status says what went wrong, if something did."""
     folder = RunFolder(sys.argv[1])
     quiet_libraries()
     keep_freed_memory()

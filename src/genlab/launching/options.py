@@ -1,4 +1,4 @@
-"""What a run was asked for: the types of its own values, its overrides, and paths that hold from any folder."""
+"""Options of a run: the types of its own config values, its overrides, and absolute paths of its data."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-# Types of the values that no constructor takes.
+# Types of the config values that no constructor takes, and so none checks.
 TYPES = {
     "seed": int,
     "tags": list[str],
@@ -20,17 +20,21 @@ TYPES = {
 
 
 def overrides(without: str | None = None) -> list[str]:
-    """Give this job's overrides as they were written, without those that name the folder to continue.
+    """Give this job's overrides as the user wrote them, without those that name a folder to continue.
 
     Args:
-        without: one more key to leave out.
+        without: further key to leave out.
     """
     given = list(HydraConfig.get().overrides.task)
     return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume")]
 
 
 def absolute_paths(cfg: DictConfig) -> None:
-    """Make the paths of data absolute, in place, so that the saved config finds the data from any folder."""
+    """Make the paths of data absolute, in place, so that the saved config finds the data from any folder.
+
+    Args:
+        cfg: composed config of ``genlab train``.
+    """
     cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
     if cfg.dataset.get("run"):
         cfg.dataset.run = str(Path(cfg.dataset.run).expanduser().absolute())

@@ -1,4 +1,4 @@
-"""The processes of a run: this one, or one a device, started and watched by torchrun."""
+"""Start the processes of a run: this one, or one per device under torchrun."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from genlab.training.parts import Parts
 
 
 def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:
-    """Run the work in this process, or in one process a device under torchrun.
+    """Train and measure in this process, or in one process per device under torchrun.
 
     Args:
-        folder: folder of the run, whose config is saved.
-        config: the run's config.
-        parts: the parts built from it, if they are already.
+        folder: folder of the run, in which its config is saved.
+        config: config of the run, as plain values.
+        parts: parts built from the config; None builds them when they are needed.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -34,7 +34,10 @@ def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> flo
 
 
 def num_processes(trainer: dict[str, Any]) -> int:
-    """Count the processes that a trainer's config asks for, one a device.
+    """Count the processes that a trainer's config asks for, one per device.
+
+    Args:
+        trainer: config of the trainer, as plain values.
 
     Raises:
         InputError: if it asks for more than one machine.
@@ -53,18 +56,18 @@ def num_processes(trainer: dict[str, Any]) -> int:
 def _torchrun(folder: RunFolder, num: int) -> float | None:
     """Let torchrun start and watch the processes of a run, and end all of them if one dies.
 
-    Lightning's own start would launch the command line once more for each device: within a sweep, all of the sweep.
+    Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
 
     Raises:
         RuntimeError: if a process died; the run's status says why.
     """
-    newest_checkpoint(folder)  # says so once, and puts it aside, if one is damaged
+    newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ}
     process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
 
     def pass_on(number: int, _: Any) -> None:
-        # To the first process alone, which tells the others; torchrun would not leave them the time.
+        # Only the first process gets the signal, and tells the others; torchrun would not give them time to save.
         pid = folder.read_json(STATUS).get("pid")
         os.kill(pid if pid not in (None, os.getpid()) else process.pid, signal.SIGTERM)
 

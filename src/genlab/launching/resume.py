@@ -1,4 +1,4 @@
-"""How a run continues: its config is composed again from its overrides and must come out the same."""
+"""Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
 import shutil
 from typing import Any
@@ -18,7 +18,7 @@ from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
 from genlab.runs.moved import current
 from genlab.runs.resuming import check_not_running, check_unchanged
 
-# Given relative to where the run was started from, or chosen by the device that it was started on.
+# Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
 OF_THE_FIRST_START = (
     "paths.data_dir",
     "paths.output_dir",
@@ -34,20 +34,20 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
 
     Args:
         folder: folder of the run.
-        changes: overrides to add to the run's own.
+        changes: overrides to apply after the run's own.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if the run is done, is running, or its config comes out different.
+        InputError: if the run is done or is running, or if its config has changed where it must not.
     """
     check_not_running(folder)
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
     saved: Any = current(OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG)))
-    around = HydraConfig.instance().cfg  # of the sweep that this run may be a job of
+    around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
     cfg = composed("train", [*status["overrides"], *changes])
     HydraConfig.instance().cfg = around
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
@@ -58,7 +58,7 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     for key in ("run_id", "run_name", "group"):
         cfg[key] = saved[key]
     absolute_paths(cfg)
-    config = current(plain(cfg, **TYPES))  # an override may name a class where it was then
+    config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
     longer = check_unchanged(folder, saved, config)
     if status["status"] == "done" and not longer:
         raise InputError(f"{folder.path} is done: a larger trainer.max_epochs or budget.images would train it on")
@@ -69,17 +69,24 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
 
 
 def continue_job(cfg: DictConfig, folder: RunFolder) -> float | None:
-    """Continue the job of a sweep that is launched again: give its result if it is done, train it on if it was cut off.
+    """Continue a job of a sweep that is launched again: return its result if it is done, resume it if it is not.
+
+    Args:
+        cfg: composed config of the job.
+        folder: folder of the job.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if the folder holds another job than this one.
+        InputError: if the folder holds a different job.
     """
     status = folder.read_json(STATUS)
     if with_new_names(status.get("overrides", [])) != with_new_names(overrides()):
         raise InputError(
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )
-    if status.get("begun") is False:  # its config was wrong, and nothing was made yet
+    if status.get("begun") is False:  # its config was wrong, so the folder holds nothing to keep
         shutil.rmtree(folder.path)
         return begin(cfg, folder.path)
     if status["status"] == "done":

@@ -1,9 +1,10 @@
-"""``hydra/sweeper=optuna``: a search for the overrides that give the best value, by Optuna.
+"""``hydra/sweeper=optuna``: search for the overrides that give the best value, with Optuna.
 
-Trial n is job n of the sweep's folder, and the study lies beside the jobs. A search launched again with
-``sweep.resume`` therefore continues: trials that were cut off are finished in their folders, and missing ones are
-asked for.
-Hydra imports this module at every start, so nothing heavy is imported at its top.
+Trial n is job n in the sweep's folder, and the study is saved in the same folder. A search launched again with
+``sweep.resume`` therefore continues: it finishes trials that were cut off, in their folders, and then runs the missing
+ones.
+
+Hydra imports this module at every start, so nothing heavy is imported at the top.
 """
 
 import json
@@ -23,15 +24,15 @@ STUDY, RESULT = "study.journal", "search.json"
 
 
 class Search(Sweeper):
-    """Ask Optuna for overrides, run them as jobs of the launcher, and tell it what came out.
+    """A Hydra sweeper that asks Optuna for overrides, runs them as jobs of the launcher, and reports their values.
 
     Args:
-        sampler: the config of one of ``optuna.samplers``. Its seed, where it has one, is that of the first trials; a
-            search that goes on draws others.
-        direction: ``min`` or ``max``.
-        n_trials: of the search, those of earlier launches counted in.
-        n_jobs: trials asked for together, for launchers that run several jobs at a time.
-        params: what is searched, as overrides with ``interval(...)``, ``range(...)`` or ``choice(...)``.
+        sampler: config of one of ``optuna.samplers``. If it has a seed, the number of earlier trials is added to it, so
+            that a continued search draws new ones.
+        direction: whether the best value is the smallest (``min``) or the largest (``max``).
+        n_trials: number of trials of the search, including those of earlier launches.
+        n_jobs: number of trials to ask for at once, for launchers that run several jobs at a time.
+        params: values to search, given as ``interval(...)``, ``range(...)`` or ``choice(...)`` for each key.
     """
 
     def __init__(
@@ -47,18 +48,21 @@ class Search(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run what is missing of the trials.
+        """Run the trials that are missing.
+
+        Args:
+            arguments: overrides of the command line; they win over ``params``.
 
         Raises:
-            InputError: where there is nothing to search, or the folder holds another search.
-            Exception: that of the first job that failed, after the others were run.
+            InputError: if there is nothing to search, or the folder holds another search.
+            Exception: the exception of the first job that failed, after all others have run.
         """
         from genlab.errors import InputError
 
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         given = [f"{key}={value}" for key, value in self.params.items()] + list(arguments)
-        # Of two for one key, the later: the command line's.
+        # If a key is given twice, the later override wins, which is the command line's.
         overrides = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(given)}
         space = {key: _distribution(o) for key, o in overrides.items() if o.is_sweep_override()}
         fixed = [str(o.input_line) for key, o in overrides.items() if key not in space]
@@ -78,7 +82,7 @@ class Search(Sweeper):
                     value = job.return_value
                 except Exception as error:
                     if asked_before and isinstance(error, InputError):
-                        raise  # it cannot go on as it was launched; it stays unfinished
+                        raise  # the job cannot be resumed with this command; its trial stays unfinished
                     failures.append(error)
                     value = None
                 if value is not None and math.isfinite(value):
@@ -130,7 +134,10 @@ class Search(Sweeper):
         return study
 
     def _unfinished(self, study: Any) -> list[list[Any]]:
-        """What an earlier launch left, in groups that can be launched together: a launcher numbers its jobs onwards."""
+        """List unfinished trials of an earlier launch, in groups of consecutive numbers to launch together.
+
+        A launcher takes the number of the first job, and counts on from it.
+        """
         groups: list[list[Any]] = []
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
@@ -143,7 +150,7 @@ class Search(Sweeper):
 
 
 def _distribution(override: Override) -> Any:
-    """What Optuna draws an override from; a choice's options stay as they were written."""
+    """Turn an override into a distribution of Optuna; the options of a choice stay as the user wrote them."""
     from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
     try:
@@ -168,7 +175,7 @@ def _distribution(override: Override) -> Any:
 
 
 def _write_result(folder: Path, study: Any) -> None:
-    """The trials and the best of them, for eyes and scripts that have no Optuna."""
+    """Write all trials and the best one as JSON, for people and for scripts without Optuna."""
     from genlab.machine.files import write_atomically
 
     trials = [

@@ -1,4 +1,4 @@
-"""What a run leaves when its training is over: figures of the best checkpoint, samples, facts, a closing report."""
+"""Summarize a trained run: figures of the best checkpoint, samples, facts about the training, a closing report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,17 +30,17 @@ def summarize(
     seconds: float,
     best: float | None,
 ) -> dict[str, Any]:
-    """Measure a trained run and collect what its ``summary.json`` says.
+    """Measure a trained run and collect the content of its ``summary.json``.
 
     Args:
         folder: folder of the run; samples of the best checkpoint are written to it.
-        config: the run's config.
-        parts: the trained parts.
+        config: config of the run, as plain values.
+        parts: trained parts of the run.
         trainer: Lightning's trainer.
         callbacks: callbacks of the training, by name.
         device: device that the run trained on.
-        seconds: wall time of the training, over all its sessions.
-        best: best value of the monitored metric.
+        seconds: wall time of the run in seconds, over all its sessions.
+        best: best value of the monitored metric; None if there is none.
     """
     figures = _final_figures(parts, folder, device)
     return {
@@ -55,7 +55,7 @@ def summarize(
 
 
 def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dict[str, Result]:
-    """Measure the best checkpoint (the weights at hand where none was written) and keep samples of it."""
+    """Measure the best checkpoint, or the current weights if there is none, and save samples of it."""
     training, data, evaluation = parts.training, parts.data, parts.evaluation
     best = folder.checkpoints / "best.ckpt"
     if best.is_file():
@@ -79,12 +79,12 @@ def _final_figures(parts: Parts, folder: RunFolder, device: torch.device) -> dic
 
 
 def _declared(figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """Give what ``genlab compare`` must know of figures that are not genlab's own, whose code it does not import."""
+    """Give the declarations of figures that are not genlab's own; ``genlab compare`` does not import their code."""
     return {"figures": {name: figure.to_json() for name, figure in figures.items()}} if figures else {}
 
 
 def _codes(parts: Parts) -> dict[str, Any]:
-    """What ``dataset=latent_codes`` must know before it loads the model."""
+    """Give the facts about a model's codes that ``dataset=latent_codes`` needs before it loads the model."""
     if not isinstance(model := parts.model, DiscreteLatents):
         return {}
     facts = {"shape": list(model.code_shape), "levels": model.num_codes, "num_classes": parts.data.num_classes}
@@ -115,7 +115,7 @@ def report(
         summary: content of ``summary.json``.
         declared: declarations of figures that are not genlab's own, by name.
         folder: folder of the run.
-        published: figures of the paper that the run's experiment reproduces.
+        published: figures of the paper that the run's experiment reproduces; None if it reproduces none.
     """
     rate = summary["images_per_second"]
     beside = {}

@@ -1,4 +1,4 @@
-"""The end of a sweep: a table of what is done and what failed, and why."""
+"""Print a table at the end of a sweep: which jobs are done, which failed, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _folder: Path | None = None
 
 
 class Sweep(Callback):
-    """Hydra tells it where a sweep begins."""
+    """A Hydra callback that remembers the folder of a sweep when it begins, and renames old groups in its params."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global _folder
@@ -21,7 +21,7 @@ class Sweep(Callback):
 
 
 def _rename_swept_groups(config: DictConfig) -> None:
-    """Replace old names of groups in ``hydra.sweeper.params``, which an experiment's file may set."""
+    """Replace old names of groups in ``hydra.sweeper.params``, which an experiment's config may set."""
     from genlab.composition.renamed_groups import say_new_names
 
     params = config.hydra.sweeper.get("params")
@@ -36,7 +36,7 @@ def _rename_swept_groups(config: DictConfig) -> None:
 
 @contextmanager
 def finished() -> Iterator[None]:
-    """Print the table when the sweep inside, if it is one, is over, however it ends."""
+    """Print the table when the sweep inside the context ends, with or without an error; do nothing for a single run."""
     global _folder
     _folder = None
     try:
@@ -47,7 +47,11 @@ def finished() -> Iterator[None]:
 
 
 def print_table(folder: Path) -> None:
-    """One row a job: what is its own of its overrides, its status and the reason of a failure."""
+    """Print one row per job: the overrides that not all jobs share, the best value, the status, why it failed.
+
+    Args:
+        folder: folder of the sweep.
+    """
     from rich.table import Table
 
     from genlab.machine.console import console
@@ -74,5 +78,5 @@ def print_table(folder: Path) -> None:
     out = console(stderr=True)
     out.print(table)
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} goes on"
+    again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} continues it"
     out.print(f"{words}: {folder}{again}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Loggers: ``metrics.csv`` in the run folder, and Weights & Biases."""

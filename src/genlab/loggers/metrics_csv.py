@@ -1,4 +1,4 @@
-"""``metrics.csv``: a row whenever something was logged; ``images_seen`` and ``seconds`` are what it is drawn over."""
+"""``metrics.csv``: one row each time something is logged, with ``images_seen`` and ``seconds`` as the x axes."""
 
 import csv
 import io
@@ -16,12 +16,13 @@ FIRST = ("images_seen", "seconds")
 
 
 class MetricsCSV(Logger):
-    """Appends to one file; a new column rewrites it atomically. An existing file is continued, not replaced.
+    """A logger that appends rows to one CSV file, and continues the file if it exists.
 
-    Seconds are those that the run was at work, pauses between its processes not counted.
+    A new column rewrites the file atomically. The column ``seconds`` counts the time that the run was training,
+    without pauses between its processes.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,7 +38,11 @@ class MetricsCSV(Logger):
         self._started = time.monotonic() - before
 
     def cut(self, rows: int) -> None:
-        """Keep the first rows only: what was logged after the checkpoint that a run is resumed from comes again."""
+        """Keep only the first rows: a resumed run logs again what came after its checkpoint.
+
+        Args:
+            rows: number of rows to keep.
+        """
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 kept = list(csv.DictReader(file))[:rows]
@@ -60,7 +65,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The run folder has the config."""
+        """Do nothing: the run folder has the config."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Weights & Biases without ever asking for a key, or waiting for a network that is not there."""
+"""Logging to Weights & Biases, without ever asking for a key or waiting long for a network that is down."""
 
 import csv
 import math
@@ -20,25 +20,26 @@ from genlab.metrics.result import Result
 from genlab.runs.config import flat
 from genlab.runs.folder import METRICS
 
-# In seconds; W&B's own are 90, for ever and 15. WANDB_INIT_TIMEOUT and the like come before them.
+# In seconds; W&B's own values are 90, no limit and 15. WANDB_INIT_TIMEOUT and its like take precedence over these.
 PATIENCE: dict[str, Any] = {
-    "init_timeout": 20,  # until a run that cannot be begun online is offline
-    "finish_timeout": 120,  # for what is still to be sent at the end; wandb sync sends the rest
-    "x_transaction_log_flush_interval": 1,  # what a kill takes from W&B's file
+    "init_timeout": 20,  # after which a run that cannot start online starts offline
+    "finish_timeout": 120,  # for sending what is left at the end; wandb sync sends the rest
+    "x_transaction_log_flush_interval": 1,  # a kill loses at most this much of W&B's file
 }
 
 
 class ByImagesSeen(WandbLogger):
-    """W&B's own step is the images seen, so that it takes what a resumed run repeats for what it has already.
+    """A W&B logger whose step is the number of images seen.
 
-    The best value of every validation figure is in the summary, as ``best/val/...``.
+    Steps that a resumed run repeats, and that W&B has already, are therefore skipped. The best value of every
+    validation figure is in the summary, as ``best/val/...``.
 
     Args:
-        experiment: W&B's run.
-        best: values that were reached before, by figure.
+        experiment: W&B's run object.
+        best: best values reached before the run was resumed, by figure.
         checkpoints: whether the best checkpoint becomes an artifact at the end.
-        last: W&B has rows of the run up to this step.
-        names: what there is in the last of them, to which more may come.
+        last: last step of which W&B has a row; -1 if it has none.
+        names: names of the values in that row, to which others may be added.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ByImagesSeen(WandbLogger):
             metrics = {name: value for name, value in metrics.items() if step == self.last and name not in self.names}
             if not metrics:
                 return
-            # That row is closed; the next one is drawn over the same images seen.
+            # W&B has closed that row, so the values go to the next step, with the same images_seen as x axis.
             metrics, step = {**metrics, "images_seen": step}, step + 1
         self.experiment.log(dict(metrics), step=step)
         better = {name: value for name, value in metrics.items() if is_better(name, value, self.best.get(name))}
@@ -68,15 +69,15 @@ class ByImagesSeen(WandbLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The config as flat keys, ``model/width``, as W&B takes a dot for nesting; beside it the code's version."""
+        """Log the config as flat keys such as ``model/width`` (W&B nests keys at dots), with the code's version."""
         config = params if isinstance(params, dict) else vars(params)
         self.experiment.config.update(flat({**config, "code": code()}, dot="/"), allow_val_change=True)
 
     def finish(self, folder: Path) -> None:
-        """What is there at the end only.
+        """Upload the best checkpoint as an artifact, if ``checkpoints`` is set.
 
         Args:
-            folder: of the run.
+            folder: folder of the run.
         """
         best = folder / "checkpoints" / "best.ckpt"
         if self.checkpoints and best.is_file():
@@ -88,7 +89,13 @@ class ByImagesSeen(WandbLogger):
 
 
 def is_better(name: str, value: float, than: float | None) -> bool:
-    """Whether a validation figure's value is the best so far."""
+    """Tell whether the value of a validation figure is better than the best so far.
+
+    Args:
+        name: name of the figure; others than ``val/...`` are never better.
+        value: new value.
+        than: best value so far; None if there is none.
+    """
     direction = figure(name).better
     if not name.startswith("val/") or direction is None or not math.isfinite(value):
         return False
@@ -96,7 +103,7 @@ def is_better(name: str, value: float, than: float | None) -> bool:
 
 
 def _best_so_far(path: Path) -> dict[str, float]:
-    """Of a run that goes on: W&B's offline files cannot be asked."""
+    """Find the best validation values of a resumed run in ``metrics.csv``; W&B cannot be asked for them offline."""
     best: dict[str, float] = {}
     if path.is_file():
         with path.open(newline="") as file:
@@ -125,21 +132,25 @@ def wandb_logger(
     checkpoints: bool = False,
     **options: Any,
 ) -> WandbLogger:
-    """A logger that is online where the user is logged in, offline elsewhere, and what ``WANDB_MODE`` says before both.
+    """Start a W&B run and give its logger.
 
-    Every curve is drawn over images seen. A run of the same ``id`` is gone on with.
+    The run is online if the user is logged in, else offline; the environment variable ``WANDB_MODE`` overrides this.
+    All curves have images seen as x axis. If a run with the same ``id`` exists, it is continued.
 
     Args:
-        save_dir: the run folder.
-        choices: of model, dataset and experiment: they become tags, and the model's family the job type.
-        tags: more of them.
+        save_dir: folder of the run.
+        project: W&B's project.
+        name: name of the run in W&B; None lets W&B choose one.
+        choices: chosen configs of model, dataset and experiment; they become tags, and the model's family becomes the
+            job type.
+        tags: further tags.
         checkpoints: whether the best checkpoint becomes an artifact at the end.
-        **options: of ``wandb.init``: ``id``, ``resume``, ``group``, ``entity``, ``notes``.
+        **options: further arguments of ``wandb.init``: ``id``, ``resume``, ``group``, ``entity``, ``notes``.
     """
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-    fields = wandb.Settings.model_fields  # of an older W&B there are fewer
+    fields = wandb.Settings.model_fields  # older versions of W&B have fewer settings
     patience = {key: value for key, value in PATIENCE.items() if key in fields and _variable(key) not in os.environ}
     settings = wandb.Settings(silent=True, **patience)
     if "finish_timeout_raises" in fields:
@@ -164,11 +175,11 @@ def wandb_logger(
             f"genlab: W&B cannot be reached, so the run is offline: wandb sync sends it later ({reason})",
             file=sys.stderr,
         )
-        wandb.teardown()  # its service goes on trying, and keeps the id
+        wandb.teardown()  # otherwise its service keeps trying, and keeps the id
         run = wandb.init(mode="offline", **options)
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")
-    # The server knows what it has; where it cannot be asked, the files are what will be sent to it.
+    # Online, the server says what it has; offline, the files on disk say what will be sent to it.
     last = run.step - 1 if run.resumed and not run.offline else max(earlier, default=-1)
     logger = ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()))
     for seen, row in lacking(Path(save_dir), last):
@@ -181,12 +192,16 @@ def wandb_logger(
 
 
 def _variable(setting: str) -> str:
-    """The environment variable of one of W&B's settings."""
+    """Name the environment variable of one of W&B's settings."""
     return f"WANDB_{setting.removeprefix('x')}".upper()
 
 
 def close_run(exit_code: int) -> None:
-    """End the W&B run of this process; what could not be sent in time is named."""
+    """End the W&B run of this process; if it could not be sent in time, print the command that sends it later.
+
+    Args:
+        exit_code: exit code for W&B to record; 0 for success.
+    """
     import wandb
 
     folder = Path(wandb.run.dir).parent if wandb.run else None
@@ -197,7 +212,12 @@ def close_run(exit_code: int) -> None:
 
 
 def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> None:
-    """Put how each figure was made into the W&B summary, as ``protocol/<figure>/<field>``."""
+    """Put how each figure was measured into the W&B summary, as ``protocol/<figure>/<field>``.
+
+    Args:
+        loggers: loggers of the run, of which those of W&B are used.
+        figures: results by the name of the figure.
+    """
     fields = {
         f"protocol/{name}/{key}": value if isinstance(value, bool | int | float | str | None) else str(value)
         for name, result in figures.items()

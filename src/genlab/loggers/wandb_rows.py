@@ -1,7 +1,8 @@
-"""What W&B has of a run that goes on, and what it lacks.
+"""Find which rows of a resumed run W&B has already, and which it lacks.
 
-W&B writes a row when the next one begins, and its file now and then: a killed process takes some rows with it that the
-checkpoint and ``metrics.csv`` know of. Other rows it has already, and they come again after the checkpoint.
+W&B completes a row only when the next one begins, and flushes its file only now and then. A killed process therefore
+loses some rows that the checkpoint and ``metrics.csv`` have. Other rows were written after the checkpoint, and the
+resumed run logs them a second time.
 """
 
 import csv
@@ -16,11 +17,15 @@ from PIL import Image
 
 from genlab.runs.folder import METRICS
 
-Rows = dict[int, set[str]]  # the names of the figures and pictures of every row, by W&B's step
+Rows = dict[int, set[str]]  # names of the figures and pictures of each row, by W&B's step
 
 
 def written_rows(folder: Path) -> Rows:
-    """Of a run folder's W&B files, by W&B's own reader; empty where there are none or it cannot read them."""
+    """List the rows in the W&B files of a run folder; empty if there are none or W&B's reader cannot read them.
+
+    Args:
+        folder: folder of the run.
+    """
     rows: Rows = {}
     for file in sorted(folder.glob("wandb/*run-*/run-*.wandb")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
@@ -33,7 +38,15 @@ def written_rows(folder: Path) -> Rows:
 
 
 def lacking(folder: Path, last: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Images seen, and the figures and pictures then, of all that the run folder has after some images seen."""
+    """Give the figures and pictures of the run folder that were logged after a given number of images seen.
+
+    Args:
+        folder: folder of the run.
+        last: number of images seen up to which W&B has everything.
+
+    Yields:
+        The number of images seen, and the figures (floats) and pictures (images) logged then, by name.
+    """
     path = folder / METRICS
     if not path.is_file():
         return

@@ -1,0 +1,1 @@
+"""Run folders: writing, reading, evaluating and resuming runs on disk."""

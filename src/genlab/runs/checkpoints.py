@@ -1,4 +1,4 @@
-"""Checkpoint files: there whole or not at all, with a checksum of their own, and opening one runs no code."""
+"""Checkpoint files: written whole or not at all, protected by a checksum, and safe to open because no code is run."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from genlab.errors import InputError
 
-# After the file that torch writes, which it reads without minding what follows: this, and the sha256 of it.
+# Appended to torch's file, together with the file's sha256; torch ignores what follows its data.
 MAGIC = b"genlab:1"
 _SEAL = len(MAGIC) + hashlib.sha256().digest_size
 _BLOCK = 2**22
@@ -20,7 +20,14 @@ NEWEST, BEFORE = "last.ckpt", "previous.ckpt"
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """A kill leaves the old file or the new one. What ``last.ckpt`` was before becomes ``previous.ckpt``."""
+    """Write a checkpoint atomically: after a kill, there is either the old file or the new one.
+
+    If ``last.ckpt`` is written, the old ``last.ckpt`` becomes ``previous.ckpt``.
+
+    Args:
+        checkpoint: content of the checkpoint.
+        path: path of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -35,7 +42,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         if path.name == NEWEST and path.is_file():
             link = path.with_name(f".{BEFORE}.link")
             link.unlink(missing_ok=True)
-            os.link(path, link)  # so that at no moment there is neither
+            os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
             os.replace(link, path.with_name(BEFORE))
         os.replace(new, path)
     except BaseException:
@@ -44,10 +51,14 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint whose checksum holds; one without any, such as another program's, is read as it is.
+    """Read a checkpoint and verify its checksum; a file without one, such as another program's, is read unverified.
+
+    Args:
+        path: path of the file.
+        map_location: device to put the tensors on.
 
     Raises:
-        InputError: where it is missing, damaged, or would run code.
+        InputError: if the file is missing, is damaged, or would run code.
     """
     try:
         size = path.stat().st_size
@@ -75,7 +86,7 @@ def _digest(path: Path, size: int) -> bytes:
 
 
 class SealedCheckpoints(CheckpointIO):
-    """Lightning's way to such files."""
+    """A Lightning plugin that writes and reads such checkpoint files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         write_checkpoint(checkpoint, Path(path))

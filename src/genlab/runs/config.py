@@ -1,4 +1,4 @@
-"""A run's config as flat keys, and what of it is not the run's own."""
+"""A run's saved config: reading it, flattening its keys, and making its paths comparable with those of other runs."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +10,10 @@ from genlab.runs.moved import current
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
-    """Read the config that a run was saved with, naming every class by its import path of today.
+    """Read the config that a run was saved with, and update the import paths of classes that have moved since.
+
+    Args:
+        folder: folder of the run.
 
     Raises:
         InputError: if the file is missing or damaged.
@@ -20,10 +23,13 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A file of plain values, by the quick parser where there is one.
+    """Read a YAML file of plain values, with the fast C parser if it is installed.
+
+    Args:
+        path: path of the file.
 
     Raises:
-        InputError: where it is damaged.
+        InputError: if the file is missing or damaged.
     """
     import yaml
 
@@ -38,7 +44,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:
-    """``{"model": {"width": 8}}`` as ``{"model.width": 8}``; lists stay values, and an empty mapping has no keys."""
+    """Flatten ``{"model": {"width": 8}}`` to ``{"model.width": 8}``; lists stay values, empty mappings disappear.
+
+    Args:
+        node: nested config, as plain values.
+        prefix: key of the node, put before all of its keys.
+        dot: separator of the keys.
+    """
     if isinstance(node, Mapping):
         return {
             k: v
@@ -49,7 +61,10 @@ def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:
 
 
 def within(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat config, with paths in the run folder told from there: it may have been moved, or named relatively."""
+    """Replace the run folder at the beginning of paths by ``run_dir``, in a flat config.
+
+    Configs of one run then stay equal if its folder is moved, or is given as a relative path.
+    """
     folder = config.get("run_dir")
     return {
         key: "run_dir" + value[len(folder) :]
@@ -60,4 +75,5 @@ def within(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def below(key: str, prefixes: Iterable[str]) -> bool:
+    """Tell whether a flat key is one of some keys, or lies below one of them."""
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)

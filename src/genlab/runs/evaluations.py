@@ -1,4 +1,4 @@
-"""Every evaluation of a run, as ``evaluation.json`` keeps them side by side."""
+"""All evaluations of a run, kept side by side in its ``evaluation.json``."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,12 @@ from genlab.runs.folder import EVALUATION, RunFolder
 
 
 def kept(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The evaluations that an ``evaluation.json`` holds, each its settings and metrics, the last one last.
+    """List the evaluations of an ``evaluation.json``, each with its ``settings`` and ``metrics``, the newest last.
 
-    An earlier version kept them under a label in words, which is the one setting of these.
+    An earlier version stored evaluations under a label in words; theirs is returned as the setting ``label``.
+
+    Args:
+        content: content of the file.
     """
     found = content.get("evaluations")
     if isinstance(found, Mapping):
@@ -26,14 +29,17 @@ def record(
     figures: Mapping[str, Result],
     declared: Mapping[str, Figure],
 ) -> None:
-    """Add an evaluation to those of a run; one of the same settings is replaced.
+    """Add an evaluation to those of a run, replacing one with the same settings.
 
     Args:
-        settings: everything that tells this evaluation from another one, as plain values.
-        declared: declarations of figures that are not genlab's own.
+        folder: folder of the run.
+        settings: everything that distinguishes this evaluation from others, as plain values.
+        figures: results of the evaluation, by name.
+        declared: declarations of figures that are not genlab's own, by name.
     """
     before = folder.read_json(EVALUATION)
-    settings = json.loads(json.dumps(settings, default=str))  # as they are read again, to be compared
+    # As they will be read from the file, so that they can be compared with those of earlier evaluations.
+    settings = json.loads(json.dumps(settings, default=str))
     metrics = {name: result.to_json() for name, result in figures.items()}
     others = [one for one in kept(before) if one.get("settings") != settings]
     about = {**before.get("figures", {}), **{name: figure.to_json() for name, figure in declared.items()}}

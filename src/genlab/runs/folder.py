@@ -1,4 +1,4 @@
-"""The run folder: the unit of everything. It is claimed atomically and every file in it is replaced atomically."""
+"""The folder that holds everything of a run. It is claimed atomically, and every file in it is replaced atomically."""
 
 import json
 import os
@@ -22,14 +22,25 @@ CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
 
 
 class RunFolder:
-    """``config.yaml status.json summary.json metrics.csv checkpoints/ samples/`` of one run."""
+    """The folder of one run, with its files.
+
+    The files are ``config.yaml``, ``status.json``, ``summary.json``, ``evaluation.json``, ``metrics.csv`` and those of
+    the folders ``checkpoints/`` and ``samples/``.
+
+    Args:
+        path: path of the folder, which may not exist yet.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     @classmethod
     def claim(cls, path: Path) -> "RunFolder":
-        """Make the folder; of two who ask for one path, the later gets a name of its own beside it."""
+        """Make the folder; if the path is taken, make one beside it, named ``<name>-2``, ``<name>-3`` and so on.
+
+        Args:
+            path: path of the folder to make.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         candidate, count = path, 1
         while True:
@@ -45,10 +56,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
-        """An existing run.
+        """Open the folder of an existing run.
+
+        Args:
+            path: path of the folder.
 
         Raises:
-            InputError: where there is none.
+            InputError: if there is no run folder at this path.
         """
         folder = cls(path)
         if not folder.path.is_dir():
@@ -68,7 +82,7 @@ class RunFolder:
         return self.path / "samples"
 
     def clear_halves(self) -> None:
-        """Take away the halves that a kill left beside the whole files; for the one process that writes here."""
+        """Remove the partly written files that a kill left; only the process that writes to this folder may call it."""
         for folder in (self.path, self.checkpoints, self.samples):
             for path in folder.glob(".*"):
                 if path.is_file() or path.is_symlink():
@@ -78,10 +92,13 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A file's content; empty where it is not there.
+        """Read a JSON file of the folder; a missing file gives an empty dict.
+
+        Args:
+            name: name of the file.
 
         Raises:
-            InputError: where it is damaged.
+            InputError: if the file is damaged.
         """
         path = self.path / name
         if not path.is_file():
@@ -95,7 +112,12 @@ class RunFolder:
         return content
 
     def set_status(self, status: str, **details: Any) -> None:
-        """``running``, ``done``, ``interrupted`` or ``failed``; keeps what was said before, such as the start."""
+        """Write the run's status, and keep details that were written before, such as the time of the start.
+
+        Args:
+            status: ``running``, ``done``, ``interrupted`` or ``failed``.
+            **details: further values for ``status.json``, such as the reason of a failure.
+        """
         before = self.read_json(STATUS)
         before.pop("reason", None)
         if status == "running":
@@ -108,7 +130,11 @@ class RunFolder:
 
 
 def is_at_work(status: Mapping[str, Any]) -> bool | None:
-    """Whether the process that a run's status names is there; ``None`` where it is another machine's to know."""
+    """Tell whether the process that trains a run is alive; None if it runs on another machine.
+
+    Args:
+        status: content of the run's ``status.json``.
+    """
     if status.get("status") != "running":
         return False
     if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
@@ -121,18 +147,22 @@ def is_at_work(status: Mapping[str, Any]) -> bool | None:
 
 
 def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:
-    """Every run folder at or below some paths, in the order of their names, job 10 after job 9."""
+    """Find every run folder at or below some paths, ordered by name, with job 10 after job 9.
+
+    Args:
+        paths: paths to search; a path may itself be a run folder.
+    """
     for path in paths:
         inside = []
         for folder, folders, files in os.walk(path):
             if CONFIG in files:
                 inside.append(Path(folder))
-                folders.clear()  # within a run there is none, but W&B has a config.yaml of its own there
+                folders.clear()  # runs are not nested, but W&B writes a config.yaml of its own inside a run
         yield from (RunFolder(folder) for folder in sorted(inside, key=_in_order))
 
 
 def _in_order(path: Path) -> list[list[tuple[bool, int, str]]]:
-    """Numbers within names as numbers."""
+    """Give a sort key that orders numbers within names by their value."""
     return [
         [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in re.split(r"(\d+)", part)]
         for part in path.parts

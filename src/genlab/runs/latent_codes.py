@@ -1,4 +1,4 @@
-"""The second stage of a model of codes: the codes of a VQ-VAE's run as data for a prior.
+"""Data of the second stage of a VQ-VAE: the codes that a finished run gives to its data, for a prior to learn.
 
 Neural Discrete Representation Learning (arXiv:1711.00937), section 3.3.
 """
@@ -22,19 +22,23 @@ from genlab.runs.loading import Run, load
 
 
 class CodesDataModule(DataModule):
-    """Codes as images ``(B, *code_shape)`` of values k / (levels - 1), made once with the run's best weights.
+    """Codes of a run's images as data, float ``(B, *code_shape)`` with code k as k / (levels - 1).
 
-    Train, val and test are the run's own, and so are the classes; what is drawn for training images, such as a
-    binarization, is drawn once.
+    The codes are computed once, with the run's best weights. Splits and classes are those of the run's data. Random
+    transforms of training images, such as a binarization, are drawn once.
 
     Args:
-        run: a folder.
-        shape: of an example's codes.
-        levels: the number of codes.
-        num_classes, train_size, batch_size, seed: as of :class:`~genlab.data.module.DataModule`.
+        run: folder of the run whose model encodes.
+        shape: shape of an example's codes.
+        levels: number of codes in the codebook.
+        kind: kind of data, for the check that the model can learn it.
+        num_classes: number of classes; None for data without classes.
+        train_size: number of training examples to use; None for all.
+        batch_size: number of examples in a batch.
+        seed: random seed of the order of training examples.
 
     Raises:
-        InputError: the run's model has no codes, or is class-conditional.
+        InputError: if the run's model has no codes, or is class-conditional.
     """
 
     levels: int
@@ -93,7 +97,7 @@ class CodesDataModule(DataModule):
 
 
 class _Codes:
-    """The source of a :class:`CodesDataModule`."""
+    """Source of a :class:`CodesDataModule`: encodes the examples of a run's data."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -117,16 +121,25 @@ def _with_codes(run: Run) -> GenerativeModel:
         raise InputError(f"dataset.run={run.folder.path}: its model has no codes; give a run of model=vae/vq_vae")
     if model.num_classes is not None:
         raise InputError(
-            f"dataset.run={run.folder.path}: its model is class-conditional; train it without classes, the prior with"
+            f"dataset.run={run.folder.path}: its model is class-conditional; train that model without classes, "
+            "and only the prior with them"
         )
     return model
 
 
 def features_of(run: str) -> nn.Module | None:
-    """What a run is measured in."""
+    """Build the feature extractor that a run is measured with; None if it has none.
+
+    Args:
+        run: folder of the run.
+    """
     return cast(nn.Module | None, build(load(run).config["metrics"]["features"], "metrics.features"))
 
 
 def modes_of(run: str) -> Modes | None:
-    """What a run's measurements count."""
+    """Build the counter of modes that a run is measured with; None if it has none.
+
+    Args:
+        run: folder of the run.
+    """
     return cast(Modes | None, build(load(run).config["metrics"]["modes"], "metrics.modes"))

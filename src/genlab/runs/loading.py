@@ -1,4 +1,4 @@
-"""A finished (or running) run as an object: its config, its model with its weights, its data."""
+"""Open a run folder as an object with the run's config, its trained model and its data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,18 +31,23 @@ def load(
     dataset: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
 ) -> "Run":
-    """Open a run folder; nothing else is needed.
+    """Open a finished or running run from its folder; nothing else is needed.
+
+    The model and the data are built when they are first used.
 
     Args:
-        checkpoint: ``"best"``, ``"last"`` or the path of a file; of a run that keeps no best one, the last is it.
-        weights: the averaged ones (``"ema"``), those of training (``"raw"``), or whichever samples (``"auto"``).
-        device: ``"auto"`` is a GPU where there is one.
+        run: folder of the run.
+        checkpoint: ``"best"``, ``"last"`` or the path of a file; if the run keeps no best checkpoint, ``"best"`` gives
+            the last one.
+        weights: ``"ema"`` for the averaged weights, ``"raw"`` for those of training, ``"auto"`` for the averaged ones
+            if there are some.
+        device: device of the model; ``"auto"`` for a GPU if there is one, else the CPU.
         dataset: changes to the run's dataset config, such as where the files lie on this machine.
-        sampling: changes to the run's settings of sampling, ``{"temperature": 0.8}``, by which its model is sampled
-            where it is given no others.
+        sampling: changes to the run's sampling settings, such as ``{"temperature": 0.8}``; they become the model's
+            default settings.
 
     Raises:
-        InputError: where the folder, or its checkpoint, is missing, damaged or does not match the config.
+        InputError: if the folder is missing or damaged; a bad checkpoint is found when the model is first used.
     """
     from omegaconf import OmegaConf
 
@@ -58,7 +63,14 @@ def load(
 
 
 def device_named(device: str | torch.device) -> torch.device:
-    """A device by its name, checked; ``"auto"`` is a GPU where there is one."""
+    """Give a device by its name.
+
+    Args:
+        device: name such as ``"cuda:1"``; ``"auto"`` for a GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: if there is no such device.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -70,11 +82,15 @@ def device_named(device: str | torch.device) -> torch.device:
 
 @dataclass
 class Run:
-    """What :func:`load` gives.
+    """A run opened by :func:`load`.
 
     Attributes:
-        config: resolved, plain values.
-        summary: of ``summary.json``; empty while the run is going on.
+        folder: folder of the run.
+        config: config of the run, resolved into plain values.
+        checkpoint: checkpoint to load: ``"best"``, ``"last"`` or the path of a file.
+        weights: weights to load: ``"ema"``, ``"raw"`` or ``"auto"``.
+        device: device of the model.
+        used_weights: weights that were loaded, ``"ema"`` or ``"raw"``; empty until :attr:`model` is first used.
     """
 
     folder: RunFolder
@@ -86,7 +102,11 @@ class Run:
 
     @cached_property
     def model(self) -> GenerativeModel:
-        """The trained model, in evaluation mode, with the run's settings of sampling as its own."""
+        """Trained model in evaluation mode, with the run's sampling settings as its defaults.
+
+        Raises:
+            InputError: if the checkpoint is missing, is damaged or does not match the config.
+        """
         model = build(self.config["model"], "model")
         assert isinstance(model, GenerativeModel)
         model.sampling = sampling_settings(model, self.config["sampling"])
@@ -95,7 +115,7 @@ class Run:
 
     @cached_property
     def data(self) -> DataModule:
-        """The data it was trained on."""
+        """Data that the run was trained on."""
         data = build(self.config["dataset"], "dataset")
         assert isinstance(data, DataModule)
         data.setup()
@@ -103,21 +123,25 @@ class Run:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Of a model of text; the text itself is not needed."""
+        """Tokenizer of a model of text, read from the run folder; the text itself is not needed."""
         return load_tokenizer(self.folder.path / TOKENIZER)
 
     def decode(self, x: torch.Tensor) -> torch.Tensor:
-        """What the model draws as what people look at: of a prior over codes, the images of the codes."""
+        """Turn what the model draws into what people look at: the codes of a prior over codes become images.
+
+        Args:
+            x: samples of the model, ``(B, *shape)``.
+        """
         return self._data_without_examples.decode(x)
 
     @property
     def modality(self) -> Modality:
-        """The kind of data that people look at; the data itself is not needed."""
+        """Kind of data that people look at; the data itself is not loaded."""
         return self._data_without_examples.pictured.modality
 
     @property
     def is_coded(self) -> bool:
-        """Whether the model sees something else than what people look at, such as codes of images."""
+        """Whether the model learns something other than what people look at, such as codes of images."""
         return self._data_without_examples.pictured is not self._data_without_examples
 
     @cached_property
@@ -128,6 +152,7 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
+        """Content of ``summary.json``; empty until the run is finished."""
         return self.folder.read_json(SUMMARY)
 
     @property

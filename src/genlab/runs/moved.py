@@ -1,8 +1,8 @@
-"""What has moved since a config was saved, so that every run on disk keeps opening.
+"""Update saved configs to today's classes, so that every run on disk keeps opening.
 
-A run's ``config.yaml`` states the import path of each class it was built from. When a class moves, its old path is
-added here, and :func:`current` is applied wherever a saved config is built, resumed or compared. So are the keys that a
-class has had since: with the value of what was done before, a run of then is resumed as the run that it was.
+A run's ``config.yaml`` names each class by its import path. When a class moves, its old path is added to ``MOVED``, and
+:func:`current` is applied wherever a saved config is built, resumed or compared. When a class gains a key, the key is
+added to ``ADDED`` with the value that reproduces the earlier behaviour, so that old runs resume unchanged.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MOVED = {
     "genlab.sweeps": "genlab.launching.sweeps",
 }
 
-# By today's path: keys that the class had not yet, and keys that it does not use any more.
+# By today's import path: keys that the class lacked in earlier versions, and keys that it no longer uses.
 ADDED: dict[str, dict[str, Any]] = {
     "genlab.training.adversarial.AdversarialTraining": {
         "discriminator_start": 0,
@@ -29,10 +29,10 @@ UNUSED: dict[str, dict[str, Any]] = {
 
 
 def current(config: Any) -> Any:
-    """Copy a saved config with every ``_target_`` at its path of today, and with that class's keys of today.
+    """Copy a saved config, with today's import path in every ``_target_`` and today's keys of each class.
 
     Args:
-        config: a config as plain values; lists and mappings within it are followed.
+        config: saved config, as plain values; nested lists and mappings are updated too.
     """
     if isinstance(config, Mapping):
         node = {
@@ -47,7 +47,11 @@ def current(config: Any) -> Any:
 
 
 def current_path(target: str) -> str:
-    """Give the import path of today for one of any earlier version: a module's own, or of something inside it."""
+    """Give today's import path of a module, or of something inside one.
+
+    Args:
+        target: import path in this or any earlier version.
+    """
     parts = target.split(".")
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])

@@ -1,4 +1,4 @@
-"""Whether and how a run may go on: its state, the checkpoint to go on from, and what must not have changed."""
+"""Decide whether a run may be resumed, and from which checkpoint."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
 from genlab.runs.config import below, flat, within
 from genlab.runs.folder import STATUS, RunFolder, is_at_work
 
-# What does not change the mathematics of the run, or only how long it lasts. Everything else must be as it was.
+# Keys that change only how long the run lasts, or nothing of its mathematics. All others must keep their values.
 MAY_CHANGE = (
     "budget",
     "training.images",
@@ -34,7 +34,7 @@ MAY_CHANGE = (
     "paths",
     "tags",
 )
-# Not of the run at all, or where its data lie on this machine.
+# Keys that do not describe the run itself, or that say where its data lie on this machine.
 NOT_COMPARED = (
     "run_dir",
     "resume",
@@ -50,7 +50,12 @@ BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps"
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys in which two configs differ, with both values; what may lie elsewhere is left out."""
+    """List the keys in which two configs of a run differ, with both values; keys in ``NOT_COMPARED`` are left out.
+
+    Args:
+        saved: config that the run was saved with.
+        now: config to resume it with.
+    """
     before, after = within(flat(saved)), within(flat(now))
     return {
         key: (before.get(key), after.get(key))
@@ -60,10 +65,15 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether the budget is another one.
+    """Check that a run's config has changed only where it may, and tell whether the budget of training has changed.
+
+    Args:
+        folder: folder of the run, for the error message.
+        saved: config that the run was saved with.
+        now: config to resume it with.
 
     Raises:
-        InputError: naming the keys that differ and must not.
+        InputError: if other keys have changed; the message names them.
     """
     changed = differences(saved, now)
     forbidden = [f"{key} was {a!r} and is {b!r}" for key, (a, b) in changed.items() if not below(key, MAY_CHANGE)]
@@ -76,19 +86,25 @@ def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[st
 
 
 def check_not_running(folder: RunFolder) -> None:
-    """Raises InputError where another process of this machine is at it."""
+    """Raise InputError if another process of this machine is training the run."""
     status = folder.read_json(STATUS)
     if is_at_work(status) and status["pid"] != os.getpid():
         raise InputError(f"{folder.path} is being trained by the process {status['pid']} of this machine")
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint to go on from; ``None`` where the run was ended before its first one.
+    """Read the newest checkpoint of a run; None if the run ended before its first checkpoint.
 
-    A damaged one is put aside, the one before it is taken, and that is said.
+    A damaged checkpoint is renamed to ``*.damaged``, the one before it is read instead, and a line on stderr says so.
+
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        The checkpoint's path and content.
 
     Raises:
-        InputError: where there are checkpoints and none can be read.
+        InputError: if there are checkpoints, but none can be read.
     """
     damaged: list[str] = []
     for name in (NEWEST, BEFORE):

@@ -1,0 +1,1 @@
+"""Benchmarks of the speed of training and sampling, against a minimal PyTorch loop."""

@@ -1,4 +1,4 @@
-"""The two contenders: the least that trains a network, and ``genlab train``'s own step."""
+"""The training loops to compare: a minimal one in plain PyTorch, and the step of ``genlab train``."""
 
 import time
 from abc import ABC, abstractmethod
@@ -21,13 +21,13 @@ from genlab.training.objective import ObjectiveTraining
 
 
 class PlainLoop(ABC):
-    """What a paper's minimal script does: eager float32, no logging, no averaging, no schedule.
+    """A minimal training loop, as in a paper's script: eager float32, no logging, no weight averaging, no schedule.
 
-    Its data lie on the device as uint8, too: reading them is not what is compared.
+    As in genlab, the data lie on the device as stored, because the comparison is not about reading data.
 
     Args:
-        data: set up.
-        device: that it trains on.
+        data: data set, set up.
+        device: device to train on.
     """
 
     optimizers: dict[str, Optimizer]
@@ -35,7 +35,8 @@ class PlainLoop(ABC):
     def __init__(self, data: DataModule, device: torch.device) -> None:
         examples = data.splits["train"]
         if examples.images is None:
-            num = min(len(examples), 50 * data.batch_size)  # as many of a folder's files as a measurement needs
+            # Reading all files of a large folder would take longer than the measurement.
+            num = min(len(examples), 50 * data.batch_size)
             self.images = examples.take(torch.arange(num)).to(device)
             self.labels = examples.labels[:num].to(device)
         else:
@@ -47,6 +48,7 @@ class PlainLoop(ABC):
         self._at = 0
 
     def batch(self) -> tuple[Tensor, Tensor]:
+        """Give the next batch, float ``(B, *shape)``, and its classes ``(B,)``."""
         if self._at + self.batch_size > len(self._order):
             self._order, self._at = torch.randperm(len(self.images), device=self.device), 0
         index = self._order[self._at : self._at + self.batch_size]
@@ -56,9 +58,19 @@ class PlainLoop(ABC):
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> None:
-        """One batch."""
+        """Train on one batch.
+
+        Args:
+            x: examples, float ``(B, *shape)``.
+            y: classes, int64 ``(B,)``.
+        """
 
     def seconds_per_step(self, steps: int) -> float:
+        """Train for some steps, and give the seconds that a step takes on average.
+
+        Args:
+            steps: number of steps.
+        """
         synchronize(self.device)
         started = time.perf_counter()
         for _ in range(steps):
@@ -68,7 +80,14 @@ class PlainLoop(ABC):
 
 
 class PlainObjective(PlainLoop):
-    """One loss, one optimizer."""
+    """A minimal loop for models with one loss and one optimizer.
+
+    Args:
+        model: model to train.
+        training: training procedure, which says how to build the optimizer and where to clip gradients.
+        data: data set, set up.
+        device: device to train on.
+    """
 
     def __init__(self, model: ObjectiveModel, training: ObjectiveTraining, data: DataModule, device: torch.device):
         super().__init__(data, device)
@@ -82,12 +101,15 @@ class PlainObjective(PlainLoop):
         self.update()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute the loss of a batch."""
         return self.model.loss(x, y)["loss"]
 
     def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of a loss."""
         loss.backward()
 
     def update(self) -> None:
+        """Clip the gradients if training does, and take a step of the optimizer."""
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         for optimizer in self.optimizers.values():
@@ -96,7 +118,14 @@ class PlainObjective(PlainLoop):
 
 
 class PlainGame(PlainLoop):
-    """A discriminator's step, then a generator's."""
+    """A minimal loop for adversarial training: a step of the discriminator, then one of the generator.
+
+    Args:
+        model: model with generator and discriminator.
+        training: training procedure, which says how to build the loss and the optimizers.
+        data: data set, set up.
+        device: device to train on.
+    """
 
     def __init__(
         self, model: AdversarialModel, training: AdversarialTraining, data: DataModule, device: torch.device
@@ -128,7 +157,13 @@ class PlainGame(PlainLoop):
 
 
 def plain_loop(training: TrainingModule, data: DataModule, device: torch.device) -> PlainLoop:
-    """Of the same network, batch and optimizers; the network itself, not a copy."""
+    """Build the minimal loop for a training procedure, with the same model (not a copy), batch size and optimizers.
+
+    Args:
+        training: genlab's training procedure.
+        data: data set, set up.
+        device: device to train on.
+    """
     if isinstance(training, AdversarialTraining):
         return PlainGame(training.model, training, data, device)
     assert isinstance(training, ObjectiveTraining)
@@ -136,7 +171,7 @@ def plain_loop(training: TrainingModule, data: DataModule, device: torch.device)
 
 
 class _Clock(pl.Callback):
-    """From the start of one batch to the end of another, as Lightning runs them."""
+    """Measure the time from the start of one batch to the end of a later one, as Lightning runs them."""
 
     def __init__(self, warmup: int, steps: int) -> None:
         self.first, self.last = warmup, warmup + steps - 1
@@ -156,12 +191,16 @@ class _Clock(pl.Callback):
 
 
 class GenlabLoop:
-    """The step of ``genlab train``: its trainer, callbacks and loggers; validation and checkpoints are not counted.
+    """The step of ``genlab train`` with trainer, callbacks and loggers; validation and checkpoints are not measured.
+
+    Loops may share loggers, which need a growing number of images seen; all loops therefore continue one count.
 
     Args:
-        config: of the trainer, resolved.
-        training, data: built.
-        callbacks, loggers: built; loops may share loggers, which count on images seen that only grow.
+        config: config of the trainer, resolved.
+        training: training procedure, built.
+        data: data set, built.
+        callbacks: callbacks, built.
+        loggers: loggers, built.
     """
 
     images_seen = 0
@@ -177,11 +216,19 @@ class GenlabLoop:
         self.options = {key: value for key, value in config.items() if key != "compile"}
         self.training, self.data, self.loggers = training, data, loggers
         how = config.get("compile", False)
-        # A measurement is short, and of what a long run does.
+        # "auto" would not compile in a run as short as this, but the measurement stands for a long one.
         self.callbacks = [Compilation(True if how == "auto" else how), *callbacks]
 
     def seconds_per_step(self, steps: int, warmup: int = 1) -> float:
-        """The clock starts after ``warmup`` batches and counts what lies between two of them, too."""
+        """Train for some steps, and give the seconds per step, including the time between two steps.
+
+        Args:
+            steps: number of steps to measure.
+            warmup: number of steps before the measurement begins.
+
+        Raises:
+            ValueError: if an epoch has fewer batches than that.
+        """
         clock = _Clock(warmup, steps)
         batches = warmup + steps
         if batches > len(self.data.splits["train"]) // self.data.batch_size:

@@ -1,4 +1,4 @@
-"""How fast one model trains and samples on one dataset, against the plain loop."""
+"""Measure how fast a model trains and samples on a dataset, compared with a minimal loop."""
 
 import copy
 import time
@@ -22,14 +22,22 @@ SAME, OWN = "genlab, same precision", "genlab"
 
 @dataclass
 class Pair:
-    """What was measured; times in seconds a step.
+    """Measurements of one model on one dataset, in seconds.
 
     Attributes:
-        device: that was measured.
-        precision: of genlab's own defaults.
-        steps: of each contender: ``plain``, ``genlab, same precision`` and ``genlab``.
-        shares: of a plain step's time, and of ``framework``, which is what genlab adds to it at the same precision.
-        sampling: seconds for ``num_samples``.
+        model: name of the model's config.
+        dataset: name of the dataset's config.
+        device: device that was measured.
+        precision: precision of genlab with its own defaults.
+        channels_last: whether genlab uses the channels-last memory format by default.
+        compiled: whether genlab compiles the model by default.
+        parameters: number of parameters of the model.
+        batch_size: number of examples in a batch.
+        steps: seconds per step of each contender: ``plain``, ``genlab, same precision`` and ``genlab``.
+        shares: seconds that each stage of a plain step takes, and as ``framework`` what genlab adds at the same
+            precision.
+        num_samples: number of samples drawn in a round; 0 if sampling was not measured.
+        sampling: seconds to draw ``num_samples``; None if sampling was not measured.
     """
 
     model: str
@@ -46,14 +54,15 @@ class Pair:
     sampling: Timing | None = None
 
     def overhead(self) -> float:
-        """genlab's step over the plain one's, at the same precision, uncompiled."""
+        """Give the time of genlab's step divided by the plain step's, both in float32 and uncompiled."""
         return self.steps[SAME].times(self.steps["plain"])
 
     def speedup(self) -> float:
-        """The plain step over genlab's with its own defaults."""
+        """Give the time of the plain step divided by that of genlab's step with its own defaults."""
         return self.steps["plain"].times(self.steps[OWN])
 
     def images_per_second(self, contender: str) -> float:
+        """Give the number of training images per second of a contender (a key of ``steps``)."""
         return self.batch_size / self.steps[contender].median
 
 
@@ -66,17 +75,18 @@ def measure_pair(
     num_samples: int = 64,
     advance: Callable[[int], None] | None = None,
 ) -> Pair:
-    """Time the contenders in turns, then look where a step's time goes, then sample.
+    """Time the contenders in turns, then the stages of a plain step, then sampling.
 
     Args:
-        config: of ``genlab train``, resolved; its ``run_dir`` is there, and nothing in it is kept.
-        rounds: of every contender.
-        steps: of a contender in a round; ``None`` for as many as fill ``seconds``.
-        num_samples: drawn in a round; 0 leaves sampling out.
-        advance: told of every contender's turn.
+        config: config of ``genlab train``, resolved, whose ``run_dir`` exists and will be thrown away.
+        rounds: number of rounds, in each of which every contender has a turn.
+        steps: number of steps in a turn; None for as many as the plain loop takes in ``seconds``.
+        seconds: duration of a turn of the plain loop, if ``steps`` is None.
+        num_samples: number of samples to draw in a round; 0 to leave sampling out.
+        advance: callback for a progress bar, called with 1 after every turn.
 
     Raises:
-        InputError: for a wrong config, or a training set too small to time a step on.
+        InputError: if the config is wrong, or the training set is too small to time a step on.
     """
     same = copy.deepcopy(config)
     same["trainer"] |= {"precision": "32-true", "compile": False}
@@ -85,7 +95,7 @@ def measure_pair(
     device = _device(config)
     plain = plain_loop(assemble(same).training, built[SAME].data, device)
     epoch = len(plain.images) // plain.batch_size
-    plain.step(*plain.batch())  # the first one allocates
+    plain.step(*plain.batch())  # the first step also allocates memory
     once = plain.seconds_per_step(1)
     num = min(epoch - 2, steps or max(2, round(seconds / once)))
     if num < 1:
@@ -93,7 +103,7 @@ def measure_pair(
     with _logged(config) as (callbacks, loggers):
         like = GenlabLoop(same["trainer"], built[SAME].training, built[SAME].data, callbacks(), loggers)
         own = GenlabLoop(config["trainer"], built[OWN].training, built[OWN].data, callbacks(), loggers)
-        own.seconds_per_step(1)  # compiles, if it is to
+        own.seconds_per_step(1)  # compiles the model, if the config asks for it
         timings = interleaved(
             {
                 "plain": lambda: plain.seconds_per_step(num),
@@ -135,10 +145,10 @@ def _device(config: dict[str, Any]) -> torch.device:
 
 @contextmanager
 def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], list[Any]]]:
-    """What makes the config's callbacks, and its loggers."""
+    """Give a function that builds the config's callbacks, and the config's loggers."""
 
     def callbacks() -> list[Any]:
-        # The best checkpoint is validation's, which is not measured.
+        # The best checkpoint belongs to validation, which is not measured.
         nodes = {name: node for name, node in config["callbacks"].items() if node and name not in ("progress", "best")}
         return [build(node, f"callbacks.{name}") for name, node in nodes.items()]
 
@@ -153,7 +163,7 @@ def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], l
 
 
 def _shares(plain: PlainLoop, steps: int, pair: Pair) -> dict[str, float]:
-    """Seconds of a step by what they are spent on."""
+    """Split the seconds of a step into what they are spent on."""
     framework = pair.steps[SAME].median - pair.steps["plain"].median
     if not isinstance(plain, PlainObjective):
         seconds = _stages(plain, steps, [("data", plain.batch)])

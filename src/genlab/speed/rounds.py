@@ -1,4 +1,4 @@
-"""Timing contenders fairly: one after the other, again and again, so that what slows the machine slows them all."""
+"""Time contenders fairly: in turns, round after round, so that whatever slows the machine slows all of them."""
 
 import statistics
 import time
@@ -10,31 +10,38 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call in every round."""
+    """The timings of one contender.
+
+    Attributes:
+        seconds: seconds of its call in each round.
+    """
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
+        """Median over rounds, in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> tuple[float, float]:
+        """Smallest and largest value over rounds, in seconds."""
         return min(self.seconds), max(self.seconds)
 
     def times(self, other: "Timing") -> float:
-        """How many times as long as another, by the median over rounds of the ratio within a round."""
+        """Tell how many times as long as another this took: the median over rounds of the ratio within a round."""
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
 
 
 def interleaved(
     contenders: Mapping[str, Callable[[], float | None]], rounds: int, advance: Callable[[int], None] | None = None
 ) -> dict[str, Timing]:
-    """Call every contender once a round, in an order that turns from round to round.
+    """Call every contender once per round; each round begins with the next contender.
 
     Args:
-        contenders: what to time; one that gives a number has timed itself.
-        advance: told of every call that is over.
+        contenders: functions to time, by name; if one returns a number, it is taken as the time in seconds.
+        rounds: number of rounds.
+        advance: callback for a progress bar, called with 1 after every call.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
@@ -49,6 +56,6 @@ def interleaved(
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what was launched; a CPU has nothing to wait for."""
+    """Wait until a device has finished its work; a CPU has nothing to wait for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Timings as a table for people and as plain numbers."""
+"""Show measurements of speed as a table for people and as plain numbers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from genlab.speed.rounds import Timing
 
 
 def print_pair(pair: Pair) -> None:
-    """One pair: contenders, where a step's time goes, and sampling."""
+    """Print a table of the contenders, where the time of a step goes, and the speed of sampling."""
     table = Table(
         title=f"{pair.model} on {pair.dataset}, {pair.parameters:,} parameters, batch {pair.batch_size}, {pair.device}"
     )
@@ -57,6 +57,8 @@ def _described(name: str, pair: Pair) -> str:
 
 
 def as_numbers(pair: Pair) -> dict[str, Any]:
+    """Convert measurements to plain values for a JSON file; times are in seconds."""
+
     def numbers(timing: Timing) -> dict[str, Any]:
         return {"median": timing.median, "rounds": list(timing.seconds)}
 

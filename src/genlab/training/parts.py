@@ -1,4 +1,4 @@
-"""The parts of a run, built from its config: data, model, training procedure, evaluation."""
+"""Build the parts of a run from its config: data, model, training procedure, evaluation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,14 @@ from genlab.training.module import TrainingModule
 
 @dataclass
 class Parts:
-    """What a run is made of, built."""
+    """The built parts of a run.
+
+    Attributes:
+        data: data set, set up.
+        model: model with initialized weights.
+        training: training procedure, which holds the model.
+        evaluation: evaluation to measure the trained model by.
+    """
 
     data: DataModule
     model: GenerativeModel
@@ -28,14 +35,17 @@ class Parts:
 
 
 def assemble(config: dict[str, Any]) -> Parts:
-    """Build everything that can be wrong; nothing is written.
+    """Build the parts of a run, and check the rest of its config; nothing is written.
+
+    Args:
+        config: config of the run, as plain values.
 
     Raises:
-        InputError: naming the key that is wrong.
+        InputError: if anything in the config is wrong; the message names the key.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     tune_processor()  # before the model sees data for the first time, as in training
-    # Before a model of images is told a shape that it cannot understand.
+    # Checked before the model is built, because a model of images cannot make sense of the shape of other data.
     kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
     if kinds is not None and config["dataset"]["kind"] not in kinds:
         raise InputError(
@@ -65,5 +75,9 @@ def assemble(config: dict[str, Any]) -> Parts:
 
 
 def trainer_options(config: dict[str, Any]) -> dict[str, Any]:
-    """Select the trainer's settings that are Lightning's own."""
+    """Select the trainer's settings that are arguments of Lightning's Trainer.
+
+    Args:
+        config: config of the run, as plain values.
+    """
     return {key: value for key, value in config["trainer"].items() if key != "compile"}

@@ -1,4 +1,4 @@
-"""Test images moved from one class to another by the difference of the classes' mean latents."""
+"""Move test images from one class to another by the difference of the classes' mean latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from genlab.views.view import Shown, View, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute(View):
-    """Move an image of each class to the next class.
+    """A view that moves an image of each class to the next class.
 
     Args:
-        n: number of rows, one a class.
+        n: number of rows, one for each class.
         steps: number of images in a row.
         attribute: one pair of classes, [from, to]; None for each class and the next.
     """
@@ -57,13 +57,24 @@ def with_attribute(
     background: Tensor,
     of_background: Tensor,
 ) -> Tensor:
-    """An image of the first class of each pair moved by the difference of the classes' mean latents, and half as far
-    again: ``(len(pairs) * steps, C, H, W)``.
+    """Move an image of the first class of each pair along the difference of the classes' mean latents.
+
+    A row ends 1.5 times that difference away from the image.
 
     Args:
-        x, y: images and classes, of which the first of a pair's first class is taken.
-        pairs: from which class to which.
-        background, of_background: labelled images for the means.
+        latents: latents of the model.
+        x: images to choose from, ``(N, C, H, W)``; the first one of each pair's first class is moved.
+        y: classes of ``x``, int64 ``(N,)``.
+        pairs: pairs of classes, (from, to).
+        steps: number of images in a row.
+        background: images to compute the mean latents from, ``(M, C, H, W)``.
+        of_background: classes of ``background``, int64 ``(M,)``.
+
+    Returns:
+        Images ``(len(pairs) * steps, C, H, W)``, row by row.
+
+    Raises:
+        InputError: if there is no image of a class.
     """
     z = latents.encode(background, of_background)
     means = {k: z[of_background.to(z.device) == k].mean(0) for pair in pairs for k in pair}

@@ -1,4 +1,4 @@
-"""Samples of each class in a row, one noise in each column."""
+"""Show samples of each class in a row, with the same noise in each column."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,11 +15,11 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class Classes(View):
-    """Draw ``n`` samples of each class.
+    """A view that draws ``n`` samples of each class.
 
     Args:
-        n: number of samples of a class.
-        classes: classes of the rows; None for the first 20.
+        n: number of samples of each class.
+        classes: class of the only row, or classes of the rows; None for the first 20 classes.
     """
 
     mode: ClassVar[str] = "classes"

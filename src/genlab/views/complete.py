@@ -1,4 +1,4 @@
-"""Test images with a part taken away and drawn again, by models that go over an image value by value."""
+"""Remove a part of test images and draw it again, with models that generate an image value by value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from genlab.views.view import Shown, View, chosen_images, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Complete(View):
-    """Draw a part of test images again.
+    """A view that draws a part of test images again.
 
     Args:
-        n: number of images, the first of every class in turns.
-        images: numbers of test images to take instead.
-        redraw: the part: a half by its side, or [top, left, bottom, right] in pixels, the end excluded.
-        draws: number of draws of each image.
+        n: number of images: the first one of every class, then the second one of every class, and so on.
+        images: indices of test images to use instead; None for those of ``n``.
+        redraw: part to draw: a half by its side, or [top, left, bottom, right] in pixels, the end excluded.
+        draws: number of draws for each image.
     """
 
     mode: ClassVar[str] = "complete"
@@ -43,7 +43,7 @@ class Complete(View):
     def check(self, run: Run) -> None:
         super().check(run)
         if run.is_coded:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:
         model = run.model
@@ -53,7 +53,7 @@ class Complete(View):
             images = completed(model, x, y, region, self.draws, seed=self.seed, advance=advance)
         if isinstance(model, Completes) and (early := drawn_too_early(model, region)):
             total = int(region.sum()) * len(x[0])
-            print(f"{early} of {total} values are drawn before known ones, and do not heed these")
+            print(f"{early} of {total} values are drawn before known ones, and do not depend on them")
         return Shown(grid(images, columns=2 + self.draws), images, 2 + self.draws)
 
 
@@ -61,10 +61,14 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 def region_of(redraw: str | Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """The pixels to be drawn, bool ``(H, W)``: a half by its name, or [top, left, bottom, right], its end excluded.
+    """Make a mask of the pixels to draw, bool ``(H, W)``.
+
+    Args:
+        redraw: name of a half (a side), or [top, left, bottom, right] in pixels, the end excluded.
+        shape: shape ``(C, H, W)`` of the images.
 
     Raises:
-        InputError: there is no such region in images of ``shape``, or no pixel in it.
+        InputError: if the region is empty, or is not inside images of this shape.
     """
     _, H, W = shape
     if isinstance(redraw, str):
@@ -89,7 +93,15 @@ def region_of(redraw: str | Sequence[int], shape: tuple[int, ...]) -> Tensor:
 
 
 def drawn_too_early(model: Completes, region: Tensor) -> int:
-    """How many of the region's values are drawn before a known one, and so without heeding it."""
+    """Count the values of a region that are drawn before a known value, and therefore do not depend on it.
+
+    Args:
+        model: model that can complete images.
+        region: mask of the pixels to draw, bool ``(H, W)``.
+
+    Returns:
+        The count for the model's order in which there are most of them.
+    """
     counts = []
     for order in model.orders.cpu():
         unknown = region.expand_as(order)
@@ -109,14 +121,26 @@ def completed(
     batch_size: int = 250,
     advance: Advance,
 ) -> Tensor:
-    """In each row an image, the same with the region in grey, and so many draws of the region, ``(N * (2 + draws), C,
-    H, W)``.
+    """Complete each image several times.
+
+    Args:
+        model: model that can complete images.
+        x: images ``(N, C, H, W)`` in [0, 1].
+        y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+        region: mask of the pixels to draw, bool ``(H, W)``.
+        draws: number of draws for each image.
+        seed: random seed of the draws.
+        batch_size: number of images that are drawn at once.
+        advance: callback for a progress bar, called with the number of images drawn.
+
+    Returns:
+        Images ``(N * (2 + draws), C, H, W)``. Each row has an image, the image with the region in grey, and its draws.
 
     Raises:
-        InputError: the model draws all values of an image at once.
+        InputError: if the model draws all values of an image at once.
     """
     if not isinstance(model, Completes):
-        raise InputError("mode=complete is of autoregressive models; this run's draws all of an image at once")
+        raise InputError("mode=complete is for autoregressive models; this run's model draws all of an image at once")
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
     classes = None if y is None else y.repeat_interleave(draws)
     drawn = []
@@ -135,7 +159,14 @@ def completed(
 
 
 def in_turns(labels: Tensor) -> Tensor:
-    """Indices of all examples, the first of each class, then the second of each, int64 ``(N,)``."""
+    """Order examples so that the first one of each class comes first, then the second one of each class, and so on.
+
+    Args:
+        labels: classes of the examples, int64 ``(N,)``.
+
+    Returns:
+        Indices of the examples, int64 ``(N,)``.
+    """
     by_class = labels.argsort(stable=True)
     of_class = labels[by_class].contiguous()
     within = torch.arange(len(labels)) - torch.searchsorted(of_class, of_class)

@@ -1,4 +1,4 @@
-"""Samples on one picture: images side by side, points over those of the data."""
+"""Show samples on one picture: images side by side, points over points of the data."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,11 +11,12 @@ from genlab.views.view import Shown, View, chosen_classes
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(View):
-    """Draw ``n`` samples.
+    """A view that draws ``n`` samples.
 
     Args:
         n: number of samples.
-        classes: class of a class-conditional model's samples, or several in turns; None draws them.
+        classes: class of the samples of a class-conditional model, or a list of classes to take in turns; None draws
+            classes at random.
     """
 
     mode: ClassVar[str] = "grid"

@@ -1,4 +1,4 @@
-"""Rows of images that lead through the latents, from one image to another."""
+"""Walk through a model's latents from one image to another."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,13 +18,14 @@ from genlab.views.view import Shown, View, chosen_classes, chosen_images, number
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolate(View):
-    """Walk from one sample to another, or from one test image to another, along great circles of the latents.
+    """A view that walks from one sample, or one test image, to another, along great circles of the latents.
 
     Args:
-        n: number of rows between samples.
+        n: number of rows, if the walks are between samples.
         steps: number of images in a row.
-        images: numbers of test images, two for each row; None walks between samples.
-        classes: class of a class-conditional model's rows, or several in turns; None draws them.
+        images: indices of test images, two for each row; None walks between samples.
+        classes: class of the rows of a class-conditional model, or a list of classes to take in turns; None draws
+            classes at random.
     """
 
     mode: ClassVar[str] = "interpolate"
@@ -52,29 +53,32 @@ class Interpolate(View):
 
 
 def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None) -> Tensor:
-    """Walk on the great circle from one random latent to another in each row, ``(rows * columns, C, H, W)``.
+    """Walk along the great circle from one random latent to another in each row.
 
-    A model that encodes starts from the latents of two of its samples. A row is of one class.
+    If the model has an encoder, the walk is between the latents of two of its samples. A row has one class.
 
     Args:
-        model: the model to look at.
+        model: model with latents.
         rows: number of walks.
         columns: number of images in a walk.
         seed: random seed of the latents.
-        y: classes of the rows, int64 ``(rows,)``; None draws those of a conditional model.
+        y: classes of the rows, int64 ``(rows,)``; None draws the classes of a conditional model at random.
+
+    Returns:
+        Images ``(rows * columns, C, H, W)``, row by row.
 
     Raises:
         InputError: if the model has no latents.
     """
     if not isinstance(model, LatentModel | DecodesNoise):
-        raise InputError("mode=interpolate: this run's model has no latents to go between")
+        raise InputError("mode=interpolate: this run's model has no latents to interpolate between")
     with evaluating(model):
         y = model.classes(rows, y, generators(seed, range(rows)))
         if isinstance(model, LatentModel):
             both = None if y is None else y.repeat(2)
             x = model.sample(2 * rows, both, generator=generators(seed, range(2 * rows)))
             with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-                torch.manual_seed(seed)  # of an encoder's noise
+                torch.manual_seed(seed)  # for the noise of a stochastic encoder
                 z = model.encode(x, both)
         else:
             z = model.draw_latents(2 * rows, generators(seed, range(2 * rows)))
@@ -82,9 +86,17 @@ def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Te
 
 
 def from_one_to_another(latents: Latents, x: Tensor, y: Tensor | None, steps: int) -> Tensor:
-    """Walk from the first image to the second, from the third to the fourth, ``(N / 2 * steps, C, H, W)``.
+    """Walk from the first image to the second, from the third to the fourth, and so on.
 
-    A row is of its first image's class.
+    Args:
+        latents: latents of the model.
+        x: images ``(N, C, H, W)``.
+        y: classes of the images, int64 ``(N,)``, of which a row has that of its first image; None for an
+            unconditional model.
+        steps: number of images in a walk.
+
+    Returns:
+        Images ``(N / 2 * steps, C, H, W)``, row by row.
     """
     z = latents.encode(x, y)
     return path_images(latents.decode, z[0::2], z[1::2], None if y is None else y[0::2], steps)

@@ -1,4 +1,4 @@
-"""The latents of test images in the colours of their classes."""
+"""Show the latents of test images in the colours of their classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,10 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class LatentScatter(View):
-    """Encode test images and draw their latents in the plane.
+    """A view that encodes test images and draws their latents as points in the plane.
 
     Args:
-        n: number of test images, from all over the set.
+        n: number of test images, spread over the whole test set.
     """
 
     mode: ClassVar[str] = "scatter"

@@ -1,4 +1,4 @@
-"""A model's latents: the way into them and back, paths between them, and images of both."""
+"""Encode images to a model's latents, decode latents to images, and make paths between latents."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ Decode = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class Latents:
-    """A trained model's way into its latents and back; encoders' noise is drawn from a seed.
+    """Encoder and decoder of a trained model, in evaluation mode, in batches and with a fixed random seed.
 
     Args:
-        model: in evaluation mode inside.
-        seed: of what is drawn.
+        model: model with latents.
+        seed: random seed of the encoder's noise and of random latents.
 
     Raises:
-        InputError: the model has no latents.
+        InputError: if the model has no latents.
     """
 
     def __init__(self, model: GenerativeModel, seed: int = 0) -> None:
@@ -33,10 +33,15 @@ class Latents:
         return None if y is None else y.to(self.model.device)
 
     def encode(self, x: Tensor, y: Tensor | None, batch_size: int = 500) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, D)``.
+        """Encode images ``(N, C, H, W)`` to latents ``(N, D)``.
+
+        Args:
+            x: images in [0, 1].
+            y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+            batch_size: number of images encoded at once.
 
         Raises:
-            InputError: the model, a GAN, has no encoder.
+            InputError: if the model has no encoder, as GANs.
         """
         model = self.model
         if not isinstance(model, LatentModel):
@@ -49,7 +54,13 @@ class Latents:
         return torch.cat(parts)
 
     def decode(self, z: Tensor, y: Tensor | None, batch_size: int = 250) -> Tensor:
-        """``(N, D)`` to ``(N, C, H, W)`` on the CPU."""
+        """Decode latents ``(N, D)`` to images ``(N, C, H, W)`` on the CPU.
+
+        Args:
+            z: latents.
+            y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+            batch_size: number of latents decoded at once.
+        """
         model = self.model
         assert isinstance(model, LatentModel | DecodesNoise)
         with evaluating(model):
@@ -60,7 +71,7 @@ class Latents:
         return torch.cat(parts)
 
     def random(self, num: int) -> Tensor:
-        """Latents ``(num, D)`` of a GAN's prior."""
+        """Draw latents ``(num, D)`` from the prior of a GAN."""
         assert isinstance(self.model, DecodesNoise)
         return normal((num, self.model.latent_dim), generators(self.seed, range(num)), self.model.device)
 
@@ -70,11 +81,19 @@ def _part(y: Tensor | None, first: int, size: int) -> Tensor | None:
 
 
 def slerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Points on the great circles from ``a`` to ``b``, both ``(N, D)``: ``(N, steps, D)``, the ends included.
+    """Interpolate spherically between latents (slerp): Sampling Generative Networks (arXiv:1609.04468).
 
-    Between Gaussian latents they keep the length that the model saw in training, where a straight line would cut
-    through the middle: Sampling Generative Networks (arXiv:1609.04468). Lengths are interpolated linearly, and so are
-    points in one direction or opposite ones.
+    Points on the great circle between Gaussian latents have the lengths that the model saw in training, unlike points
+    on a straight line, which passes near the origin. Lengths are interpolated linearly. Latents in the same or in
+    opposite directions, which have no unique great circle, are interpolated linearly too.
+
+    Args:
+        a: latents ``(N, D)`` of the first column.
+        b: latents ``(N, D)`` of the last column.
+        steps: number of points, including both ends.
+
+    Returns:
+        Latents ``(N, steps, D)``.
     """
     t = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype).view(1, -1, 1)
     a, b = a.unsqueeze(1), b.unsqueeze(1)
@@ -87,13 +106,13 @@ def slerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 
 def path_images(decode: Decode, start: Tensor, end: Tensor, y: Tensor | None, steps: int) -> Tensor:
-    """Decode points on the great circles from some latents to others, ``(N * steps, C, H, W)``, a row for each pair.
+    """Decode points on the great circles between pairs of latents to ``(N * steps, C, H, W)``, a row for each pair.
 
     Args:
-        decode: latents ``(N * steps, D)`` and classes to images.
+        decode: function from latents ``(N * steps, D)`` and classes to images.
         start: latents ``(N, D)`` of the first column.
         end: latents ``(N, D)`` of the last column.
-        y: classes ``(N,)`` of the rows, of a conditional model.
+        y: classes of the rows, int64 ``(N,)``; None for an unconditional model.
         steps: number of columns.
     """
     points = slerp(start, end, steps).flatten(0, 1)
@@ -101,17 +120,25 @@ def path_images(decode: Decode, start: Tensor, end: Tensor, y: Tensor | None, st
 
 
 def image_pairs(decode: Decode, x: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
-    """Put after each image ``(N, C, H, W)`` what its latents ``(N, D)`` decode to, ``(2N, C, H, W)``."""
+    """Put after each image the image that its latents decode to, ``(2N, C, H, W)``.
+
+    Args:
+        decode: function from latents and classes to images.
+        x: images ``(N, C, H, W)``.
+        z: latents of the images, ``(N, D)``.
+        y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+    """
     return torch.stack([x, decode(z, y).to(x.dtype)], 1).flatten(0, 1)
 
 
 @torch.no_grad()
 def reconstructions(model: GenerativeModel, x: Tensor, y: Tensor | None = None) -> Tensor | None:
-    """Each image and, after it, what decoding its latent gives, ``(2B, C, H, W)``; ``None`` without an encoder.
+    """Put after each image its reconstruction, ``(2B, C, H, W)``; give None if the model has no encoder.
 
     Args:
-        x: ``(B, C, H, W)`` in [0, 1].
-        y: classes ``(B,)`` of a conditional model.
+        model: model in evaluation mode.
+        x: images ``(B, C, H, W)`` in [0, 1].
+        y: classes of the images, int64 ``(B,)``; None for an unconditional model.
     """
     if not isinstance(model, LatentModel):
         return None
@@ -120,9 +147,19 @@ def reconstructions(model: GenerativeModel, x: Tensor, y: Tensor | None = None) 
 
 @torch.no_grad()
 def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, steps: int = 8) -> Tensor | None:
-    """From each image of the first half to one of the second, ``(B / 2 * steps, C, H, W)``; ``None`` without latents.
+    """Interpolate from each image of the first half of a batch to one of the second; give None without latents.
 
-    A model that cannot encode goes from one random latent to another. The class is that of a row's first image.
+    A model without an encoder interpolates between random latents instead.
+
+    Args:
+        model: model in evaluation mode.
+        x: images ``(B, C, H, W)`` in [0, 1].
+        y: classes of the images, int64 ``(B,)``, of which a row has that of its first image; None for an unconditional
+            model.
+        steps: number of images in a row.
+
+    Returns:
+        Images ``(B / 2 * steps, C, H, W)``, row by row.
     """
     rows = len(x) // 2
     y = None if y is None else y[:rows]
@@ -136,4 +173,5 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
 
 
 def has_latents(model: GenerativeModel) -> bool:
+    """Tell whether a model decodes latents to examples."""
     return isinstance(model, LatentModel | DecodesNoise)

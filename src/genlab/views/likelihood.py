@@ -1,4 +1,4 @@
-"""How likely a model finds the images of its data, and others, as histograms of bits/dim."""
+"""Show the likelihood that a model gives to images of its data, and to others, as histograms of bits/dim."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood(View):
-    """Compare the likelihood of training and test images with that of other images.
+    """A view that compares the likelihood of training and test images with that of other images.
 
-    What is kept beside the picture has a row of bits/dim for each set of images.
+    The array saved beside the picture has a row of bits/dim for each set of images.
 
     Args:
         n: number of images of each set.
-        against: other sets: inverted, permuted, noise, constant, a dataset, a folder or a .npy file.
+        against: other sets, each one of inverted, permuted, noise, constant, a dataset, a folder or a .npy file.
     """
 
     mode: ClassVar[str] = "likelihood"

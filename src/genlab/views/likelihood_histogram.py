@@ -1,4 +1,4 @@
-"""How likely a model finds each single image, of its own data and of others: bits/dim as a histogram."""
+"""Compute bits/dim of single images, of a model's own data and of others, and draw them as histograms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,12 @@ OWN: tuple[Split, ...] = ("train", "test")
 
 
 def has_bits(model: GenerativeModel, data: DataModule) -> TypeGuard[LikelihoodModel]:
-    """Tell whether a model has bits/dim of single images."""
+    """Tell whether a model has bits/dim of single images.
+
+    Args:
+        model: any model.
+        data: data that the model was trained on.
+    """
     return isinstance(model, LikelihoodModel) and model.discrete and data.modality.is_tiled
 
 
@@ -39,13 +44,17 @@ def per_image_bits(
     seed: int = 0,
     advance: Advance = lambda _: None,
 ) -> Tensor:
-    """Bits/dim of images of a split, from all over it, ``(N,)`` on the CPU.
+    """Compute bits/dim of single images, spread over a whole split, ``(N,)`` on the CPU.
 
-    Those of all test images, with the evaluation's seed, have ``test/bits_per_dim`` as their mean.
+    The mean over all test images, with the evaluation's seed, is ``test/bits_per_dim``.
 
     Args:
-        num: images, at most; ``None`` for all.
-        seed: of what a bound draws.
+        model: model with bits/dim of images.
+        data: data that the model was trained on.
+        split: split to take images from.
+        num: maximal number of images; None for all.
+        seed: random seed of the draws of models whose likelihood is a bound.
+        advance: callback for a progress bar, called with the number of images done.
     """
     data.setup()
     x, y = data.some(split, len(data.splits[split]) if num is None else num)
@@ -61,14 +70,18 @@ def bits_of(
     batch_size: int = 500,
     advance: Advance = lambda _: None,
 ) -> Tensor:
-    """Bits/dim of images ``(N, C, H, W)``, ``(N,)`` on the CPU; of a lower bound, those of one draw.
+    """Compute bits/dim of images, ``(N,)`` on the CPU; a model with a bound on its likelihood uses one draw.
 
     Args:
-        x: floats in [0, 1], on the grey levels that the model has learned.
-        y: classes ``(N,)``; where a conditional model is given none, all classes are equally likely.
+        model: model with bits/dim of images.
+        x: images ``(N, C, H, W)``, floats in [0, 1], on the grey levels that the model has learned.
+        y: classes of the images, int64 ``(N,)``; None makes all classes of a conditional model equally likely.
+        seed: random seed of the draws of models whose likelihood is a bound.
+        batch_size: number of images computed at once.
+        advance: callback for a progress bar, called with the number of images done.
 
     Raises:
-        InputError: the images are not of the model's shape.
+        InputError: if the images do not have the model's shape.
     """
     if tuple(x.shape[1:]) != model.shape:
         raise InputError(f"images of shape {list(x.shape[1:])}: this model's are {list(model.shape)}")
@@ -93,7 +106,7 @@ def _inverted(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _permuted(x: Tensor, generator: torch.Generator) -> Tensor:
-    """All images' places in the same random order."""
+    """Permute the pixels of all images in the same random order."""
     order = torch.randperm(x[0, 0].numel(), generator=generator)
     return x.flatten(2)[..., order].view_as(x)
 
@@ -103,7 +116,7 @@ def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _constant(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Every image of one colour."""
+    """Fill each image with one random colour."""
     return torch.rand(*x.shape[:2], 1, 1, generator=generator).expand(x.shape)
 
 
@@ -116,10 +129,16 @@ CHANGES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 
 
 def changed(x: Tensor, how: str, levels: int, *, seed: int = 0) -> Tensor:
-    """Images ``(N, C, H, W)`` made strange, one of ``CHANGES``, on the same grey levels.
+    """Change images so that they no longer look like the data.
+
+    Args:
+        x: images ``(N, C, H, W)``, floats in [0, 1].
+        how: name of the change, one of ``CHANGES``.
+        levels: number of grey levels of the images, which the result has too.
+        seed: random seed of the change.
 
     Raises:
-        InputError: there is no such change.
+        InputError: if there is no such change.
     """
     if how not in CHANGES:
         raise InputError(f"{how}: expected one of {', '.join(CHANGES)}")
@@ -127,20 +146,22 @@ def changed(x: Tensor, how: str, levels: int, *, seed: int = 0) -> Tensor:
 
 
 def on_levels(x: Tensor, levels: int) -> Tensor:
-    """Floats in [0, 1] to the nearest grey level ``k / (levels - 1)``."""
+    """Round floats in [0, 1] to the nearest grey level ``k / (levels - 1)``."""
     return (x * (levels - 1)).round() / (levels - 1)
 
 
 def other_images(name: str, data: ImageDataModule, num: int = 1000, *, seed: int = 0) -> Tensor:
-    """At most ``num`` images to score beside a data set's own, on its grey levels, ``(N, C, H, W)``.
+    """Load images to compare with those of a data set, ``(N, C, H, W)`` on its grey levels.
 
     Args:
-        name: of one of ``CHANGES``, of test images; of a data set of ``conf/dataset``, its test images; or of a folder
-            of images or a ``.npy`` file of uint8.
-        seed: of what is random in a change.
+        name: one of ``CHANGES``, for changed test images; a data set of ``conf/dataset``, for its test images; or a
+            folder of images or a ``.npy`` file of uint8.
+        data: data set to compare with.
+        num: maximal number of images.
+        seed: random seed of a change.
 
     Raises:
-        InputError: there is no such thing.
+        InputError: if none of these has that name.
     """
     if name in CHANGES:
         return changed(data.some("test", num)[0], name, data.levels, seed=seed)
@@ -159,12 +180,21 @@ def other_images(name: str, data: ImageDataModule, num: int = 1000, *, seed: int
 
 
 def beside_others(run: Run, others: Sequence[str], num: int = 1000, *, seed: int = 0) -> dict[str, Tensor]:
-    """Bits/dim by a run's model of ``num`` training and test images each, and of others (see ``other_images``).
+    """Compute bits/dim of training images, test images and other images by a run's model.
 
-    A class-conditional model is told no classes, which only some of the images have.
+    A class-conditional model is given no classes, because other images have none.
+
+    Args:
+        run: run whose model gives the likelihood.
+        others: names of the other sets of images, see :func:`other_images`.
+        num: maximal number of images of each set.
+        seed: random seed of changes, and of models whose likelihood is a bound.
+
+    Returns:
+        Bits/dim ``(N,)`` of each set, by its name.
 
     Raises:
-        InputError: the model has no likelihood of images, or the others are none or of another shape.
+        InputError: if the model has no likelihood of images, or another set does not exist or has another shape.
     """
     model, data = run.model, run.data
     if not has_bits(model, data) or not isinstance(data, ImageDataModule):
@@ -183,19 +213,21 @@ def beside_others(run: Run, others: Sequence[str], num: int = 1000, *, seed: int
 
 
 def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
-    """Shares of sets of images, by their names, over bits/dim ``(N,)``; a line marks each set's median.
+    """Draw a histogram of bits/dim for each set of images, with a line at its median.
 
-    The axis is logarithmic where the sets lie far apart. Of the images, the outermost 0.5 % of each set may be out of
-    view.
+    The axis is logarithmic if the sets lie far apart. The outermost 0.5 % of each set may be out of view.
+
+    Args:
+        bits: bits/dim ``(N,)`` of each set of images, by its name.
 
     Raises:
-        InputError: a set is empty or has bits/dim that are no numbers.
+        InputError: if a set is empty, or some of its bits/dim are NaN or infinite.
     """
     for name, of_set in bits.items():
         if len(of_set) == 0:
             raise InputError(f"{name}: there are no images")
         if not of_set.isfinite().all():
-            raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are no numbers")
+            raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are NaN or infinite")
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""All of a plane of latents as images."""
+"""Show the whole plane of two latents as images."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,11 +15,11 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class Manifold(View):
-    """Decode a lattice of two latents.
+    """A view that decodes a lattice of two latents.
 
     Args:
-        n: accepted as of every view; the lattice has ``steps``.
-        steps: number of images on each side.
+        n: unused, except in the name of the files; ``steps`` gives the size of the lattice.
+        steps: number of images on each side of the lattice.
     """
 
     mode: ClassVar[str] = "manifold"
@@ -30,7 +30,7 @@ class Manifold(View):
     def show(self, run: Run) -> Shown:
         latents = Latents(run.model, self.seed)
         if getattr(run.model, "latent_dim", None) != 2:
-            raise InputError("mode=manifold is of a model with 2 latents: train one with model.latent_dim=2")
+            raise InputError("mode=manifold is for models with 2 latents: train one with model.latent_dim=2")
         if run.model.num_classes is not None:
             raise InputError("mode=manifold: a class-conditional model has a manifold for each class")
         images = manifold(latents, None, self.steps)
@@ -38,8 +38,18 @@ class Manifold(View):
 
 
 def manifold(latents: Latents, y: Tensor | None, steps: int) -> Tensor:
-    """The plane of two latents at the quantiles of N(0, 1), ``(steps², C, H, W)`` from the top left, as in figure 4 of
-    Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
+    """Decode the plane of two latents on a lattice of quantiles of N(0, 1).
+
+    As in figure 4 of Auto-Encoding Variational Bayes (arXiv:1312.6114).
+
+    Args:
+        latents: latents of a model with two of them.
+        y: class of all images, int64 ``(1,)``; None for an unconditional model.
+        steps: number of images on each side of the lattice.
+
+    Returns:
+        Images ``(steps², C, H, W)``, row by row from the top left.
+    """
     at = torch.special.ndtri((torch.arange(steps, device=latents.model.device) + 0.5) / steps)
     z = torch.stack([at.repeat(steps), at.flip(0).repeat_interleave(steps)], 1)
     return latents.decode(z, None if y is None else y.repeat(len(z)))

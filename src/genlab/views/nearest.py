@@ -1,4 +1,4 @@
-"""Samples beside the training images that they are nearest to."""
+"""Show samples beside the training images nearest to them."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,12 +20,13 @@ from genlab.views.view import Shown, View, chosen_classes
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest(View):
-    """Draw ``n`` samples, and find the five training images nearest to each by the run's features.
+    """A view that draws ``n`` samples, and finds the five training images nearest to each by the run's features.
 
     Args:
         n: number of samples.
-        classes: class of a class-conditional model's samples, or several in turns; None draws them.
-        cache_dir: folder that keeps the features of training images; None for nowhere.
+        classes: class of the samples of a class-conditional model, or a list of classes to take in turns; None draws
+            classes at random.
+        cache_dir: folder that keeps the features of training images; None keeps them nowhere.
     """
 
     mode: ClassVar[str] = "nearest"
@@ -44,20 +45,20 @@ class Nearest(View):
 
 
 def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: int = 10) -> Image.Image:
-    """Draw a row for each of the first samples: the sample and, after it, its training images.
+    """Draw a row for each of the first samples: the sample, then the training images nearest to it.
 
     Args:
-        samples: float ``(N, C, H, W)`` in [0, 1].
-        data: data of the run; what people look at of it is drawn.
-        indices: training images of every sample, ``(N, k)``.
-        rows: number of samples drawn.
+        samples: samples, float ``(N, C, H, W)`` in [0, 1].
+        data: data of the run; for codes, the images that they stand for are drawn.
+        indices: indices of the training images nearest to each sample, ``(N, k)``.
+        rows: number of samples to draw.
 
     Raises:
-        InputError: where the data is not one of images.
+        InputError: if the data is not of images.
     """
     data = data.pictured
     if not isinstance(data, ImageDataModule):
-        raise InputError("only samples that are images have training images to stand beside")
+        raise InputError("only images can be shown beside training images")
     shown = samples[:rows].float().cpu()
     nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
     together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)

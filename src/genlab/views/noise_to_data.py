@@ -1,4 +1,4 @@
-"""How a flow of the plane makes data of noise: a film of its samples on their way, and its stages side by side."""
+"""Show how a flow turns noise in the plane into data: a film of samples on their way, and stages side by side."""
 
 import math
 from typing import Protocol, runtime_checkable
@@ -21,21 +21,29 @@ class StepByStep(Protocol):
     """A model that decodes in steps."""
 
     def path(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
-        """From latents ``(B, D)`` to examples ``(B, D)``, both included; what is continuous at ``times`` times."""
+        """Give all stages from latents ``(B, D)`` to examples ``(B, D)``, including both.
+
+        Args:
+            z: latents.
+            y: classes, int64 ``(B,)``; None for an unconditional model.
+            times: number of stages of a continuous flow.
+        """
         ...
 
 
 def moves_in_plane(model: GenerativeModel) -> bool:
-    """Whether a model's samples can be filmed on their way."""
+    """Tell whether a model moves points of the plane in steps, so that its samples can be filmed on their way."""
     return model.shape == (2,) and isinstance(model, StepByStep)
 
 
 def stages(model: GenerativeModel, num: int, *, seed: int, times: int = 16) -> Tensor:
-    """Where samples are on their way, ``(S, num, 2)`` on the CPU: first the noise, last the stream ``seed``'s samples.
+    """Compute where samples are at each stage, ``(S, num, 2)`` on the CPU, from noise (first) to samples (last).
 
     Args:
-        model: that moves in the plane.
-        times: at which a continuous flow is stopped.
+        model: model for which :func:`moves_in_plane` holds.
+        num: number of samples.
+        seed: random seed of the noise; the last stage has the same samples as others drawn with this seed.
+        times: number of stages of a continuous flow.
     """
     assert isinstance(model, StepByStep)
     streams = generators(seed, range(num))
@@ -48,16 +56,20 @@ def stages(model: GenerativeModel, num: int, *, seed: int, times: int = 16) -> T
 def noise_to_data(
     model: GenerativeModel, real: Tensor, *, num: int = 2000, num_frames: int = 48, num_stages: int = 5, seed: int = 0
 ) -> tuple[list[Image.Image], Image.Image]:
-    """The frames of a film, and a sheet of stages and of the density that they end in.
+    """Draw a film of samples that move from noise to data, and a sheet with some stages and the model's density.
 
-    Between two stages points move on straight lines. A point has one colour all the way, by its direction in the noise.
+    Between two stages, points move on straight lines. A point keeps the colour of its direction in the noise.
 
     Args:
-        model: that moves in the plane.
-        real: points of the data ``(M, 2)``, all of which are in view; of the noise 99 % are.
-        num: samples.
-        num_frames: with samples that move; some more show the density.
-        num_stages: on the sheet, at most.
+        model: model for which :func:`moves_in_plane` holds.
+        real: points of the data ``(M, 2)``; all of them, and 99 % of the noise, are in view.
+        num: number of samples.
+        num_frames: number of frames with moving samples; a few more show the density.
+        num_stages: maximal number of stages on the sheet.
+        seed: random seed of the noise.
+
+    Returns:
+        The frames of the film, and the sheet.
     """
     way = stages(model, num, seed=seed)
     window = _Window.around(way[0], real.float().cpu())
@@ -75,11 +87,13 @@ def noise_to_data(
 
 
 class _Window:
-    """A square part of the plane as ``side * side`` pixels.
+    """A square part of the plane, shown as ``side * side`` pixels.
 
     Args:
-        left, bottom: its lower left corner.
-        width: of it, in the units of points.
+        left: x coordinate of the lower left corner.
+        bottom: y coordinate of the lower left corner.
+        width: width of the square, in the units of points.
+        side: width of the square, in pixels.
     """
 
     def __init__(self, left: float, bottom: float, width: float, side: int = 320) -> None:
@@ -96,15 +110,15 @@ class _Window:
         return cls(left, bottom, width)
 
     def points(self, side: int) -> Tensor:
-        """Middles of ``side * side`` cells, row by row from the top, ``(side², 2)``."""
+        """Give the centres of ``side * side`` cells, row by row from the top, ``(side², 2)``."""
         along = (torch.arange(side) + 0.5) * self.width / side
         y, x = torch.meshgrid(self.bottom + along.flip(0), self.left + along, indexing="ij")
         return torch.stack([x, y], -1).view(-1, 2)
 
     def drawn(self, points: Tensor, colours: Pixels, background: Pixels) -> Image.Image:
-        """Points ``(N, 2)`` in their colours ``(N, 3)`` as discs on a background ``(side, side, 3)``.
+        """Draw points ``(N, 2)`` in their colours ``(N, 3)`` as discs on a background ``(side, side, 3)``.
 
-        Twice as large first, which makes round edges of square pixels.
+        The picture is drawn at twice its size and then scaled down, to smooth the edges of the discs.
         """
         size = 2 * self.side
         canvas = background.repeat(2, 0).repeat(2, 1)
@@ -122,7 +136,7 @@ _DISC = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if dy * dy + dx 
 
 
 def _by_direction(noise: Tensor) -> Pixels:
-    """A colour for each point ``(N, 2)`` around 0, ``(N, 3)``."""
+    """Give each point ``(N, 2)`` a colour by its direction from 0, ``(N, 3)``."""
     from matplotlib.colors import hsv_to_rgb
 
     hue = torch.atan2(noise[:, 1], noise[:, 0]) / (2 * math.pi) + 0.5
@@ -131,14 +145,14 @@ def _by_direction(noise: Tensor) -> Pixels:
 
 
 def _between(way: Tensor, num_frames: int) -> Tensor:
-    """Stages ``(S, N, 2)`` and what lies on the lines between them, ``(num_frames, N, 2)``, both ends included."""
+    """Interpolate between stages ``(S, N, 2)`` on straight lines, ``(num_frames, N, 2)``, including both ends."""
     at = torch.linspace(0, len(way) - 1, num_frames)
     before = at.long().clamp_max(len(way) - 2)
     return torch.lerp(way[before], way[before + 1], (at - before).view(-1, 1, 1))
 
 
 def _shaded(model: GenerativeModel, window: _Window, side: int = 160) -> Pixels:
-    """The model's density, the darker the higher, ``(window.side, window.side, 3)``."""
+    """Draw the model's density, darker where it is higher, ``(window.side, window.side, 3)``."""
     import matplotlib
 
     log_density = density_in_plane(model)

@@ -1,4 +1,4 @@
-"""The values that the prediction of one pixel depends on."""
+"""Show the values that the prediction of one pixel depends on."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from genlab.views.view import Shown, View
 
 @dataclass(frozen=True, kw_only=True)
 class ReceptiveField(View):
-    """Show which values before a pixel its last channel depends on, in an autoregressive model of images.
+    """A view of the values that an autoregressive model of images uses to predict the last channel of a pixel.
 
     Args:
         pixel: [row, column] of the pixel, counted from 0; None for the centre.
@@ -31,7 +31,7 @@ class ReceptiveField(View):
     def show(self, run: Run) -> Shown:
         model = run.model
         if not isinstance(model, AutoregressiveModel):
-            raise InputError("mode=receptive_field is of autoregressive models of images; this run's is none")
+            raise InputError("mode=receptive_field is for autoregressive models of images; this run's model is not one")
         C, H, W = model.shape
         pixel = self.pixel or [H // 2, W // 2]
         if len(pixel) != 2 or not (0 <= pixel[0] < H and 0 <= pixel[1] < W):

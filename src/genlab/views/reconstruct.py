@@ -1,4 +1,4 @@
-"""Test images beside what their latents decode to."""
+"""Show test images beside their reconstructions."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,11 +14,11 @@ from genlab.views.view import Shown, View, chosen_images, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct(View):
-    """Encode test images and decode their latents.
+    """A view that encodes test images and decodes their latents.
 
     Args:
-        n: number of images, the first of the test set.
-        images: numbers of test images to take instead.
+        n: number of images, taken from the beginning of the test set.
+        images: indices of test images to use instead; None for the first ``n``.
     """
 
     mode: ClassVar[str] = "reconstruct"
@@ -38,5 +38,11 @@ class Reconstruct(View):
 
 
 def reconstructed(latents: Latents, x: Tensor, y: Tensor | None) -> Tensor:
-    """Put after each image what its latents decode to, ``(2N, C, H, W)``."""
+    """Put after each image its reconstruction, ``(2N, C, H, W)``.
+
+    Args:
+        latents: latents of the model.
+        x: images ``(N, C, H, W)`` in [0, 1].
+        y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+    """
     return image_pairs(latents.decode, x.cpu(), latents.encode(x, y), y)

@@ -1,4 +1,4 @@
-"""Test images beside the bits that each of their pixels costs."""
+"""Show how many bits each pixel of test images costs."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from genlab.views.view import Shown, View, chosen_images, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Surprise(View):
-    """Show how many bits each pixel of test images costs given the pixels before it.
+    """A view of the bits that each pixel of test images costs, given the pixels before it.
 
     Args:
-        n: number of images, the first of the test set.
-        images: numbers of test images to take instead.
+        n: number of images, taken from the beginning of the test set.
+        images: indices of test images to use instead; None for the first ``n``.
     """
 
     mode: ClassVar[str] = "surprise"
@@ -37,7 +37,7 @@ class Surprise(View):
     def check(self, run: Run) -> None:
         super().check(run)
         if run.is_coded:
-            raise InputError(f"mode={self.mode} is of images; this run's model draws codes: mode=grid decodes them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws codes: mode=grid decodes them")
 
     def show(self, run: Run) -> Shown:
         x, y = chosen_images(run, self.images, torch.arange(self.n))
@@ -48,13 +48,22 @@ class Surprise(View):
 
 
 def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None, *, batch_size: int = 100, advance: Advance) -> Tensor:
-    """Bits that each pixel costs given the ones before it, its channels together, ``(N, H, W)``.
+    """Compute the bits that each pixel costs given the pixels before it, summed over channels, ``(N, H, W)``.
+
+    Args:
+        model: model whose likelihood is a product over values.
+        x: images ``(N, C, H, W)`` in [0, 1].
+        y: classes of the images, int64 ``(N,)``; None for an unconditional model.
+        batch_size: number of images computed at once.
+        advance: callback for a progress bar, called with the number of images done.
 
     Raises:
-        InputError: the model's likelihood is not a product over values.
+        InputError: if the model's likelihood is not a product over values.
     """
     if not isinstance(model, Pointwise):
-        raise InputError("mode=surprise is of autoregressive models; this run's has no likelihood of a single pixel")
+        raise InputError(
+            "mode=surprise is for autoregressive models; this run's model has no likelihood of a single pixel"
+        )
     maps = []
     with evaluating(model):
         for first in range(0, len(x), batch_size):

@@ -1,4 +1,4 @@
-"""One latent moved in each row, the others as they are."""
+"""Move one latent in each row, and leave the others as they are."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,13 +16,13 @@ from genlab.views.view import Shown, View, chosen_images, numbered
 
 @dataclass(frozen=True, kw_only=True)
 class Traverse(View):
-    """Move each of the ``n`` most active latents of an image; of a GAN, of a random latent.
+    """A view that moves each of the ``n`` most active latents of a test image, or of a random sample of a GAN.
 
     Args:
-        n: number of latents, one a row.
+        n: number of latents, one for each row.
         steps: number of images in a row.
-        extent: how far a latent moves to either side, in standard deviations.
-        images: number of the test image to begin at; None for the first.
+        extent: distance that a latent moves to either side, in standard deviations.
+        images: list with the index of the test image to begin at; None for the first test image.
     """
 
     mode: ClassVar[str] = "traverse"
@@ -65,17 +65,25 @@ def traversed(
     background: Tensor | None = None,
     of_background: Tensor | None = None,
 ) -> tuple[Tensor, list[int]]:
-    """A latent in each row, from ``-extent`` to ``extent`` of its standard deviations around its mean, the others as
-    they are: ``(rows * steps, C, H, W)``, and which latents they are, the most active first.
+    """Move one latent in each row, from ``-extent`` to ``extent`` standard deviations around its mean.
 
-    A latent is as active as the aggregate posterior's mean varies over images; of a GAN, as its change of 1 changes the
-    image.
+    The most active latents are moved. With an encoder, the activity of a latent is the standard deviation of its
+    encodings over images; without one, as in GANs, it is how much the image changes when the latent changes from -1 to
+    1.
 
     Args:
-        x: the image ``(1, C, H, W)`` to begin at; ``None`` for a random latent of a GAN.
-        y: its class ``(1,)``.
-        background: images ``(N, C, H, W)`` to know the latents' spread by.
-        of_background: their classes.
+        latents: latents of the model.
+        x: image to begin at, ``(1, C, H, W)``; None for a random latent, if the model has no encoder.
+        y: class of the image, int64 ``(1,)``; None for an unconditional model.
+        rows: number of latents to move.
+        steps: number of images in a row.
+        extent: distance that a latent moves to either side, in standard deviations.
+        background: images to compute the latents' means and standard deviations from, ``(N, C, H, W)``; None if the
+            model has no encoder.
+        of_background: classes of ``background``, int64 ``(N,)``.
+
+    Returns:
+        Images ``(rows * steps, C, H, W)``, row by row, and the indices of the latents, the most active first.
     """
     if background is None:
         z = latents.random(1)
@@ -96,7 +104,7 @@ def traversed(
 
 
 def _effect(latents: Latents, z: Tensor, y: Tensor | None) -> Tensor:
-    """How much each latent's change from -1 to 1 changes the image, ``(D,)``."""
+    """Measure how much the image changes when each latent changes from -1 to 1, ``(D,)``."""
     D = z.shape[1]
     unit = torch.eye(D, device=z.device)
     ends = [latents.decode(z * (1 - unit) + sign * unit, None if y is None else y.repeat(D)) for sign in (-1, 1)]

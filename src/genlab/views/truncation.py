@@ -1,4 +1,4 @@
-"""Samples of one noise at several temperatures, side by side."""
+"""Show samples at several temperatures side by side, with the same noise in each row."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -15,12 +15,13 @@ from genlab.views.view import Shown, View, chosen_classes
 
 @dataclass(frozen=True, kw_only=True)
 class Truncation(View):
-    """Draw ``n`` samples, each in a row of its own at every temperature.
+    """A view that draws ``n`` samples, each in a row of its own at several temperatures.
 
     Args:
         n: number of rows.
         temperatures: temperatures of the columns.
-        classes: class of a class-conditional model's samples, or several in turns; None draws them.
+        classes: class of the samples of a class-conditional model, or a list of classes to take in turns; None draws
+            classes at random.
     """
 
     mode: ClassVar[str] = "truncation"

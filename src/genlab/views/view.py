@@ -1,4 +1,4 @@
-"""What every way to look at a run's model shares: its options, what it applies to, and what it shows."""
+"""Base of all views, the ways to look at a run's model: options, applicability, and the picture that is shown."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from genlab.runs.loading import Run
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture and what is on it.
+    """A picture, and the values that it shows.
 
     Attributes:
-        picture: the picture.
-        samples: the examples on it, ``(N, *shape)``, or values of another kind, such as latents or bits.
+        picture: picture to save.
+        samples: examples on the picture, ``(N, *shape)``, or other values, such as latents or bits.
         columns: number of samples in a row of the picture.
         moves: whether a row shows something moving, so that a film of the columns makes sense.
-        are_examples: whether the samples are examples, which are kept as those of their modality, or other values.
+        are_examples: whether the samples are examples, to be saved in the format of their modality, or other values.
     """
 
     picture: Image.Image
@@ -38,11 +38,11 @@ class Shown:
         """Write the picture, the samples beside it as ``.npy``, and a film if something moves.
 
         Args:
-            target: file of the picture, ``.png``.
+            target: path of the picture, with the suffix ``.png``.
             modality: kind of data of the samples, if they are examples.
 
         Returns:
-            The files that were written.
+            The paths of the files that were written.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         save_png(self.picture, target)
@@ -63,7 +63,7 @@ class Shown:
 class View(ABC):
     """A way to look at a run's model: ``genlab sample mode=NAME``.
 
-    A new one is a class in a file of its own, and a file of ``conf/mode`` that names it.
+    To add a view, write a class in a file of its own, and a file in ``conf/mode`` that names the class.
 
     Attributes:
         mode: name of the view on the command line and in the names of its files.
@@ -83,31 +83,39 @@ class View(ABC):
 
     @property
     def name(self) -> str:
-        """The name of the view's files, without suffix; other settings give another name."""
+        """Name of the view's files, without suffix; different settings give different names."""
         return f"{self.mode}-seed{self.seed}-n{getattr(self, 'n', 8)}"
 
     def check(self, run: Run) -> None:
-        """Raise InputError if the view does not apply to a run; a view is of images unless it says otherwise."""
+        """Raise InputError if the view does not apply to a run; unless overridden, a view applies to images only."""
         if not run.modality.is_tiled:
             noun = run.modality.noun
-            raise InputError(f"mode={self.mode} is of images; this run's model draws {noun}: mode=grid shows them")
+            raise InputError(f"mode={self.mode} is for images; this run's model draws {noun}: mode=grid shows them")
 
     @abstractmethod
     def show(self, run: Run) -> Shown:
-        """Look at a run's model.
+        """Make the picture of a run's model.
+
+        Args:
+            run: run to look at.
 
         Raises:
-            InputError: if the view does not apply to the run, or a setting not to its model or data.
+            InputError: if the view does not apply to the run, or a setting does not fit its model or data.
         """
 
 
 def numbered(*groups: list[int] | list[str] | None) -> str:
-    """Spell chosen numbers as the end of a file's name: ``-3-17``."""
+    """Join settings to the end of a file name, such as ``-3-17``; None is left out."""
     return "".join(f"-{i}" for group in groups for i in group or [])
 
 
 def chosen_classes(run: Run, classes: int | list[int] | None, num: int) -> Tensor | None:
-    """Give the classes of ``num`` samples in turns, int64 ``(num,)``, or None if they are to be drawn.
+    """Give the classes of samples, int64 ``(num,)``, or None if classes are to be drawn at random.
+
+    Args:
+        run: run whose model is sampled.
+        classes: class of all samples, or a list of classes to take in turns; None to draw them.
+        num: number of samples.
 
     Raises:
         InputError: if the run's model is not class-conditional.
@@ -121,12 +129,12 @@ def chosen_classes(run: Run, classes: int | list[int] | None, num: int) -> Tenso
 
 
 def chosen_images(run: Run, images: list[int] | None, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Give images of the test set as the model sees them ``(N, C, H, W)``, and their classes ``(N,)``.
+    """Give images of the test set as the model sees them, ``(N, C, H, W)``, and their classes, ``(N,)``.
 
     Args:
-        run: the run whose data they are of.
-        images: their numbers in the test set; None for ``first``.
-        first: the numbers to take if none are given; those beyond the end are left out.
+        run: run whose test set is used.
+        images: indices of the images in the test set; None for ``first``.
+        first: indices to use if ``images`` is None; those beyond the end are left out.
 
     Raises:
         InputError: if there is no such image.

@@ -1,4 +1,4 @@
-"""Text that a run's model writes: as it comes, and as files."""
+"""Generate text with a run's model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from genlab.runs.loading import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
-    """Continue a prompt ``n`` times; text i depends on the seed and i alone.
+    """Options for writing ``n`` continuations of a prompt; text i depends only on the seed and on i.
 
     Args:
-        prompt: the text's beginning; None begins after the model's own start, which is not shown.
+        prompt: beginning of the texts; None begins after the model's start token, which is not shown.
         n: number of texts.
-        length: number of tokens to come; None for as many as the model's context.
+        length: number of tokens to generate; None for as many as the model's context has.
         seed: random seed of the tokens.
 
     Raises:
-        InputError: for an option that makes no sense.
+        InputError: if ``n`` or ``length`` is less than 1, or the prompt is empty.
     """
 
     prompt: str | None = None
@@ -39,18 +39,18 @@ class Write:
 
     @property
     def name(self) -> str:
-        """The name of the texts' file, without suffix."""
+        """Name of the file of texts, without suffix."""
         return f"text-seed{self.seed}-n{self.n}"
 
     def texts(self, run: Run, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-        """Write the texts, each with the prompt before it.
+        """Generate the texts, each beginning with the prompt.
 
         Args:
-            run: the run whose model writes.
-            tell: called with the first text piece by piece, as it comes.
+            run: run whose model writes.
+            tell: callback that is given the first text piece by piece, as it is generated.
 
         Raises:
-            InputError: if the model writes no text, or the tokenizer does not know the prompt's characters.
+            InputError: if the model writes no text, or the tokenizer does not know a character of the prompt.
         """
         model, tokenizer, n, prompt = run.model, run.tokenizer, self.n, self.prompt
         if not isinstance(model, Writes):
@@ -66,7 +66,7 @@ class Write:
             for token in model.generate(tokens.to(model.device), u):
                 written.append(token.cpu().unsqueeze(1))
                 so_far = tokenizer.decode(torch.cat([part[0] for part in written]).tolist()[hidden:])
-                whole = so_far.rstrip("\ufffd")  # half a character waits for its other half
+                whole = so_far.rstrip("\ufffd")  # an incomplete UTF-8 character waits for its other bytes
                 tell(whole[len(said) :])
                 said = whole
         tell(so_far[len(said) :])

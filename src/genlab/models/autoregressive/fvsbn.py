@@ -1,4 +1,4 @@
-"""The fully visible sigmoid belief network: each value a logistic regression on the values before it."""
+"""The fully visible sigmoid belief network: each value is a logistic regression on the values before it."""
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +12,19 @@ from genlab.models.base import AutoregressiveModel, given
 
 
 class FVSBN(AutoregressiveModel):
-    """Connectionist learning of belief networks (Neal, 1992), without hidden units.
+    """A fully visible sigmoid belief network: Connectionist learning of belief networks (Neal, 1992).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other; one
-    strictly triangular linear layer maps the values to the parameters of each value's distribution. It is the baseline
-    of NADE (arXiv:1605.02226). A class adds a learnt bias to the parameters.
+    strictly triangular linear layer maps the values to the parameters of each value's distribution. There are no hidden
+    units. It is the baseline of NADE (arXiv:1605.02226). A class adds a learned bias to the parameters.
 
     Args:
-        shape: ``(C, H, W)``; the layer has ``num_params * (C H W)^2`` weights.
-        distribution: of one value.
-        num_classes: of a class-conditional model.
+        shape: image shape ``(C, H, W)``; the layer has ``num_params * (C H W)^2`` weights.
+        distribution: distribution of one value given the values before it.
+        num_classes: number of classes; None for an unconditional model.
 
     Raises:
-        InputError: the shape is not an image's.
+        InputError: if the shape is not an image's.
     """
 
     def __init__(self, shape: tuple[int, ...], distribution: PixelDistribution, num_classes: int | None = None) -> None:
@@ -33,34 +33,34 @@ class FVSBN(AutoregressiveModel):
             raise InputError(f"shape {tuple(shape)}: FVSBN models images (C, H, W)")
         D, P = self.num_dims, distribution.num_params
         self.distribution = distribution
-        # Zero: the likelihood of binary values is concave in the weights. The biases differ, or a mixture's components
-        # would begin alike and stay alike.
-        self.weight = nn.Parameter(torch.zeros(P, D, D))  # of value j in parameter p of value i: [p, i, j]
+        # Weights can start at zero, as the likelihood of binary values is concave in them. Biases start at random,
+        # because equal components of a mixture would stay equal.
+        self.weight = nn.Parameter(torch.zeros(P, D, D))  # [p, i, j]: from value j to parameter p of value i
         self.bias = nn.Parameter(0.1 * torch.randn(P, D))
         if num_classes is not None:
             self.class_bias = nn.Embedding(num_classes, P * D)
             nn.init.zeros_(self.class_bias.weight)
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Each value begins with its own distribution in ``x``, whatever the values before it."""
+        """Set the biases to each value's marginal distribution in ``x``."""
         with torch.no_grad():
             self.bias.copy_(self.distribution.fit(to_sequence(x)))
 
     def _bias(self, y: Tensor | None) -> Tensor:
-        """``(P, D)``, or of classes ``(B, P, D)``."""
+        """Return the biases, ``(P, D)``, or ``(B, P, D)`` if the model is conditional."""
         if self.num_classes is None:
             return self.bias
         return self.bias + self.class_bias(given(y)).unflatten(1, self.bias.shape)
 
     def _params(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Values in order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
-        # One layer is the whole model, and its outputs are logits: in float32 under autocast too.
+        """Map values in raster order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
+        # The one layer outputs logits, which need float32 under autocast too.
         with torch.autocast(x.device.type, enabled=False):
             before = self.weight.tril(-1)  # value i sees those before it
             return F.linear(x.to(before.dtype), before.flatten(0, 1)).unflatten(1, self.bias.shape) + self._bias(y)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         return to_image(self._params(to_sequence(x), y), self.shape)
 
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -68,7 +68,7 @@ class FVSBN(AutoregressiveModel):
         return to_image(self.distribution.log_prob(self._params(values, y), values), self.shape)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value; each is a product with the values before it, all of them together one forward pass."""
+        """Draw value by value; all the steps together cost as much as one forward pass."""
         draws = draws.map(to_sequence)
         bias = self._bias(y).expand(len(draws.u), -1, -1)
         x = torch.empty_like(draws.u)  # (N, D)

@@ -1,4 +1,4 @@
-"""Gated PixelCNN: an image one value at a time, by a stack over the rows above and one over the row itself."""
+"""Gated PixelCNN: images drawn one value at a time by two stacks, over the rows above and over the row itself."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from genlab.models.base import AutoregressiveModel, given
 
 # How a convolution is applied: to whole images, or at one row or position of a StackCache.
 Apply = Callable[[nn.Module, Tensor], Tensor]
-# A gate of two standard normals has a mean square of 1 / GAIN: this keeps features of unit variance at any depth.
+# The gate of two standard normal inputs has a mean square of 1 / GAIN; the factor GAIN restores unit variance.
 GAIN = 8.65
 
 
@@ -26,21 +26,23 @@ def _whole(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 def gate(x: Tensor, groups: int) -> Tensor:
-    """Equation 2 of the paper: ``(B, 2p, ...)`` to ``(B, p, ...)``, within each of the groups of channels."""
+    """Apply the gate of equation 2 of the paper within each group of channels: ``(B, 2p, ...)`` to ``(B, p, ...)``."""
     f, g = x.unflatten(1, (groups, 2, -1)).unbind(2)
     return (torch.tanh(f) * torch.sigmoid(g)).flatten(1, 2)
 
 
 class GatedLayer(nn.Module):
-    """Figure 2 of the paper. The first layer sees the values themselves, and adds nothing to them.
+    """The gated layer of figure 2 of the paper; the first one reads the values and has no residual connection.
 
     Args:
-        in_channels: of both stacks; C in the first layer, else p.
-        p: features of either stack.
-        rows, kernel_size: of the vertical convolution; the horizontal one is as wide.
-        mask: "A" in the first layer.
-        groups: C.
-        num_layers: among which the unit variance of the horizontal stack's sum is shared out.
+        in_channels: input channels of each stack: C in the first layer, else p.
+        p: output channels of each stack.
+        rows: number of rows of the vertical convolution's kernel.
+        kernel_size: width of the vertical and the horizontal convolution, odd.
+        mask: mask of the horizontal convolution, "A" in the first layer and "B" in the others.
+        groups: number of channels of the image, C.
+        num_layers: number of layers whose outputs add up in the horizontal stack; each is scaled down accordingly, so
+            that the sum has about unit variance.
     """
 
     def __init__(
@@ -56,16 +58,22 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.residual = mask == "B"
         self.vertical = VerticalConv(in_channels, 2 * p, rows, kernel_size, GAIN if self.residual else 1)
-        self.link = nn.Conv2d(2 * p, 2 * p, 1)  # masks nothing: the rows above are before every channel of this one
+        self.link = nn.Conv2d(2 * p, 2 * p, 1)  # needs no mask: the rows above come before every channel of this row
         nn.init.normal_(self.link.weight, std=(0.5 / (2 * p)) ** 0.5)
         self.horizontal = HorizontalConv(in_channels, 2 * p, kernel_size, mask, groups, gain=0.5)
         self.expand = HorizontalConv(p, p, 1, "B", groups, GAIN / num_layers if self.residual else GAIN)
 
     def look_above(self, v: Tensor, class_bias: Tensor | None, apply: Apply) -> tuple[Tensor, Tensor]:
-        """The vertical stack, ``(B, in, H, W)`` to ``(B, p, H, W)``, and what it tells the other, ``(B, 2p, H, W)``.
+        """Run the vertical stack.
 
         Args:
-            class_bias: of both stacks' gates, ``(B, 4p, 1, 1)``.
+            v: features of the vertical stack, ``(B, in_channels, H, W)``.
+            class_bias: bias that the classes add to both stacks' gates, ``(B, 4p, 1, 1)``; None for an unconditional
+                model.
+            apply: function that applies a convolution, to whole images or to one row.
+
+        Returns:
+            The new features, ``(B, p, H, W)``, and what the horizontal stack adds to its gates, ``(B, 2p, H, W)``.
         """
         v = apply(self.vertical, v)
         link = self.link(v)
@@ -75,30 +83,30 @@ class GatedLayer(nn.Module):
         return gate(v, 1), link
 
     def look_left(self, h: Tensor, link: Tensor, groups: int, apply: Apply) -> Tensor:
-        """The horizontal stack, ``(B, in, ...)`` to ``(B, p, ...)``."""
+        """Run the horizontal stack: features ``(B, in_channels, ...)`` to ``(B, p, ...)``."""
         z = gate(apply(self.horizontal, h) + link, groups)
         z = apply(self.expand, z)
         return h + z if self.residual else z
 
 
 class GatedPixelCNN(AutoregressiveModel):
-    """Conditional Image Generation with PixelCNN Decoders (arXiv:1606.05328).
+    """The Gated PixelCNN of Conditional Image Generation with PixelCNN Decoders (arXiv:1606.05328).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. The
-    vertical stack sees all of the rows above, the horizontal one the row itself and the vertical one; so a value sees
-    all values before it within ``R = 3 + num_layers * (kernel_size // 2)`` rows and columns. A class adds a learnt bias
-    to both parts of every gate (equation 4).
+    vertical stack sees the rows above, the horizontal one its own row and the vertical stack; so a value sees all
+    values before it within ``R = 3 + num_layers * (kernel_size // 2)`` rows and columns. A class adds a learned bias to
+    both parts of every gate (equation 4).
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of one value.
-        channels: p of the paper, features of either stack; rounded up to a multiple of ``C``.
-        num_layers: gated layers after the first, whose convolution is 7 wide.
-        num_classes: of a class-conditional model.
-        kernel_size: n of the paper, odd.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of one value given the values before it.
+        channels: channels of each stack, p of the paper, rounded up to a multiple of ``C``.
+        num_layers: number of gated layers after the first, whose convolutions are 7 wide.
+        num_classes: number of classes; None for an unconditional model.
+        kernel_size: width of the convolutions after the first layer, n of the paper, odd.
 
     Raises:
-        InputError: the shape is not an image's, or a size is not positive or even.
+        InputError: if the shape is not an image's, a size is not positive, or ``kernel_size`` is even.
     """
 
     def __init__(
@@ -130,13 +138,16 @@ class GatedPixelCNN(AutoregressiveModel):
             nn.init.zeros_(self.class_bias.weight)
 
     def _class_biases(self, y: Tensor | None) -> Sequence[Tensor | None]:
-        """Of the first layer and the others, ``(B, 4p, 1, 1)`` each, or None."""
+        """Return the bias of each layer's gates, ``(B, 4p, 1, 1)``, or None if the model is unconditional."""
         if self.num_classes is None:
             return [None] * (len(self.layers) + 1)
         return self.class_bias(given(y))[:, :, None, None].chunk(len(self.layers) + 1, dim=1)
 
     def _look_above(self, above: Tensor, class_biases: Sequence[Tensor | None], apply: Apply) -> list[Tensor]:
-        """What the vertical stack tells every layer of a row, from the row above it; whole images or one row."""
+        """Run the vertical stack on the rows above and return what it adds to the horizontal gates of every layer.
+
+        It runs on whole images, moved down by one row, or on one row.
+        """
         v, links = above, []
         for layer, class_bias in zip((self.first, *self.layers), class_biases, strict=True):
             v, link = layer.look_above(v, class_bias, apply)
@@ -144,7 +155,7 @@ class GatedPixelCNN(AutoregressiveModel):
         return links
 
     def _look_left(self, h: Tensor, links: Sequence[Tensor], groups: int, apply: Apply) -> Tensor:
-        """Values to parameters, by the horizontal stack; one text for whole images and for one group at a position."""
+        """Map values to parameters by the horizontal stack, for whole images or for one group at one position."""
         for layer, link in zip((self.first, *self.layers), links, strict=True):
             h = layer.look_left(h, link, groups, apply)
         h = F.relu(apply(self.hidden, F.relu(h)))
@@ -152,7 +163,7 @@ class GatedPixelCNN(AutoregressiveModel):
             return apply(self.last, h.to(self.last.weight.dtype))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         x = (2 * x - 1).to(self.last.weight.dtype)
         above = F.pad(x, (0, 0, 1, -1))  # moved down by one row
         links = self._look_above(above, self._class_biases(y), _whole)
@@ -160,7 +171,7 @@ class GatedPixelCNN(AutoregressiveModel):
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value; the vertical stack once a row, and of the horizontal one a column a value."""
+        """Draw value by value; the vertical stack runs once per row, the horizontal one at one position per value."""
         groups, height, width = self.shape
         num_samples = len(draws.u)
         class_biases = self._class_biases(y)
@@ -168,7 +179,7 @@ class GatedPixelCNN(AutoregressiveModel):
         cache = StackCache(convs, num_samples, width)
         x = torch.empty_like(draws.u)
         above = self.last.weight.new_zeros(num_samples, groups, 1, width)
-        unknown = above[:, 0, 0, :1]  # what the first layer is given of a value that it does not see, (N, 1)
+        unknown = above[:, 0, 0, :1]  # placeholder for the value to draw, which the first layer's mask hides, (N, 1)
         for row in range(height):
             links = torch.stack(self._look_above(above, class_biases, cache))  # (layers, N, 2p, 1, W)
             links = links.squeeze(3).unflatten(2, (groups, -1))  # (layers, N, C, 2p / C, W)

@@ -1,4 +1,4 @@
-"""MADE: an autoencoder whose masked weights let an output see the values before its own alone."""
+"""MADE: an autoencoder whose masked weights let each output see only the values before its own."""
 
 import itertools
 import math
@@ -21,30 +21,31 @@ from genlab.models.base import AutoregressiveModel, given
 class MADE(AutoregressiveModel):
     """MADE: Masked Autoencoder for Distribution Estimation (arXiv:1502.03509).
 
-    ``p(x) = prod_i p(x_i | x_<i)`` in some order of the values, all factors in one pass of a network of ReLU units. A
-    unit of degree m sees the first m values of the order; weights that would show it others are masked.
+    ``p(x) = prod_i p(x_i | x_<i)`` in some order of the values. A network of ReLU units computes all factors in one
+    pass. A unit of degree m sees the first m values of the order; the weights from other values are masked.
 
-    With more than one mask, each an order and degrees of its own (the paper's order-agnostic and connectivity-agnostic
-    training), a step of training uses one of them, and the model is their mixture: ``p(x) = mean_k p_k(x)``. That is a
-    mean of the joint probabilities; a product of factors averaged over orders would be no distribution. A class adds a
-    learnt bias to every layer.
+    With several masks, each with its own order and degrees (the paper's order-agnostic and connectivity-agnostic
+    training), each training step uses one of them, and the model is their mixture: ``p(x) = mean_k p_k(x)``. This is
+    the mean of the joint probabilities; a product of factors averaged over orders would not be normalised. A class adds
+    a learned bias to every layer.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of one value.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of one value given the values before it.
         hidden: widths of the hidden layers.
-        num_classes: of a class-conditional model.
-        num_masks: in the mixture. Kept as their units' degrees; a mask itself is made when it is used.
+        num_classes: number of classes; None for an unconditional model.
+        num_masks: number of masks in the mixture. Only the degrees of their units are stored; a mask is built when it
+            is used.
         order: "random" draws an order for each mask; "natural" is raster order, the channels of a pixel one after the
             other.
-        direct: connect the values to the outputs besides.
-        seed: of orders and degrees, which checkpoints keep, and of the masks' turns.
+        direct: whether the values are also connected to the outputs directly.
+        seed: random seed of orders and degrees, which checkpoints store, and of the mask of each training step.
 
     Attributes:
-        mask: the index of the one in training.
+        mask: index of the mask that the current training step uses.
 
     Raises:
-        InputError: the shape is not an image's, a size is not positive, or the order is unknown.
+        InputError: if the shape is not an image's, a size is not positive, or the order is unknown.
     """
 
     ranks: Tensor
@@ -89,21 +90,24 @@ class MADE(AutoregressiveModel):
             nn.init.zeros_(self.class_bias.weight)
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The last biases become those of each value's own distribution in ``x``."""
+        """Set the last biases to each value's marginal distribution in ``x``."""
         with torch.no_grad():
             self.last.bias.copy_(self.distribution.fit(to_sequence(x)).flatten())
 
     def prepare(self, images_seen: int) -> None:
-        """The turn of a mask: a hash of the images seen, which go up by a batch of any size."""
+        """Choose the mask of the next training step by a hash of the number of images seen.
+
+        A plain remainder could skip masks, because that number grows by a whole batch at each step.
+        """
         self.mask = mix(self.seed, self.num_masks, images_seen) % self.num_masks
 
     # -- one mask ------------------------------------------------------------------------------------------------------
 
     def _masked_weights(self, k: int) -> list[Tensor]:
-        """The weights of every layer under mask ``k``; of the last one, and of the direct one if there is one."""
+        """Return the weights of all layers under mask ``k``: hidden, last, and direct if there is one."""
         ranks = self.ranks[k]
         degrees = [ranks + 1, *self.degrees[k].split(self.hidden)]
-        of_output = ranks.repeat(self.distribution.num_params)  # it sees as many values as are before its own
+        of_output = ranks.repeat(self.distribution.num_params)  # an output sees only the values before its own
         seen = [after[:, None] >= before for before, after in itertools.pairwise([*degrees, of_output])]
         layers = [*self.layers, self.last]
         if self.direct is not None:
@@ -112,7 +116,10 @@ class MADE(AutoregressiveModel):
         return [torch.where(mask, layer.weight, 0) for mask, layer in zip(seen, layers, strict=True)]
 
     def _biases(self, y: Tensor | None) -> list[Tensor]:
-        """Of every hidden layer ``(units,)`` and of the last one ``(P D,)``, or of classes with a ``B`` before."""
+        """Return the biases of the hidden layers, ``(units,)``, and of the last one, ``(P D,)``.
+
+        If the model is conditional, they have the batch dimension ``B`` in front.
+        """
         biases = [layer.bias for layer in (*self.layers, self.last)]
         if self.num_classes is None:
             return biases
@@ -120,7 +127,7 @@ class MADE(AutoregressiveModel):
         return [bias + more for bias, more in zip(biases, of_class, strict=True)]
 
     def params_under(self, k: int, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Values in raster order ``(B, D)`` to the parameters of each under mask ``k``, ``(B, P, D)``."""
+        """Map values in raster order ``(B, D)`` to the parameters of each under mask ``k``, ``(B, P, D)``."""
         weights, biases = self._masked_weights(k), self._biases(y)
         h = x = x.to(self.last.weight.dtype)
         for weight, bias in zip(weights[: len(self.layers)], biases, strict=False):
@@ -132,17 +139,20 @@ class MADE(AutoregressiveModel):
         return params.unflatten(1, (self.distribution.num_params, -1))
 
     def log_prob_under(self, k: int, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-likelihood of images in nats under mask ``k`` alone, ``(B,)``."""
+        """Return the log-likelihood of images under mask ``k`` alone, in nats, ``(B,)``."""
         return self._log_probs_under(k, to_sequence(x), y).sum(1)
 
     def _log_probs_under(self, k: int, values: Tensor, y: Tensor | None) -> Tensor:
-        """Of each of the values in raster order, ``(B, D)`` to the same."""
+        """Return the log-probability of each value under mask ``k``, in raster order, ``(B, D)``."""
         return self.distribution.log_prob(self.params_under(k, values, y), values)
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """In training that of one mask, which bounds the mixture's on average; else the mixture's own."""
+        """Return the negative log-likelihood: of one mask in training mode, else of the mixture.
+
+        On average, the loss of one mask is an upper bound on the loss of the mixture.
+        """
         if not self.training:
             return super().loss(x, y)
         nll = -self.log_prob_under(self.mask, x, y).mean()
@@ -151,24 +161,24 @@ class MADE(AutoregressiveModel):
     def _only_mask(self) -> int:
         if self.num_masks > 1:
             raise InputError(
-                f"this MADE is a mixture of {self.num_masks} orders, whose likelihood is no product over values: "
+                f"this MADE is a mixture of {self.num_masks} orders, whose likelihood is not a product over values: "
                 "train it with model.num_masks=1"
             )
         return 0
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``.
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``.
 
         Raises:
-            InputError: there are several masks, and so several parameters of a value.
+            InputError: if there are several masks, which give each value several distributions.
         """
         return to_image(self.params_under(self._only_mask(), to_sequence(x), y), self.shape)
 
     def log_prob_map(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``.
+        """Return ``log p(x_i | x_<i)`` of every value in nats, ``(B, C, H, W)``.
 
         Raises:
-            InputError: there are several masks, whose mixture is of joint probabilities.
+            InputError: if there are several masks, because they are mixed by their joint probabilities.
         """
         return to_image(self._log_probs_under(self._only_mask(), to_sequence(x), y), self.shape)
 
@@ -177,10 +187,10 @@ class MADE(AutoregressiveModel):
         return to_image(self.ranks.long(), self.shape)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Exact log-likelihood in nats, of the mixture of all masks, ``(B,)``.
+        """Return the exact log-likelihood under the mixture of all masks, in nats, ``(B,)``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         log_probs = torch.stack([self.log_prob_under(k, x, y) for k in range(self.num_masks)])
         return log_probs.logsumexp(0) - math.log(self.num_masks)
@@ -189,7 +199,7 @@ class MADE(AutoregressiveModel):
         return integers(self.num_masks, num, generator, self.device)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value, the samples of each mask together; a mask is drawn whatever is known."""
+        """Draw value by value, all samples of the same mask together; the choice of mask ignores known values."""
         masks, draws = draws.order, draws.map(to_sequence)
         assert masks is not None
         x = torch.empty_like(draws.u)  # (N, D)
@@ -199,10 +209,10 @@ class MADE(AutoregressiveModel):
         return to_image(x, self.shape)
 
     def _sample_under(self, k: int, draws: Draws, y: Tensor | None) -> Tensor:
-        """Values in raster order, ``(N, D)``, of draws in the same.
+        """Draw values under mask ``k``, ``(N, D)`` in raster order.
 
-        The sums of the first layer grow by one input a value, and of the last one only the value's own rows are
-        computed; between them every value costs a pass.
+        Each value updates the pre-activations of the first layer by one input and computes only its own rows of the
+        last layer; the layers between are computed in full for every value.
         """
         weights, biases = self._masked_weights(k), self._biases(y)
         num_layers, P = len(self.layers), self.distribution.num_params
@@ -225,9 +235,9 @@ class MADE(AutoregressiveModel):
 
 
 def _draw_mask(D: int, hidden: Sequence[int], order: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The rank of each value in the order, ``(D,)``, and the degrees of all hidden units, ``(units,)``.
+    """Draw the rank of each value in the order, ``(D,)``, and the degrees of all hidden units, ``(units,)``.
 
-    Degrees are uniform from the smallest of the layer before to D - 1, so that every unit sees something.
+    Degrees are uniform from the smallest degree of the layer before to D - 1, so that every unit has inputs.
     """
     ranks = torch.randperm(D, generator=generator) if order == "random" else torch.arange(D)
     degrees, lowest = [], 1

@@ -1,4 +1,4 @@
-"""NADE: a value after the other, from hidden units whose sums grow by one input a value."""
+"""NADE: images drawn one value at a time, from hidden units whose pre-activations each value updates."""
 
 from typing import Any, Literal
 
@@ -17,16 +17,16 @@ Activation = Literal["sigmoid", "relu"]
 
 
 class Recursion(torch.autograd.Function):
-    """``V_i s(a_i)`` of all positions i, where ``a_1 = c`` and ``a_{i+1} = a_i + x_i W_i``: the paper's Algorithm 1.
+    """Algorithm 1 of the paper: ``V_i s(a_i)`` at all positions i, where ``a_1 = c`` and ``a_{i+1} = a_i + x_i W_i``.
 
-    Only one sum ``a`` is held, and the backward pass takes from it what the forward pass has added. On a CPU it so
-    stays in the cache, and the arithmetic is what a step costs; autograd would write all D of them to memory. ``T``
-    positions are computed at once, which saves launches on a GPU.
+    Only one pre-activation ``a`` is stored; the backward pass subtracts from it what the forward pass has added. On a
+    CPU it stays in the cache, so that arithmetic limits the speed; autograd would write all D of them to memory. ``T``
+    positions are computed at once, which saves kernel launches on a GPU.
     """
 
     @staticmethod
     def forward(ctx: Any, c: Tensor, x: Tensor, W: Tensor, V: Tensor, activation: Activation, T: int) -> Tensor:
-        """``(B, H)``, ``(D, B)``, ``(D, H)`` and ``(D, P, H)`` to ``(D, B, P)``."""
+        """Compute ``(D, B, P)`` from ``c`` ``(B, H)``, ``x`` ``(D, B)``, ``W`` ``(D, H)`` and ``V`` ``(D, P, H)``."""
         a = c.clone()
         out = x.new_empty(*x.shape, V.shape[1])
         for x_now, W_now, V_now, out_now in zip(*(t.split(T) for t in (x, W, V, out)), strict=True):
@@ -40,8 +40,8 @@ class Recursion(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, x, W, V = ctx.saved_tensors
-        a = a.clone()  # this may run again
-        grad_a = torch.zeros_like(a)  # by all positions after this one
+        a = a.clone()  # the backward pass may run again, from the same saved tensor
+        grad_a = torch.zeros_like(a)  # gradient of a from all positions after this one
         grad_x = torch.zeros_like(x)
         grad_W, grad_V = torch.empty_like(W), torch.empty_like(V)
         parts = list(zip(*(t.split(ctx.T) for t in (x, W, V, grad, grad_x, grad_W, grad_V)), strict=True))
@@ -53,7 +53,7 @@ class Recursion(torch.autograd.Function):
                 slope = _through(torch.bmm(grad_now, V_now), h, ctx.activation)
                 if ctx.T == 1:
                     behind = grad_a[None]
-                else:  # the gradients by all positions after t, which have x_t in their sums
+                else:  # gradients from all positions after t, whose pre-activations include x_t
                     behind = torch.cat([slope[1:].flip(0).cumsum(0).flip(0) + grad_a, grad_a[None]])
                 torch.bmm(x_now[:, None], behind, out=grad_W_now[:, None])
                 if ctx.needs_input_grad[1]:
@@ -63,18 +63,19 @@ class Recursion(torch.autograd.Function):
 
 
 def _hidden(a: Tensor, x: Tensor, W: Tensor, activation: Activation) -> Tensor:
-    """Hidden units ``(T, B, H)`` of T positions, of the first of which ``a`` is the sum; the others add ``x_s W_s``."""
+    """Compute the hidden units ``(T, B, H)`` of T positions; ``a`` is the pre-activation of the first one."""
     T = len(x)
     if T == 1:
         a = a[None]
     else:
-        before = x.T * x.new_ones(T, T).tril(-1)[:, None]  # (T, B, T): [t, :, s] is x_s if s is before t, else 0
+        # (T, B, T): [t, :, s] is x_s if s is before t, else 0, so that position t adds x_s W_s of the earlier ones.
+        before = x.T * x.new_ones(T, T).tril(-1)[:, None]
         a = torch.baddbmm(a, before, W.expand(T, -1, -1))
     return a.sigmoid() if activation == "sigmoid" else a.relu()
 
 
 def _through(grad: Tensor, h: Tensor, activation: Activation) -> Tensor:
-    """The gradient by hidden units to that by their sums."""
+    """Convert the gradient of hidden units ``h`` to the gradient of their pre-activations."""
     if activation == "sigmoid":
         return torch.ops.aten.sigmoid_backward(grad, h)
     return torch.ops.aten.threshold_backward(grad, h, 0)
@@ -83,25 +84,25 @@ def _through(grad: Tensor, h: Tensor, activation: Activation) -> Tensor:
 class NADE(AutoregressiveModel):
     """Neural Autoregressive Distribution Estimation (arXiv:1605.02226), section 2.
 
-    ``p(x) = prod_i p(x_i | x_<i)``, where position i has ``h_i = sigmoid(c + W[:, <i] x_<i)`` and its distribution the
-    parameters ``b_i + V_i h_i``. A class chooses ``c``.
+    ``p(x) = prod_i p(x_i | x_<i)``. Position i has the hidden units ``h_i = sigmoid(c + W[:, <i] x_<i)``, and the
+    parameters of its distribution are ``b_i + V_i h_i``. Each class has its own ``c``.
 
-    It is computed in the precision of its weights under autocast too: sums of a thousand terms are no place for
-    bfloat16.
+    The model computes in the precision of its weights under autocast too, because sums of a thousand terms lose too
+    much in bfloat16.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of one value.
-        hidden: H of the paper.
-        num_classes: of a class-conditional model.
-        activation: of the hidden units; the paper's is the sigmoid.
-        order: of the values: "natural" is raster order, the channels of a pixel one after the other; "random" one
-            permutation of them.
-        seed: of the random order, which checkpoints keep.
-        chunk: positions at once, which changes the speed alone; by default 1 on a CPU, 32 elsewhere.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of one value given the values before it.
+        hidden: number of hidden units, H of the paper.
+        num_classes: number of classes; None for an unconditional model.
+        activation: activation of the hidden units; the paper's is the sigmoid.
+        order: order of the values: "natural" is raster order, the channels of a pixel one after the other; "random" is
+            one permutation of it.
+        seed: random seed of the random order, which checkpoints store.
+        chunk: number of positions computed at once, which affects the speed only; None for 1 on a CPU, 32 elsewhere.
 
     Raises:
-        InputError: the shape is not an image's, a size is not positive, or a name is unknown.
+        InputError: if the shape is not an image's, a size is not positive, or a name is unknown.
     """
 
     order: Tensor
@@ -130,25 +131,25 @@ class NADE(AutoregressiveModel):
         self.distribution = distribution
         self.chunk = chunk
         self.activation = activation
-        # Which value comes i-th; W, V and b are in this order too.
+        # order[i] is the raster index of the i-th value; W, V and b are in this order too.
         permutation = torch.randperm(D, generator=torch.Generator().manual_seed(mix(seed)))
         self.register_buffer("order", permutation if order == "random" else torch.arange(D))
-        self.W = nn.Parameter(torch.empty(D, hidden).uniform_(-(D**-0.5), D**-0.5))  # transposed: row i is x_i's
+        self.W = nn.Parameter(torch.empty(D, hidden).uniform_(-(D**-0.5), D**-0.5))  # transposed: row i is for x_i
         self.V = nn.Parameter(torch.empty(P, D, hidden).uniform_(-(hidden**-0.5), hidden**-0.5))
         self.b = nn.Parameter(torch.empty(P, D).uniform_(-(hidden**-0.5), hidden**-0.5))
         self.c = nn.Parameter(torch.empty(num_classes or 1, hidden).uniform_(-(D**-0.5), D**-0.5))
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The biases become those of each value's own distribution in ``x``."""
+        """Set the biases to each value's marginal distribution in ``x``."""
         with torch.no_grad():
             self.b.copy_(self.distribution.fit(to_sequence(x)[:, self.order]))
 
     def _start(self, num: int, y: Tensor | None) -> Tensor:
-        """The activations of the first position, ``(num, H)``."""
+        """Return the pre-activations of the first position, ``(num, H)``."""
         return self.c.expand(num, -1) if self.num_classes is None else self.c[given(y)]
 
     def _params(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Values in their order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
+        """Map values in the model's order ``(B, D)`` to the parameters of each, ``(B, P, D)``."""
         T = self.chunk or (1 if x.device.type == "cpu" else 32)
         with torch.autocast(x.device.type, enabled=False):
             x = x.T.to(self.W.dtype).contiguous()
@@ -158,7 +159,7 @@ class NADE(AutoregressiveModel):
             return out.permute(1, 2, 0) + self.b
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         params = self._params(to_sequence(x)[:, self.order], y)
         return to_image(params[..., self.order.argsort()], self.shape)
 
@@ -172,7 +173,7 @@ class NADE(AutoregressiveModel):
         return to_image(self.order.argsort(), self.shape).unsqueeze(0)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value; each adds its column of W to the activations, so that all cost as much as one pass."""
+        """Draw value by value; each updates the pre-activations, so all together cost as much as one forward pass."""
         draws = draws.map(to_sequence)
         a = self._start(len(draws.u), y)
         x = torch.empty_like(draws.u)  # (N, D)

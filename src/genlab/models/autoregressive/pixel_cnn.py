@@ -1,4 +1,4 @@
-"""PixelCNN: an image one value at a time, by masked convolutions over the values before it."""
+"""PixelCNN: images drawn one value at a time by masked convolutions over the values before it."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ def _whole(conv: MaskedConv2d, x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Figure 5 (left) of the paper: 2h features to h, a masked convolution (there 3x3), and back to 2h."""
+    """The residual block of figure 5 (left): reduction from 2h channels to h, masked convolution, expansion to 2h."""
 
     def __init__(self, h: int, kernel_size: int, groups: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.expand = MaskedConv2d(h, 2 * h, 1, "B", groups)
 
     def forward(self, x: Tensor, class_bias: Tensor | None, apply: Apply) -> Tensor:
-        # In place wherever no gradient needs what is overwritten: training is bound by memory, not by arithmetic.
+        # In place wherever no gradient needs the old values: training is bound by memory traffic, not by arithmetic.
         z = apply(self.reduce, F.relu(x))
         z = apply(self.conv, z.relu_())
         if class_bias is not None:
@@ -41,24 +41,26 @@ class ResidualBlock(nn.Module):
 
 
 class PixelCNN(AutoregressiveModel):
-    """Pixel Recurrent Neural Networks (arXiv:1601.06759), the PixelCNN of section 3.5.
+    """The PixelCNN of Pixel Recurrent Neural Networks (arXiv:1601.06759), section 3.5.
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. A 7x7
     mask-A convolution, residual blocks, and two 1x1 layers map all values to the parameters of each value's
-    distribution at once. A class adds a learnt bias to the features of every block.
+    distribution at once. A class adds a learned bias to the features of every block.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of one value.
-        channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
-        num_layers: residual blocks.
-        num_classes: of a class-conditional model.
-        kind: of the data. Codes have no order, and are read as learnt vectors of ``2h`` numbers; the rest as numbers.
-        kernel_size: of the blocks' convolutions, odd; the paper's is 3. A pixel sees ``3 + num_layers *
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of one value given the values before it.
+        channels: channels inside a residual block, ``h`` of the paper, rounded up to a multiple of ``C``; the residual
+            stream has ``2h``.
+        num_layers: number of residual blocks.
+        num_classes: number of classes; None for an unconditional model.
+        kernel_size: kernel size of the blocks' convolutions, odd; the paper's is 3. A pixel sees ``3 + num_layers *
             (kernel_size // 2)`` rows above it and as many columns to either side.
+        kind: modality of the data. "codes", which have no order, are embedded as learned vectors of ``2h`` numbers; the
+            values of all other modalities are read as numbers.
 
     Raises:
-        InputError: the shape is not an image's, or a size is not positive.
+        InputError: if the shape is not an image's, or a size is not positive.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "codes"})
@@ -90,39 +92,39 @@ class PixelCNN(AutoregressiveModel):
         if num_classes is not None:
             self.class_bias = nn.Embedding(num_classes, num_layers * h)
             nn.init.zeros_(self.class_bias.weight)
-        with torch.no_grad():  # the stream's variance does not grow with the depth, and the first params are near 0
+        with torch.no_grad():  # so that the stream's variance does not grow with depth, and parameters start near 0
             for block in blocks:
                 block.expand.weight.mul_(num_layers**-0.5)
             self.last.weight.mul_(0.1)
 
     def _class_biases(self, y: Tensor | None) -> Iterable[Tensor | None]:
-        """Per block ``(B, h)``, or None."""
+        """Return the bias of each block's features, ``(B, h)``, or None if the model is unconditional."""
         if self.num_classes is None:
             return [None] * len(self.blocks)
         return self.class_bias(given(y)).chunk(len(self.blocks), dim=1)
 
     def _read(self, x: Tensor) -> Tensor:
-        """Values ``(B, C, ...)`` in [0, 1] as the first layer sees them, ``(B, C, ...)`` or ``(B, C * 2h, ...)``."""
+        """Convert values ``(B, C, ...)`` in [0, 1] to the first layer's input, ``(B, C or C * 2h, ...)``."""
         if self.values is None:
             return (2 * x - 1).to(self.first.weight.dtype)
         return self.values(self.distribution.index(x)).movedim(-1, 2).flatten(1, 2)
 
     def _after_first(self, x: Tensor, class_biases: Iterable[Tensor | None], apply: Apply) -> Tensor:
-        """Features of the first layer to parameters; one text for whole images and for one position."""
+        """Map the first layer's features to parameters, for whole images or for one group at one position."""
         for block, class_bias in zip(self.blocks, class_biases, strict=True):
             x = block(x, class_bias, apply)
         x = apply(self.hidden, x.relu_())
         return apply(self.last, x.relu_())
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         biases = [None if bias is None else bias[:, :, None, None] for bias in self._class_biases(y)]
         x = self.first(self._read(x))
         params = self._after_first(x, biases, _whole)  # (B, C * num_params, H, W)
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value; each costs one column of features, as all before it are kept (see :class:`RasterCache`)."""
+        """Draw value by value; each costs one column of features, as a :class:`RasterCache` keeps the earlier ones."""
         groups, height, width = self.shape
         biases = [[None] * groups if bias is None else bias.chunk(groups, 1) for bias in self._class_biases(y)]
         cache = RasterCache((m for m in self.modules() if isinstance(m, MaskedConv2d)), len(draws.u), width)

@@ -1,4 +1,4 @@
-"""PixelCNN++: an image pixel by pixel, by two streams of convolutions that look up, and up and to the left."""
+"""PixelCNN++: images drawn pixel by pixel by two streams of convolutions, which look up, and up and to the left."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -19,21 +19,23 @@ from genlab.models.base import AutoregressiveModel, given
 
 
 class Level(nn.Module):
-    """One stream at one resolution, with the coarser ones inside it: down to the smallest map and back.
+    """One stream at one resolution, which contains the coarser resolutions: down to the smallest map and back up.
 
-    Every block on the way back is told what its opposite on the way down gave. A stream that is told another's features
-    gets them at every block.
+    Every block on the way up also reads the features of the matching block on the way down (a skip connection). If the
+    stream depends on another one, every block also reads that stream's features.
 
     Args:
-        channels: of all features.
-        conv: builds a convolution of the stream from its channels in and out, and ``kernel_size``.
-        kernel_size: of the convolutions.
-        enlarge: builds the layer from the map half as large.
-        told: whether another stream's features come to this one.
-        num_blocks: on the way down, and of the smallest map also on the way back, where the others have one more.
-        num_coarser: maps below this one, each half as large as the one above.
-        num_classes: a class adds a learnt bias to the gates of every block.
-        dropout: of the blocks.
+        channels: channels of all features.
+        conv: function that builds a convolution of the stream from its input channels, output channels and
+            ``kernel_size``.
+        kernel_size: kernel size of the convolutions, rows and columns.
+        enlarge: function that builds the layer that doubles the sides of the next coarser map.
+        told: whether the blocks also read another stream's features.
+        num_blocks: number of blocks on the way down. The way up has one block more, or as many at the smallest map.
+        num_coarser: number of coarser maps, each half as large as the one before.
+        num_classes: number of classes, which add a learned bias to the gates of every block; None for an unconditional
+            model.
+        dropout: dropout probability of the blocks.
     """
 
     def __init__(
@@ -67,7 +69,11 @@ class Level(nn.Module):
             nn.init.zeros_(self.class_bias.weight)
 
     def convs(self, width: int) -> Iterator[tuple[ShiftedConv2d, int]]:
-        """Of all resolutions, with the width of the map that each reads."""
+        """List the convolutions of all resolutions, each with the width of the map that it reads.
+
+        Args:
+            width: width of this level's map.
+        """
         for module in (*self.descend, *self.ascend):
             yield from ((conv, width) for conv in module.modules() if isinstance(conv, ShiftedConv2d))
         if self.coarser is not None:
@@ -77,13 +83,18 @@ class Level(nn.Module):
     def forward(
         self, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None, walk: "Walk"
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """Features of this resolution to the same, ``(B, channels, H, W)``.
+        """Run the stream from this resolution down to the coarsest and back.
 
         Args:
-            told: by the other stream; by resolution, what it gave at each of its blocks. Empty if there is none.
+            x: features of this resolution, ``(B, channels, H, W)``.
+            told: features of the other stream: for each resolution, from this one to the coarsest, those of each block.
+                Empty if this stream does not depend on another.
+            y: classes, int64 ``(B,)``; None for an unconditional model.
+            walk: way of computing, on whole images at once or at one row or pixel.
 
         Returns:
-            The last features; by resolution, the features at each block.
+            The last features of this resolution, ``(B, channels, H, W)``, and, for each resolution, the features of
+            each block.
         """
         num_blocks = len(self.descend) + len(self.ascend)
         biases: Sequence[Tensor | None] = [None] * num_blocks
@@ -94,7 +105,7 @@ class Level(nn.Module):
         deeper: list[list[Tensor]] = []
 
         def beside(*skip: Tensor) -> Tensor | None:
-            """What a block is told: the other stream after its block of the same place, and the way down."""
+            """Collect what a block reads beside x: the other stream's matching features and the skip connection."""
             parts = ([walk.here(told[0][len(features)])] if told else []) + list(skip)
             return torch.cat(parts, dim=1) if parts else None
 
@@ -113,25 +124,35 @@ class Level(nn.Module):
 
 
 class Walk(ABC):
-    """How a stream goes over an image."""
+    """A way of computing a stream: for whole images at once, or for one row or pixel at a time."""
 
     @abstractmethod
     def conv(self, layer: ShiftedConv2d, x: Tensor) -> Tensor:
-        """The layer's output of ``x``."""
+        """Return the layer's output for ``x``."""
 
     @abstractmethod
     def here(self, features: Tensor) -> Tensor:
-        """Of the other stream's features, those that are of use."""
+        """Select the other stream's features at the positions that are computed now."""
 
     @abstractmethod
     def to_coarser(
         self, level: Level, x: Tensor, told: Sequence[Sequence[Tensor]], y: Tensor | None
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """``x`` through the coarser resolutions and back, and the features there."""
+        """Run the coarser resolutions of ``level`` on ``x``.
+
+        Args:
+            level: level whose coarser levels to run.
+            x: features of this level, ``(B, channels, H, W)``.
+            told: features of the other stream at the coarser resolutions.
+            y: classes, int64 ``(B,)``; None for an unconditional model.
+
+        Returns:
+            The features enlarged back to this level's resolution, and those of each block at the coarser resolutions.
+        """
 
 
 class WholeWalk(Walk):
-    """All of every image at once."""
+    """A walk that computes whole images at once."""
 
     def conv(self, layer: ShiftedConv2d, x: Tensor) -> Tensor:
         return layer(x)
@@ -144,16 +165,16 @@ class WholeWalk(Walk):
     ) -> tuple[Tensor, list[list[Tensor]]]:
         assert level.coarser is not None
         coarse, features = level.coarser(level.halve(x), told, y, self)
-        return level.enlarge(coarse)[:, :, : x.shape[2], : x.shape[3]], features  # odd sides have been rounded up
+        return level.enlarge(coarse)[:, :, : x.shape[2], : x.shape[3]], features  # halving rounds odd sides up
 
 
 class CachedWalk(Walk):
-    """One row of the stream that looks up, or one pixel of the other.
+    """A walk that computes one row of the stream that looks up, or one pixel of the other stream.
 
-    A coarser map is gone to only where its next row or pixel is due; elsewhere what it gave last still holds.
+    A coarser map is computed only when its next row or pixel is due; in between, its last output is reused.
 
     Args:
-        cache: of the inputs of all convolutions.
+        cache: cache of the inputs of all convolutions.
     """
 
     def __init__(self, cache: ShiftedCache) -> None:
@@ -196,23 +217,24 @@ class CachedWalk(Walk):
 class PixelCNNpp(AutoregressiveModel):
     """PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (arXiv:1701.05517).
 
-    ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. One stream sees the rows above, the other also the
-    row itself, and the first stream; both go down to maps of half and of a quarter of the size and back, with short
-    cuts (figure 2). The channels of a pixel are told by one mixture of logistics with linear coefficients between the
-    channels (equation 3); of images of one channel, any distribution will do. A class adds a learnt bias to every gate.
+    ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. One stream sees the rows above; the other sees its
+    own row as well, and the first stream. Both go down to maps of half and of a quarter of the size and back up, with
+    skip connections (figure 2). All channels of a pixel have one joint mixture of logistics, with linear coefficients
+    between the channels (equation 3); for images with one channel, any distribution can be used. A class adds a learned
+    bias to every gate.
 
     Args:
-        shape: ``(C, H, W)``, sides of any length.
-        distribution: of one value; for more than one channel, a mixture of discretized logistics.
-        channels: features of either stream.
-        num_blocks: gated residual blocks on the way down, at each resolution.
-        num_levels: resolutions, each half of the one before.
-        num_classes: of a class-conditional model.
-        dropout: in every block.
+        shape: image shape ``(C, H, W)``, with sides of any length.
+        distribution: distribution of one value; for more than one channel, a mixture of discretized logistics.
+        channels: channels of each stream.
+        num_blocks: number of gated residual blocks on the way down, at each resolution.
+        num_levels: number of resolutions, each half of the one before.
+        num_classes: number of classes; None for an unconditional model.
+        dropout: dropout probability in every block, in [0, 1).
 
     Raises:
-        InputError: the shape is not an image's, a size is not positive, the distribution cannot tell channels jointly,
-            or ``dropout`` is not in [0, 1).
+        InputError: if the shape is not an image's, a size is not positive, the distribution cannot model several
+            channels jointly, or ``dropout`` is not in [0, 1).
     """
 
     def __init__(
@@ -239,7 +261,7 @@ class PixelCNNpp(AutoregressiveModel):
         self.first_left_above = DownConv(C + 1, channels, (1, 3), gain=0.5)
         self.first_left = DownRightConv(C + 1, channels, (2, 1), gain=0.5)
         sizes = (num_blocks, num_levels - 1, num_classes, dropout)
-        # Of 3 columns, the outer ones of neighbours fall together.
+        # The kernel has 3 columns at stride 2, so neighbouring pixels overlap in their outer columns.
         enlarge_above = partial(nn.ConvTranspose2d, channels, channels, (2, 3), 2, (0, 1), (0, 1))
         self.above = Level(channels, DownConv, (2, 3), enlarge_above, False, *sizes)
         enlarge_left = partial(nn.ConvTranspose2d, channels, channels, 2, 2)
@@ -248,20 +270,20 @@ class PixelCNNpp(AutoregressiveModel):
         nn.init.normal_(self.last.weight, std=0.1 * channels**-0.5)
 
     def _predict(self, z: Tensor) -> Tensor:
-        """Features to parameters of the pixels, ``(B, ..., H, W)``."""
+        """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
         with own_precision(z, self.distribution.needs_float32):
             return self.last(F.elu(z).to(self.last.weight.dtype))
 
     def _read(self, x: Tensor) -> Tensor:
-        """Values in [0, 1] and a channel of ones, by which padding is known for what it is, ``(B, C + 1, H, W)``."""
+        """Scale values from [0, 1] and append a channel of ones, which marks padding: ``(B, C + 1, H, W)``."""
         x = (2 * x - 1).to(self.last.weight.dtype)
         return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         y = None if self.num_classes is None else given(y)
         values = self._read(x)
-        above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down, and right
+        above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down by one, and right by one
         walk = WholeWalk()
         _, told = self.above(self.first_above(above), [], y, walk)
         z, _ = self.left(self.first_left_above(above) + self.first_left(left), told, y, walk)
@@ -269,7 +291,10 @@ class PixelCNNpp(AutoregressiveModel):
         return self.pixel.given(params, x)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Pixel by pixel; the stream that looks up once a row, the other at one pixel, of coarser maps where due."""
+        """Draw pixel by pixel; the stream that looks up runs once per row, the other once per pixel.
+
+        Coarser maps are computed only when their next row or pixel is due.
+        """
         C, height, width = self.shape
         num_samples = len(draws.u)
         first = [(conv, width) for conv in (self.first_above, self.first_left_above, self.first_left)]

@@ -1,4 +1,4 @@
-"""PixelRNN: an image one value at a time, by LSTMs that run down its rows or along its diagonals."""
+"""PixelRNN: images drawn one value at a time by LSTMs that run down the rows or along the diagonals."""
 
 import math
 from abc import ABC, abstractmethod
@@ -25,14 +25,15 @@ def _whole(conv: HorizontalConv, x: Tensor) -> Tensor:
 
 
 def lstm(gates: Tensor, c: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Equation 3 of the paper, within each of the groups of channels.
+    """Update an LSTM's state by equation 3 of the paper, separately within each group of channels.
 
     Args:
-        gates: before their sigmoids and tanh, ``(..., 4h)``: of every group o, f, i and g.
-        c: the cell before, ``(..., h)``.
+        gates: gates o, f, i and g of every group, before their sigmoids and tanh, ``(..., 4h)``.
+        c: cell state of the previous step, ``(..., h)``.
+        groups: number of groups of channels.
 
     Returns:
-        The hidden state and the cell, ``(..., h)`` each.
+        The new hidden state and cell state, ``(..., h)`` each.
     """
     o, f, i, g = gates.unflatten(-1, (groups, 4, -1)).unbind(-2)  # (..., groups, h / groups) each
     c = torch.sigmoid(f) * c.unflatten(-1, (groups, -1)) + torch.sigmoid(i) * torch.tanh(g)
@@ -41,63 +42,75 @@ def lstm(gates: Tensor, c: Tensor, groups: int) -> tuple[Tensor, Tensor]:
 
 
 def remember_at_first(input_to_state: HorizontalConv) -> None:
-    """Forget gates begin nearly open, or a state would halve with every step of the many across an image."""
+    """Set the biases of the forget gates so that they start mostly open.
+
+    With biases of 0 the cell state would halve at each of the many steps across an image.
+    """
     with torch.no_grad():
         input_to_state.bias.view(input_to_state.num_groups, 4, -1)[:, 1] = 1
 
 
 class Memory(ABC):
-    """The states of one layer, kept while images are generated value by value."""
+    """The states of one recurrent layer, kept while images are generated value by value."""
 
     @abstractmethod
     def next_row(self) -> None:
-        """Before each row, the first included."""
+        """Prepare the states for the next row; called before each row, including the first."""
 
     @abstractmethod
     def step(self, x: Tensor, column: int, group: int, apply: Apply) -> Tensor:
-        """The layer at one group of one column, from its input there: ``(N, in / groups)`` to ``(N, h / groups)``."""
+        """Compute the layer's output for one group at one column of the current row, ``(N, h / groups)``.
+
+        Args:
+            x: layer's input for this group and column, ``(N, in_channels / groups)``.
+            column: index of the column.
+            group: index of the group of channels.
+            apply: function that applies a convolution at the current position.
+        """
 
 
 class RecurrentLayer(nn.Module, ABC):
-    """A convolutional LSTM over a map of features; group ``g`` of a pixel sees its groups up to ``g``."""
+    """A convolutional LSTM over a feature map, in which group ``g`` of a pixel sees the pixel's groups up to ``g``."""
 
     @abstractmethod
     def forward(self, x: Tensor, class_bias: Tensor | None) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, h, H, W)``.
+        """Map features ``(B, in_channels, H, W)`` to hidden states ``(B, h, H, W)``.
 
         Args:
-            class_bias: of the gates, ``(B, 4h)``.
+            x: features, ``(B, in_channels, H, W)``.
+            class_bias: bias that the classes add to the gates, ``(B, 4h)``; None for an unconditional model.
         """
 
     @abstractmethod
     def memory(self, num_samples: int, width: int, class_bias: Tensor | None) -> Memory:
-        """States before the first row."""
+        """Create the memory for generating images of the given width, before their first row."""
 
 
 class RowLSTM(RecurrentLayer):
-    """Section 3.1 of the paper: row by row, all of a row at once.
+    """The Row LSTM of section 3.1 of the paper, which computes all states of a row at once, row by row.
 
-    A state sees the ``kernel_size`` states about it in the row above, so what lies above is seen as a triangle.
+    A state sees the ``kernel_size`` nearest states in the row above, so its receptive field above is a triangle.
 
     Args:
-        in_channels, h: multiples of ``groups``.
-        groups: channels of the image.
-        kernel_size: odd; of the input-to-state convolution within a row, and of state-to-state.
+        in_channels: channels of the input, a multiple of ``groups``.
+        h: channels of the hidden state, a multiple of ``groups``.
+        groups: number of channels of the image.
+        kernel_size: width of the input-to-state and the state-to-state convolutions, odd.
 
     Raises:
-        InputError: ``kernel_size`` is even.
+        InputError: if ``kernel_size`` is even.
     """
 
     def __init__(self, in_channels: int, h: int, groups: int, kernel_size: int = 3) -> None:
         super().__init__()
         self.h, self.groups, self.kernel_size = h, groups, kernel_size
         self.input_to_state = HorizontalConv(in_channels, 4 * h, kernel_size, "B", groups)
-        # Masks nothing: the row above is before every channel of this one.
+        # It needs no mask: the row above comes before every channel of this row.
         self.state_to_state = nn.Linear(kernel_size * h, 4 * h, bias=False)
         remember_at_first(self.input_to_state)
 
     def from_above(self, h: Tensor) -> Tensor:
-        """What the states of the row above, ``(B, W, h)``, add to the gates, ``(B, W, 4h)``."""
+        """Compute what the states of the row above, ``(B, W, h)``, add to the gates, ``(B, W, 4h)``."""
         radius = self.kernel_size // 2
         about = F.pad(h, (0, 0, radius, radius)).unfold(1, self.kernel_size, 1)  # (B, W, h, kernel_size)
         return self.state_to_state(about.flatten(2))
@@ -118,37 +131,37 @@ class RowLSTM(RecurrentLayer):
 
 
 class RowMemory(Memory):
-    """States of a Row LSTM: of this row up to where it has come, and of the row above from there on."""
+    """The states of a Row LSTM: those of this row up to the current position, those of the row above from there on."""
 
     def __init__(self, layer: RowLSTM, num_samples: int, width: int, class_bias: Tensor | None) -> None:
         self.layer, self.class_bias = layer, class_bias
         self.h, self.c = layer.state_to_state.weight.new_zeros(2, num_samples, width, layer.h)
 
     def next_row(self) -> None:
-        self.gates = self.layer.from_above(self.h)  # (N, W, 4h), but for what the row itself adds
+        self.gates = self.layer.from_above(self.h)  # (N, W, 4h), without what the row itself adds
         if self.class_bias is not None:
             self.gates = self.gates + self.class_bias[:, None]
 
     def step(self, x: Tensor, column: int, group: int, apply: Apply) -> Tensor:
         groups = self.layer.groups
         gates = apply(self.layer.input_to_state, x) + self.gates[:, column].chunk(groups, -1)[group]
-        h, c = (state[:, column].chunk(groups, -1)[group] for state in (self.h, self.c))  # to be written to
+        h, c = (state[:, column].chunk(groups, -1)[group] for state in (self.h, self.c))  # views, written in place
         h[:], c[:] = lstm(gates, c, 1)
         return h.clone()
 
 
 def skew(x: Tensor) -> Tensor:
-    """Each row moved right by one more than the row above: ``(B, C, H, W)`` to ``(B, C, H, H + W - 1)``.
+    """Shift each row right by one more than the row above: ``(B, C, H, W)`` to ``(B, C, H, H + W - 1)``.
 
-    What were diagonals are columns.
+    Diagonals become columns.
     """
     H, W = x.shape[2:]
-    # Rows of W + H, read as rows of one less, begin one place later every time.
+    # Rows padded to W + H, when read as rows of W + H - 1, each start one place later than the row before.
     return F.pad(x, (0, H)).flatten(2)[..., : H * (H + W - 1)].unflatten(2, (H, H + W - 1))
 
 
 def unskew(x: Tensor) -> Tensor:
-    """The inverse of :func:`skew`."""
+    """Undo :func:`skew`: ``(B, C, H, H + W - 1)`` to ``(B, C, H, W)``."""
     H, diagonals = x.shape[2:]
     return F.pad(x.flatten(2), (0, H)).unflatten(2, (H, diagonals + 1))[..., : diagonals + 1 - H]
 
@@ -160,15 +173,16 @@ class DiagonalLSTM(nn.Module):
         super().__init__()
         self.h, self.groups = h, groups
         self.input_to_state = HorizontalConv(in_channels, 4 * h, 1, "B", groups)
-        self.state_to_state = nn.Linear(2 * h, 4 * h, bias=False)  # masks nothing: both are before every channel
+        # It needs no mask: the pixels above and to the left come before every channel of this one.
+        self.state_to_state = nn.Linear(2 * h, 4 * h, bias=False)
         remember_at_first(self.input_to_state)
 
     def from_before(self, above: Tensor, left: Tensor) -> Tensor:
-        """What two states ``(..., h)`` add to the gates, ``(..., 4h)``."""
+        """Compute what the two previous states ``(..., h)`` add to the gates, ``(..., 4h)``."""
         return self.state_to_state(torch.cat([above, left], -1))
 
     def forward(self, x: Tensor, class_bias: Tensor | None) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, h, H, W)``, a diagonal at a time."""
+        """Map features ``(B, in_channels, H, W)`` to hidden states ``(B, h, H, W)``, one diagonal at a time."""
         H, W = x.shape[2:]
         gates = self.input_to_state(x)
         if class_bias is not None:
@@ -178,24 +192,26 @@ class DiagonalLSTM(nn.Module):
         diagonals = []
         for d, gates_of_diagonal in enumerate(gates.unbind()):
             top, bottom = max(0, d - W + 1), min(H, d + 1)  # the rows that the diagonal crosses
-            # States of the diagonal before, in the rows from top - 1: zeros above the image, and to its left.
+            # States of the previous diagonal from row top - 1 on, with zeros above the image and to its left.
             outside = (0, 0, int(top == 0), int(d < H))
             h, c = F.pad(h, outside), F.pad(c, outside)
             gates_here = gates_of_diagonal[:, top:bottom] + self.from_before(h[:, :-1], h[:, 1:])
             h, c = lstm(gates_here, c[:, 1:], self.groups)  # (B, bottom - top, h)
             diagonals.append(F.pad(h, (0, 0, top, H - bottom)))
-        return unskew(torch.stack(diagonals, dim=3).permute(0, 2, 1, 3))  # (B, H, h, H + W - 1) before
+        return unskew(torch.stack(diagonals, dim=3).permute(0, 2, 1, 3))  # stacked as (B, H, h, H + W - 1)
 
 
 class DiagonalBiLSTM(RecurrentLayer):
-    """Section 3.2 of the paper: along the diagonals from both upper corners, so a pixel sees all pixels before it.
+    """The Diagonal BiLSTM of section 3.2 of the paper, which runs along the diagonals from both upper corners.
 
-    Of features that themselves see the values before them alone, as those of a mask-A convolution, it leaves one value
-    unseen: the last of the row above, but where the convolution's own kernel reaches it.
+    A pixel sees the features of all pixels before it. If these features see only the values before their own, as those
+    of a mask-A convolution do, one value stays unseen: the last value of the row above, unless the convolution's kernel
+    reaches it.
 
     Args:
-        in_channels, h: multiples of ``groups``.
-        groups: channels of the image.
+        in_channels: channels of the input, a multiple of ``groups``.
+        h: channels of the hidden state, a multiple of ``groups``.
+        groups: number of channels of the image.
     """
 
     def __init__(self, in_channels: int, h: int, groups: int) -> None:
@@ -205,22 +221,25 @@ class DiagonalBiLSTM(RecurrentLayer):
     def forward(self, x: Tensor, class_bias: Tensor | None) -> Tensor:
         from_left = self.left(x, class_bias)
         from_right = self.right(x.flip(3), class_bias).flip(3)
-        return from_left + F.pad(from_right, (0, 0, 1, -1))  # down by one row: it has seen what is to the right
+        return from_left + F.pad(from_right, (0, 0, 1, -1))  # moved down one row, as it has seen pixels to the right
 
     def memory(self, num_samples: int, width: int, class_bias: Tensor | None) -> Memory:
         return DiagonalMemory(self, num_samples, width, class_bias)
 
 
 class DiagonalMemory(Memory):
-    """States of both directions: from the left position by position, from the right by rows, when they are whole."""
+    """The states of a Diagonal BiLSTM.
+
+    Those from the left are updated at every position; those from the right once per row, when the row is complete.
+    """
 
     def __init__(self, layer: DiagonalBiLSTM, num_samples: int, width: int, class_bias: Tensor | None) -> None:
         self.layer = layer
         self.class_bias: Tensor | float = 0.0 if class_bias is None else class_bias
         self.width = width
         weight = layer.left.state_to_state.weight
-        # From the left: of this row up to where it has come, of the row above from there on; before the first column
-        # of the image stands one of zeros. From the right: of the row above.
+        # h and c: states from the left, of this row up to the current position and of the row above from there on, with
+        # a column of zeros before the first column of the image. h_right: states from the right, of the row above.
         self.h, self.c = weight.new_zeros(2, num_samples, width + 1, layer.left.h)
         self.h_right = weight.new_zeros(num_samples, width, layer.left.h)
         self.inputs = weight.new_zeros(num_samples, layer.left.input_to_state.in_channels, 1, width)
@@ -254,22 +273,24 @@ class DiagonalMemory(Memory):
 
 
 class PixelRNN(AutoregressiveModel):
-    """Pixel Recurrent Neural Networks (arXiv:1601.06759), Row LSTM and Diagonal BiLSTM of section 3.
+    """The PixelRNN of Pixel Recurrent Neural Networks (arXiv:1601.06759), with the LSTMs of section 3.
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the values in raster order, the channels of a pixel one after the other. A 7x7
     mask-A convolution, recurrent layers with residual connections (figure 5, right), and two 1x1 layers map all values
-    to the parameters of each value's distribution. A class adds a learnt bias to the gates of every layer.
+    to the parameters of each value's distribution. A class adds a learned bias to the gates of every layer.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of one value.
-        layer: builds a recurrent layer from its input's channels, its own ``h``, and the image's channels.
-        channels: ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream is ``2h`` wide.
-        num_layers: recurrent layers.
-        num_classes: of a class-conditional model.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of one value given the values before it.
+        layer: function that builds a recurrent layer from the number of its input channels, of its hidden channels
+            ``h``, and of the image's channels.
+        channels: hidden channels, ``h`` of the paper, rounded up to a multiple of ``C``; the residual stream has
+            ``2h``.
+        num_layers: number of recurrent layers.
+        num_classes: number of classes; None for an unconditional model.
 
     Raises:
-        InputError: the shape is not an image's, or a size is not positive.
+        InputError: if the shape is not an image's, or a size is not positive.
     """
 
     def __init__(
@@ -299,19 +320,19 @@ class PixelRNN(AutoregressiveModel):
             nn.init.zeros_(self.class_bias.weight)
 
     def _class_biases(self, y: Tensor | None) -> Sequence[Tensor | None]:
-        """Per layer ``(B, 4h)``, or None."""
+        """Return the bias of each layer's gates, ``(B, 4h)``, or None if the model is unconditional."""
         if self.num_classes is None:
             return [None] * len(self.layers)
         return self.class_bias(given(y)).chunk(len(self.layers), dim=1)
 
     def _predict(self, z: Tensor, apply: Apply) -> Tensor:
-        """Features of the last layer to parameters; whole images, or one group at a position."""
+        """Map the last layer's features to parameters, for whole images or for one group at one position."""
         z = F.relu(apply(self.hidden, F.relu(z)))
         with own_precision(z, self.distribution.needs_float32):
             return apply(self.last, z.to(self.last.weight.dtype))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         z = self.first((2 * x - 1).to(self.last.weight.dtype))  # (B, 2h, H, W)
         for layer, expand, class_bias in zip(self.layers, self.expand, self._class_biases(y), strict=True):
             z = z + expand(layer(z, class_bias))
@@ -319,7 +340,7 @@ class PixelRNN(AutoregressiveModel):
         return params.unflatten(1, (self.shape[0], -1)).transpose(1, 2)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Value by value; each costs one step of every layer, as the states of all before it are kept."""
+        """Draw value by value; each costs one step of every layer, as the earlier states are kept."""
         groups, height, width = self.shape
         num_samples = len(draws.u)
         raster = RasterCache([self.first], num_samples, width)

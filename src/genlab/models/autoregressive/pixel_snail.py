@@ -1,4 +1,4 @@
-"""PixelSNAIL: an image pixel by pixel, by causal convolutions and attention over all pixels before."""
+"""PixelSNAIL: images drawn pixel by pixel by causal convolutions and attention over all pixels before."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,16 +22,19 @@ def _whole(conv: ShiftedConv2d, x: Tensor) -> Tensor:
 
 
 class SnailBlock(nn.Module):
-    """Figure 2 of the paper: residual blocks of convolutions, then attention, and a block that takes in what it found.
+    """The block of figure 2 of the paper: residual blocks of convolutions, attention, and a block that merges both.
 
-    The features of a pixel are of the pixels before it. What it tells the pixels after it is of its own values too.
+    The features and the query of a pixel depend only on the pixels before it. Its key and value depend on its own
+    values too; only the pixels after it attend to them.
 
     Args:
-        channels: of the features.
-        num_values: channels of a pixel as it is told; its place is told by 2 more.
-        num_convs: residual blocks of convolutions.
-        key_size, value_size: of attention, which has one head.
-        dropout: of the residual blocks.
+        channels: channels of the features.
+        num_values: channels of the pixels' values, from which keys and values are computed; the pixel's coordinates are
+            2 more.
+        num_convs: number of residual blocks of convolutions.
+        key_size: dimension of the keys and queries of attention, which has one head.
+        value_size: dimension of the values of attention.
+        dropout: dropout probability of the residual blocks.
     """
 
     def __init__(
@@ -48,22 +51,25 @@ class SnailBlock(nn.Module):
         self.mix = GatedResnet(channels, alone, value_size, dropout)
 
     def look_about(self, z: Tensor, class_biases: Sequence[Tensor | None], apply: Apply) -> Tensor:
-        """``(B, channels, H, W)`` to the same; whole images, or one pixel."""
+        """Apply the convolutions to features ``(B, channels, H, W)``, of whole images or one pixel; keep the shape."""
         for conv, class_bias in zip(self.convs, class_biases, strict=True):
             z = conv(z, None, class_bias, apply)
         return z
 
     def tell(self, z: Tensor, values: Tensor, places: Tensor) -> Tensor:
-        """Keys and values of T pixels, ``(B, T, key_size + value_size)``, for the pixels after them."""
+        """Compute the keys and values of T pixels, ``(B, T, key_size + value_size)``, for the pixels after them."""
         content = self.content(torch.cat([z, values, places], dim=1), None, None, _whole)
         return self.keys_and_values(content).flatten(2).transpose(1, 2)
 
     def ask(self, z: Tensor, places: Tensor, told: Tensor, causal: bool) -> Tensor:
-        """Take in what others tell, ``(B, channels, H, W)`` to the same.
+        """Attend to other pixels and merge the result into the features, ``(B, channels, H, W)``.
 
         Args:
-            told: of S pixels, ``(B, S, key_size + value_size)``.
-            causal: pixel ``t`` hears the first ``t + 1`` of them; else all do.
+            z: features of T pixels, ``(B, channels, H, W)``.
+            places: coordinates of these pixels, ``(B, 2, H, W)``.
+            told: keys and values of S pixels, ``(B, S, key_size + value_size)``.
+            causal: whether pixel ``t`` attends only to the first ``t + 1`` of the S pixels; otherwise each attends to
+                all.
         """
         query = self.query(self.question(torch.cat([z, places], dim=1), None, None, _whole))
         query = query.flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, T, key_size)
@@ -73,9 +79,10 @@ class SnailBlock(nn.Module):
         return self.mix(z, heard, None, _whole)
 
     def forward(self, z: Tensor, values: Tensor, places: Tensor, class_biases: Sequence[Tensor | None]) -> Tensor:
-        """``(B, channels, H, W)`` to the same, of whole images."""
+        """Apply the block to features of whole images, ``(B, channels, H, W)``; the shape is kept."""
         z = self.look_about(z, class_biases, _whole)
-        # Later by one pixel, as none may hear itself. The first hears zeros, which all others may turn to as well.
+        # Shifted by one pixel, as a pixel must not attend to itself. The first place holds zeros, for the first pixel;
+        # all others can attend to them as well.
         told = F.pad(self.tell(z, values, places), (0, 0, 1, -1))
         return self.ask(z, places, told, causal=True)
 
@@ -84,23 +91,24 @@ class PixelSNAIL(AutoregressiveModel):
     """PixelSNAIL: An Improved Autoregressive Generative Model (arXiv:1712.09763).
 
     ``p(x) = prod_i p(x_i | x_<i)`` over the pixels in raster order. Convolutions look up and to the left, and attention
-    at all pixels before, so none is out of reach. As in PixelCNN++ (arXiv:1701.05517) the channels of a pixel are told
-    by one mixture of logistics with linear coefficients between the channels; of images of one channel, any
-    distribution will do. A class adds a learnt bias to the gates of every convolution's block.
+    reaches all pixels before. As in PixelCNN++ (arXiv:1701.05517), all channels of a pixel have one joint mixture of
+    logistics, with linear coefficients between the channels; for images with one channel, any distribution can be used.
+    A class adds a learned bias to the gates of every residual block of convolutions.
 
     Args:
-        shape: ``(C, H, W)``; time and memory of attention grow with the square of ``H W``.
-        distribution: of one value; for more than one channel, a mixture of discretized logistics.
-        channels: of the features.
-        num_blocks: of convolutions and an attention.
-        num_convs: residual blocks of convolutions in each of them.
-        key_size, value_size: of attention.
-        num_classes: of a class-conditional model.
-        dropout: in every residual block.
+        shape: image shape ``(C, H, W)``; time and memory of attention grow with the square of ``H W``.
+        distribution: distribution of one value; for more than one channel, a mixture of discretized logistics.
+        channels: channels of the features.
+        num_blocks: number of blocks, each with convolutions and attention.
+        num_convs: number of residual blocks of convolutions in each block.
+        key_size: dimension of the keys and queries of attention.
+        value_size: dimension of the values of attention.
+        num_classes: number of classes; None for an unconditional model.
+        dropout: dropout probability in every residual block, in [0, 1).
 
     Raises:
-        InputError: the shape is not an image's, a size is not positive, the distribution cannot tell channels jointly,
-            or ``dropout`` is not in [0, 1).
+        InputError: if the shape is not an image's, a size is not positive, the distribution cannot model several
+            channels jointly, or ``dropout`` is not in [0, 1).
     """
 
     places: Tensor
@@ -144,7 +152,7 @@ class PixelSNAIL(AutoregressiveModel):
             nn.init.zeros_(self.class_bias.weight)
 
     def _class_biases(self, y: Tensor | None) -> list[Sequence[Tensor | None]]:
-        """Per block and convolution ``(B, 2 channels, 1, 1)``, or None."""
+        """Return the gates' bias per block and convolution, ``(B, 2 channels, 1, 1)``, or None without classes."""
         num_convs = self.num_convs
         if self.num_classes is None:
             return [[None] * num_convs] * len(self.blocks)
@@ -152,19 +160,19 @@ class PixelSNAIL(AutoregressiveModel):
         return [biases.chunk(num_convs, dim=1) for biases in of_blocks]
 
     def _read(self, x: Tensor) -> Tensor:
-        """Values in [0, 1] and a channel of ones, by which padding is known for what it is, ``(B, C + 1, H, W)``."""
+        """Scale values from [0, 1] and append a channel of ones, which marks padding: ``(B, C + 1, H, W)``."""
         x = (2 * x - 1).to(self.last.weight.dtype)
         return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
 
     def _predict(self, z: Tensor) -> Tensor:
-        """Features to parameters of the pixels, ``(B, ..., H, W)``."""
+        """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
         with own_precision(z, self.distribution.needs_float32):
             return self.last(F.elu(z).to(self.last.weight.dtype))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images in [0, 1] to the parameters of each value given the values before, ``(B, num_params, C, H, W)``."""
+        """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         values = self._read(x)
-        above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down, and right
+        above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down by one, and right by one
         z = self.first_above(above) + self.first_left(left)
         places = self.places.expand(len(x), -1, -1, -1)
         for block, class_biases in zip(self.blocks, self._class_biases(y), strict=True):
@@ -173,7 +181,7 @@ class PixelSNAIL(AutoregressiveModel):
         return self.pixel.given(params, x)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
-        """Pixel by pixel; each costs one column of features and one query, as all before it are kept."""
+        """Draw pixel by pixel; each costs one column of features and one query, as the earlier ones are kept."""
         C, height, width = self.shape
         num_samples = len(draws.u)
         class_biases = self._class_biases(y)
@@ -187,7 +195,7 @@ class PixelSNAIL(AutoregressiveModel):
         told = [weight.new_zeros(num_samples, height * width, self.told_size) for _ in self.blocks]
         x = torch.empty_like(draws.u)
         none = weight.new_zeros(num_samples, C + 1, 1, width)
-        before: list[tuple[Tensor, Tensor, Tensor]] = []  # what each block is told of the pixel before
+        before: list[tuple[Tensor, Tensor, Tensor]] = []  # for each block, the last pixel's input of `tell`
         for row in range(height):
             cache.move(row, 0)
             from_above = apply(self.first_above, self._read(x[:, :, row - 1 : row]) if row else none)

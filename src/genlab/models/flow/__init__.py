@@ -1,0 +1,1 @@
+"""Normalizing flows: invertible maps between data and noise, with a likelihood by the change of variables."""

@@ -13,12 +13,12 @@ from genlab.layers.coupling import checkerboard_mask, squeeze, unsqueeze
 from genlab.layers.transforms import Affine, Transform
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
-# Training images that the normalizations start from: a batch, as in the paper.
+# Number of training images that initialize the normalizations: about a batch, as in the paper.
 INITIAL_IMAGES = 256
 
 
 class ActNorm(nn.Module):
-    """``(h + bias) exp(log_scale)``, of each channel: section 3.1 of the paper."""
+    """Activation normalization, ``(h + bias) exp(log_scale)`` for each channel: section 3.1 of the paper."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def fit(self, h: Tensor) -> None:
-        """Start with zero mean and unit variance of ``h``, ``(B, C, H, W)``."""
+        """Initialize so that ``h``, ``(B, C, H, W)``, is normalized to zero mean and unit variance per channel."""
         std, mean = torch.std_mean(h, (0, 2, 3), correction=0, keepdim=True)
         self.bias.data.copy_(-mean[0])
         self.log_scale.data.copy_(-std[0].clamp_min(1e-3).log())  # a single value has no variance
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The normalised ``h`` and the log-determinant, which is that of every example."""
+        """Return the normalized ``h`` and the log-determinant in nats, a scalar that is the same for every example."""
         return (h + self.bias) * self.log_scale.exp(), self.log_scale.sum() * math.prod(h.shape[2:])
 
     def inverse(self, h: Tensor) -> Tensor:
@@ -40,10 +40,10 @@ class ActNorm(nn.Module):
 
 
 class InvertibleConvolution(nn.Module):
-    """A 1x1 convolution of C channels to C, ``W = P L (U + diag(s))``: section 3.2 of the paper.
+    """An invertible 1x1 convolution with the weight ``W = P L (U + diag(s))``: section 3.2 of the paper.
 
-    It starts as a random rotation, whose permutation ``P`` and signs of ``s`` stay. ``L`` is unit lower triangular and
-    ``U`` strictly upper triangular, in one matrix of parameters whose diagonal is not used.
+    It starts as a random rotation; its permutation ``P`` and the signs of ``s`` stay fixed. ``L`` is unit lower
+    triangular and ``U`` strictly upper triangular; one matrix of parameters holds both, and its diagonal is unused.
     """
 
     permutation: Tensor
@@ -64,10 +64,10 @@ class InvertibleConvolution(nn.Module):
         one = torch.eye(len(s), dtype=dtype, device=s.device)
         return self.permutation.to(dtype), lu.tril(-1) + one, lu.triu(1) + s.diag()
 
-    # Rounded to bfloat16, W would no longer be what the log-determinant and the inverse are of.
+    # Autocast is off below: rounded to bfloat16, W would not match its log-determinant and its inverse.
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """``W h`` at every place, and the log-determinant, which is that of every example."""
+        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
         with torch.autocast(h.device.type, enabled=False):
             permutation, lower, upper = self._factors(h.dtype)
             mixed = (permutation @ lower @ upper) @ h.flatten(2)
@@ -84,9 +84,9 @@ class InvertibleConvolution(nn.Module):
 
 
 class CouplingNet(nn.Module):
-    """3x3, 1x1 and 3x3 convolutions, ``(B, C, H, W)`` to ``(B, outputs, H, W)``; a class adds a bias to the features.
+    """The network of a coupling: 3x3, 1x1 and 3x3 convolutions, ``(B, C, H, W)`` to ``(B, outputs, H, W)``.
 
-    The last is 0 to begin with, and with it the parameters of the coupling.
+    A class adds a bias to the features. The last convolution, and so every output, is 0 at initialization.
     """
 
     def __init__(self, channels: int, outputs: int, width: int, num_classes: int | None) -> None:
@@ -104,6 +104,7 @@ class CouplingNet(nn.Module):
 
 
 def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Build a 3x3 convolution whose weights and biases are 0."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None
@@ -112,7 +113,7 @@ def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class HalfCoupling(nn.Module):
-    """The first half of the channels says how ``transform`` changes the second."""
+    """A coupling in which the first half of the channels gives the parameters of ``transform`` for the second half."""
 
     def __init__(self, channels: int, transform: Transform, width: int, num_classes: int | None) -> None:
         super().__init__()
@@ -134,7 +135,10 @@ class HalfCoupling(nn.Module):
 
 
 class CheckerboardCoupling(nn.Module):
-    """For a single channel, which has no halves: one colour of the board says how ``transform`` changes the other."""
+    """A coupling of a single channel, which cannot be split into halves.
+
+    The pixels of one colour of a checkerboard give the parameters of ``transform`` for the pixels of the other colour.
+    """
 
     mask: Tensor
 
@@ -158,14 +162,14 @@ class CheckerboardCoupling(nn.Module):
 
 
 class Step(nn.Module):
-    """Normalization, mixing of the channels where there are several, and a coupling: figure 2a of the paper.
+    """One step of the flow: normalization, mixing of the channels if there are several, and a coupling (figure 2a).
 
     Args:
-        shape: ``(C, H, W)`` of the features.
-        parity: of the checkerboard, where there is one channel.
-        transform: of the coupling.
-        width: features of the coupling network.
-        num_classes: of a class-conditional model.
+        shape: shape of the features, ``(C, H, W)``.
+        parity: parity of the checkerboard, 0 or 1, used if there is one channel.
+        transform: transform that the coupling applies to each value.
+        width: channels of the coupling network.
+        num_classes: number of classes; None for an unconditional model.
     """
 
     def __init__(
@@ -197,7 +201,10 @@ class Step(nn.Module):
 
 
 class Split(nn.Module):
-    """Half of the channels is done, as latents in standard deviations of a Gaussian that the other half gives."""
+    """A split after a scale: half of the channels become latents, the other half go to the next scale.
+
+    The channels that go on predict a Gaussian prior for the latents, which are standardised by it.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -209,7 +216,10 @@ class Split(nn.Module):
         return mean, log_std
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, C, H, W)`` to what goes on and the latents, half of it each, and the latter's log-determinant."""
+        """Split ``(B, C, H, W)`` into the features that go on, the latents (half of the channels each) and ``log_det``.
+
+        The log-determinant ``(B,)`` is that of standardising the latents, in nats.
+        """
         h, done = h.chunk(2, 1)
         mean, log_std = self._prior(h)
         return h, (done - mean) * torch.exp(-log_std), -log_std.flatten(1).sum(1)
@@ -222,30 +232,34 @@ class Split(nn.Module):
 class Glow(ImageFlow):
     """Glow: Generative Flow with Invertible 1x1 Convolutions (arXiv:1807.03039).
 
-    Steps of a flow at several scales take logits of points of [0, 1] to latents, of which half leave at each scale.
-    The latents' Gaussians are learned: at the top for each latent and class, below from what goes on. ``z`` is in
-    standard deviations of them, a change of variables that is counted, so N(0, I) is the prior of ``z``.
+    Steps at several scales map logits of dequantized images to latents; after each scale but the last, half of the
+    channels become latents. The Gaussian priors of the latents are learned: at the last scale (the top) for each latent
+    and class, at the others predicted from the features that go on. ``z`` is standardised by these Gaussians, and the
+    likelihood includes this change of variables, so the prior of ``z`` is N(0, I).
 
-    A scale begins with a squeeze where both of its sides are even and at least 4, and the next one where the same is so
-    again. A shape that cannot be squeezed at all has one scale; with one channel, its couplings are checkerboards.
+    Each scale begins with a squeeze, which needs both sides to be even and at least 4. A shape that cannot be squeezed
+    at all has one scale; if it also has one channel, the couplings are checkerboards.
 
-    The likelihood, the maps and the priors are float32 whatever the coupling networks run in.
+    The likelihood, the transforms and the priors are computed in at least float32, whatever the precision of the
+    coupling networks.
 
     Args:
-        shape: ``(C, H, W)``.
-        num_classes: of a class-conditional model; of the top's Gaussians and the coupling networks.
-        levels: grey levels of the data.
-        alpha: how far the logit keeps off 0 and 1; ``None`` is an eighth of a bin, ``1 / (8 levels)``.
-        dequantization: of the grey levels, see ``ImageFlow``; uniform if left out.
-        transform: of a coupling; ``Affine``, the paper's, if left out.
-        num_scales: at most; fewer where the shape cannot be squeezed that often. The paper's L.
-        num_steps: of the flow at each scale. The paper's K.
-        width: features of the coupling networks.
-        checkpointing: compute a step's features again for its gradients instead of keeping them: what the backward pass
-            needs fits in the memory of one step, and on a CPU a training step takes twice the time.
+        shape: image shape ``(C, H, W)``.
+        num_classes: number of classes, on which the coupling networks and the top's Gaussians depend; None for an
+            unconditional model.
+        levels: number of grey levels of the data.
+        alpha: margin that keeps the logit's argument away from 0 and 1, above 0 and below 0.5; None for an eighth of a
+            bin, ``1 / (8 levels)``.
+        dequantization: module that draws the dequantization noise, see ``ImageFlow``; None for uniform noise.
+        transform: transform that a coupling applies to each value; None for ``Affine``, as in the paper.
+        num_scales: maximum number of scales, L of the paper; there are fewer if the shape cannot be squeezed as often.
+        num_steps: number of steps at each scale, K of the paper.
+        width: channels of the coupling networks.
+        checkpointing: whether the backward pass recomputes the features of each step instead of storing them. It then
+            needs the memory of one step, and on a CPU a training step takes twice the time.
 
     Raises:
-        InputError: the shape is not an image's or is a single value, or an option is out of its range.
+        InputError: if the shape is not an image's or is a single value, or an option is out of its range.
     """
 
     def __init__(
@@ -271,7 +285,7 @@ class Glow(ImageFlow):
         self.checkpointing = checkpointing
 
         C, H, W = shape
-        self.scales, self.splits = nn.ModuleList(), nn.ModuleList()  # of steps; between scales
+        self.scales, self.splits = nn.ModuleList(), nn.ModuleList()  # lists of steps; the splits between them
         self.squeezed = squeezable(H, W)
         for _ in range(num_scales):
             if squeezable(H, W):
@@ -284,23 +298,24 @@ class Glow(ImageFlow):
             self.splits.append(Split(C))
             C = C // 2
         self.top_shape = (C, H, W)
-        # Mean and log standard deviation of each latent at the top, for each class.
+        # Mean and log standard deviation of each latent of the last scale (the top), for each class.
         self.top = nn.Embedding(num_classes or 1, 2 * math.prod(self.top_shape))
         nn.init.zeros_(self.top.weight)
 
     # -- from reals to latents -----------------------------------------------------------------------------------------
 
     def transform(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, C, H, W)`` to ``z`` of all scales, ``(B, D)`` with the finest first, and ``log|det dz/dh|`` in
-        nats, ``(B,)``.
+        """Map logits ``(B, C, H, W)`` to latents ``z``, ``(B, D)``, and ``log|det dz/dh|`` in nats, ``(B,)``.
+
+        The latents of the finest scale come first.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         return self._transform(h, y)
 
     def _transform(self, h: Tensor, y: Tensor | None, *, fit: bool = False) -> tuple[Tensor, Tensor]:
-        """``fit``: each normalization starts anew from what it is given."""
+        """Like ``transform``; with ``fit``, initialize each normalization from its input first."""
         self._check(y)
         latents, log_det = [], h.new_zeros(len(h))
         for i, steps in enumerate(self.scales):
@@ -322,10 +337,10 @@ class Glow(ImageFlow):
         return torch.cat(latents, 1), log_det - log_std.sum(1)
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The logits ``(B, C, H, W)`` that ``transform`` takes to ``z``.
+        """Map latents ``z`` back to the logits ``(B, C, H, W)``: the inverse of ``transform``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         self._check(y)
         sizes = [self.num_dims // 2**i for i in range(1, len(self.splits) + 1)]
@@ -341,7 +356,7 @@ class Glow(ImageFlow):
         return h
 
     def _top(self, num: int, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Means and log standard deviations of the top's latents, ``(B, D_top)`` each."""
+        """Return the means and log standard deviations of the top's latents, ``(B, D_top)`` each."""
         if self.num_classes is None:
             y = torch.zeros(num, dtype=torch.long, device=self.top.weight.device)
         mean, log_std = self.top(y).chunk(2, 1)
@@ -351,12 +366,12 @@ class Glow(ImageFlow):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Start the normalizations, one after the other: each from what the ones before it make of the data."""
+        """Initialize the normalizations in sequence, each from the data as transformed by the steps before it."""
         y = None if y is None else y[:INITIAL_IMAGES]
         point, _ = self._draw(x[:INITIAL_IMAGES])
         self._transform(self._to_reals(point)[0], y, fit=True)
 
 
 def squeezable(height: int, width: int) -> bool:
-    """Whether patches of 2x2 become channels, and leave at least 2x2 places."""
+    """Tell whether 2x2 patches can be turned into channels so that at least 2x2 positions remain."""
     return height % 2 == width % 2 == 0 and min(height, width) >= 4

@@ -1,4 +1,4 @@
-"""What normalizing flows of images have in common: from grey levels to noise and back, and the likelihood of both."""
+"""The base class of normalizing flows of images: dequantization, likelihood and sampling of grey levels."""
 
 import math
 from abc import abstractmethod
@@ -15,40 +15,42 @@ from genlab.models.sampling import SamplingSettings
 
 
 def eighth_of_a_bin(levels: int) -> float:
-    """``1 / (8 levels)``, how far a logit keeps off 0 and 1 unless an option says otherwise.
+    """Return ``1 / (8 levels)``, the default margin ``alpha`` that keeps a logit's argument away from 0 and 1.
 
-    The 0.05 of RealNVP's paper makes the bin of black a sliver that the flow must first find: on MNIST it was 0.9
-    bits/dim behind after 300 steps. Towards 0 the noise in that bin turns from uniform to exponential, which a Gaussian
-    fits worse: by 0.34 bits for each black pixel at 1e-6, by 0.1 at an eighth of a bin, which learns as quickly.
+    With the 0.05 of RealNVP's paper, the logit maps the bin of black to a very narrow interval that the flow must first
+    find: on MNIST it was 0.9 bits/dim worse after 300 steps. As ``alpha`` goes to 0, the noise in that bin turns from
+    uniform to exponential, which a Gaussian fits worse: by 0.34 bits per black pixel at 1e-6 and by 0.1 at an eighth of
+    a bin, which learns as quickly.
     """
     return 1 / (8 * max(levels, 1))
 
 
 class ImageFlow(LikelihoodModel):
-    """Grey levels are spread over their bins by noise and mapped to reals ``h``, and a flow takes ``h`` to ``z``.
+    """A normalizing flow of images: noise dequantizes grey levels to reals ``h``, and an invertible map gives ``z``.
 
     ``log_prob`` is one draw of a lower bound: the model's probability of an image is the mean over the noise ``u`` of
-    the density in the image's bin over that of ``u``, and the mean of the logarithm lies below the logarithm of the
-    mean (A note on the evaluation of generative models, arXiv:1511.01844). The volume of the bin, the density of the
-    noise and the slope of the logit are counted, so bits/dim are those of the discrete data.
+    the density in the image's bin divided by the density of ``u``, and the mean of the logarithm is below the logarithm
+    of the mean (A note on the evaluation of generative models, arXiv:1511.01844). The volume of the bin, the density of
+    the noise and the slope of the logit are included, so bits/dim are those of the discrete data.
 
-    A flow writes ``transform`` and ``inverse``, and where its prior is not the standard normal, ``log_prior``,
-    ``from_noise`` and ``to_noise``. ``encode`` and ``decode`` know standard normal latents alone.
+    A subclass implements ``transform`` and ``inverse``; if its prior is not the standard normal, also ``log_prior``,
+    ``from_noise`` and ``to_noise``. The latents of ``encode`` and ``decode`` are standard normal in any case.
 
     Args:
-        shape: ``(C, H, W)``.
-        num_classes: of a class-conditional model.
-        levels: grey levels of the data.
-        alpha: ``h = logit(alpha + (1 - 2 alpha) x)`` for points ``x`` of [0, 1]; ``None``: ``h = x``.
-        dequantization: a module that draws ``u`` in (0, 1), ``(B, C, H, W)``, for images, and gives its log-density in
-            nats, ``(B,)``; left out, ``u`` is uniform.
+        shape: image shape ``(C, H, W)``.
+        num_classes: number of classes; None for an unconditional model.
+        levels: number of grey levels of the data.
+        alpha: margin of the logit, above 0 and below 0.5: ``h = logit(alpha + (1 - 2 alpha) x)`` for dequantized images
+            ``x`` in [0, 1]; None for ``h = x``.
+        dequantization: module that draws ``u`` in (0, 1), ``(B, C, H, W)``, for images, and returns its log-density in
+            nats, ``(B,)``; None for uniform ``u``.
 
     Raises:
-        InputError: the shape is not an image's or is a single value, or an option is out of its range.
+        InputError: if the shape is not an image's or is a single value, or an option is out of its range.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
-    most_diagnosed: ClassVar[int | None] = 100  # some flows are inverted by halving intervals
+    most_diagnosed: ClassVar[int | None] = 100  # few images, because some flows are inverted by slow bisection
 
     def __init__(
         self,
@@ -70,54 +72,54 @@ class ImageFlow(LikelihoodModel):
         self.levels, self.alpha = levels, alpha
         self.dequantization = dequantization
 
-    # -- what a flow writes --------------------------------------------------------------------------------------------
+    # -- what a subclass implements ------------------------------------------------------------------------------------
 
     @abstractmethod
     def transform(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reals ``(B, C, H, W)`` to ``z``, ``(B, D)``, and ``log|det dz/dh|`` in nats, ``(B,)``.
+        """Map reals ``h``, ``(B, C, H, W)``, to ``z``, ``(B, D)``, and ``log|det dz/dh|`` in nats, ``(B,)``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
 
     @abstractmethod
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The reals ``(B, C, H, W)`` that ``transform`` takes to ``z``.
+        """Map ``z`` back to reals ``(B, C, H, W)``: the inverse of ``transform``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
 
     def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-density of ``z``, nats ``(B,)``."""
+        """Return the log-density of ``z`` under the prior, in nats, ``(B,)``."""
         return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
     def from_noise(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
-        """Standard normal noise ``(B, D)`` to a draw of the prior."""
+        """Map standard normal noise ``(B, D)`` to draws ``z`` of the prior."""
         return noise
 
     def to_noise(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The inverse of ``from_noise``."""
+        """Map ``z`` back to standard normal noise: the inverse of ``from_noise``."""
         return z
 
-    # -- between points of [0, 1] and reals ----------------------------------------------------------------------------
+    # -- between dequantized images in [0, 1] and reals ----------------------------------------------------------------
 
     def _check(self, y: Tensor | None) -> None:
         if self.num_classes is not None:
             given(y)
 
     def _to_reals(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Points ``(B, C, H, W)`` to ``h`` and the log-determinant ``(B,)``."""
+        """Map dequantized images ``(B, C, H, W)`` to ``h`` and the log-determinant ``(B,)``."""
         if self.alpha is None:
             return point, point.new_zeros(len(point))
         return to_logit(point, self.alpha)
 
     def _middle(self, x: Tensor) -> Tensor:
-        """``h`` of the middle of images' bins."""
+        """Compute ``h`` of images dequantized to the middle of their bins."""
         return self._to_reals(dequantize(x, 0.5, self.levels)[0])[0]
 
     def _draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A point of [0, 1] in each bin, ``(B, C, H, W)``, and the log of the bin's volume over the noise's density."""
+        """Dequantize images: a point in each bin, ``(B, C, H, W)``, and log(bin volume / noise density), ``(B,)``."""
         if self.dequantization is None:
             return dequantize(x, uniform(x.shape, None, x.device), self.levels)
         u, log_q = self.dequantization(x)
@@ -127,10 +129,10 @@ class ImageFlow(LikelihoodModel):
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """One draw of the lower bound on the log-likelihood of grey levels, in nats, ``(B,)``.
+        """Return one draw of the lower bound on the log-likelihood of grey levels, in nats, ``(B,)``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         point, log_weight = self._draw(x)
         h, log_slope = self._to_reals(point)
@@ -138,12 +140,11 @@ class ImageFlow(LikelihoodModel):
         return self.log_prior(z, y) + log_det + log_slope + log_weight
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The latents ``(B, D)`` of images, from the middle of their bins; N(0, I) is their prior."""
+        """Encode images, dequantized to the middle of their bins, as latents ``(B, D)`` whose prior is N(0, I)."""
         return self.to_noise(self.transform(self._middle(x), y)[0], y)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latents ``(B, D)``, of which N(0, I) is the prior, to images in [0, 1], between the grey levels (see
-        ``quantize``)."""
+        """Decode latents ``(B, D)``, whose prior is N(0, I), to images in [0, 1] that are not yet quantized."""
         h = self.inverse(self.from_noise(z, y), y)
         return h.clamp(0, 1) if self.alpha is None else from_logit(h, self.alpha)
 
@@ -156,7 +157,7 @@ class ImageFlow(LikelihoodModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw grey levels; the temperature is the standard deviation of the latents that ``decode`` is given."""
+        """Draw images of grey levels; the temperature is the standard deviation of the latents."""
         y = self.classes(num_samples, y, generator)
         z = self.settings(sampling).temperature * normal((num_samples, self.num_dims), generator, self.device)
         return quantize(self.decode(z, y), self.levels)
@@ -166,10 +167,10 @@ class ImageFlow(LikelihoodModel):
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """``inverse_error``: how far ``h`` is at most from what comes back of it, over all values of all images.
+        """Measure ``inverse_error``: the largest difference of any value of ``h`` from ``inverse(transform(h))``.
 
-        A flow is one to one on paper; with 32 bits a steep one is not, and then neither its samples nor its likelihood
-        are to be trusted.
+        A flow is invertible in exact arithmetic, but a steep one is not in float32; its samples and its likelihood are
+        then not to be trusted.
         """
         h = self._middle(x)
         back = self.inverse(self.transform(h, y)[0], y)

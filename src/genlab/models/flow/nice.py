@@ -14,9 +14,10 @@ from genlab.models.flow.image_flow import ImageFlow
 
 
 class AdditiveNet(nn.Module):
-    """What is added to half of the dimensions, given the others, ``(B, inputs)`` to ``(B, outputs)``.
+    """The fully connected network of an additive coupling, ``(B, inputs)`` to ``(B, outputs)``.
 
-    0 to begin with. A class is one-hot beside the inputs.
+    It computes what the coupling adds to half of the dimensions from the other half. Its output is 0 at initialization.
+    A class is appended to the inputs as a one-hot vector.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int, num_hidden: int, num_classes: int | None) -> None:
@@ -41,22 +42,22 @@ class AdditiveNet(nn.Module):
 class NICE(ImageFlow):
     """NICE: Non-linear Independent Components Estimation (arXiv:1410.8516).
 
-    Points of [0, 1], as they are, in one row: couplings add to the even dimensions what a network makes of the odd
-    ones, and the other way round in turn; then each dimension is scaled. ``z`` has a logistic prior, and its dimensions
-    are the even ones followed by the odd ones. The latents of ``encode`` and ``decode`` are normal: of the same
-    probabilities as ``z``.
+    Dequantized images in [0, 1] are flattened, without a logit. Couplings add a function of the odd dimensions to the
+    even ones, and a function of the even dimensions to the odd ones, in turn; then each dimension is scaled. ``z`` has
+    a logistic prior, and its even dimensions come before the odd ones. The latents of ``encode`` and ``decode`` are
+    standard normal: each has the same cumulative probability as its value in ``z``.
 
     Args:
-        shape: ``(C, H, W)``.
-        num_classes: of a class-conditional model; of its networks.
-        levels: grey levels of the data.
-        dequantization: of the grey levels, see ``ImageFlow``; uniform if left out.
-        num_couplings: one after the other.
-        width: of the hidden layers of a coupling's network.
-        num_hidden: layers.
+        shape: image shape ``(C, H, W)``.
+        num_classes: number of classes, which the coupling networks see; None for an unconditional model.
+        levels: number of grey levels of the data.
+        dequantization: module that draws the dequantization noise, see ``ImageFlow``; None for uniform noise.
+        num_couplings: number of couplings in sequence.
+        width: width of the hidden layers of each coupling network.
+        num_hidden: number of hidden layers of each coupling network.
 
     Raises:
-        InputError: the shape is not an image's or is a single value, or an option is out of its range.
+        InputError: if the shape is not an image's or is a single value, or an option is out of its range.
     """
 
     def __init__(
@@ -103,22 +104,28 @@ class NICE(ImageFlow):
         return h.unflatten(1, self.shape)
 
     def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Independent standard logistics."""
+        """Return the log-density of ``z`` under independent standard logistic distributions, in nats, ``(B,)``."""
         return (log_sigmoid(z) + log_sigmoid(-z)).sum(1)
 
     def from_noise(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
-        """The logistic quantile, ``logit p``, of the noise's probability ``p``; in logarithms, exact in both tails."""
+        """Map normal noise of cumulative probability ``p`` to the logistic quantile, ``logit p``.
+
+        It is computed from log-probabilities, which are precise in both tails.
+        """
         return torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise)
 
     def to_noise(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        # From the lower tail, where the probability is not rounded to 1; never from 0, whose quantile is infinite.
+        # The lower tail is used on both sides, as a probability near 1 would be rounded to 1. It is clamped above 0,
+        # whose quantile is infinite.
         p = torch.sigmoid(-z.abs()).clamp_min(torch.finfo(z.dtype).tiny)
         return -torch.special.ndtri(p) * z.sign()
 
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Start ``z`` with zero mean and the logistic's variance in each dimension; a learned scale takes thousands of
-        steps to get there."""
+        """Set biases and scales so that each dimension of ``z`` has zero mean and the variance of the logistic prior.
+
+        Learning the scales from 1 would take thousands of steps.
+        """
         h = self._to_reals(self._draw(x)[0])[0].flatten(1)
         std, mean = torch.std_mean(torch.cat([h[:, 0::2], h[:, 1::2]], 1), 0, correction=0)
         self.log_scale.copy_(math.log(math.pi / math.sqrt(3)) - std.clamp_min(1e-3).log())

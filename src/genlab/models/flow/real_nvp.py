@@ -1,4 +1,4 @@
-"""RealNVP: images to Gaussian noise and back, through affine couplings at several scales."""
+"""RealNVP: a flow of images through affine couplings at several scales."""
 
 import math
 from collections.abc import Iterable
@@ -15,12 +15,18 @@ from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
 
 def conv(in_channels: int, out_channels: int, size: int) -> nn.Module:
-    """Weight-normalised. Batch normalization, which the paper adds, would tie an example's likelihood to its batch."""
+    """Build a convolution with weight normalization that keeps the sides.
+
+    The paper also uses batch normalization, but that would make an example's likelihood depend on its batch.
+    """
     return weight_norm(nn.Conv2d(in_channels, out_channels, size, padding=size // 2))
 
 
 class ResidualBlock(nn.Module):
-    """A 3x3 convolution mixes places, a 1x1 features: nearly as good as two 3x3 a step, at 5/9 of the arithmetic."""
+    """A residual block of a 3x3 and a 1x1 convolution.
+
+    It is nearly as good as two 3x3 convolutions per training step, at 5/9 of the arithmetic.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,8 +40,8 @@ class ResidualBlock(nn.Module):
 class CouplingNet(nn.Module):
     """The residual network of one coupling, ``(B, C, H, W)`` to ``(B, 2C, H, W)``; a class adds a bias to its features.
 
-    It sees and gives each ``patch x patch`` pixels as one place. A checkerboard leaves a net half of the pixels to see
-    and half to transform; as patches of 2x2 they cost a quarter of what they would cost one by one.
+    Inside, each patch of ``patch x patch`` pixels is one position. With 2x2 patches a network costs a quarter of one on
+    single pixels, and under a checkerboard every patch has pixels to see and pixels to transform.
     """
 
     def __init__(self, channels: int, width: int, num_blocks: int, patch: int, num_classes: int | None) -> None:
@@ -60,7 +66,10 @@ class CouplingNet(nn.Module):
 
 
 class Scale(nn.Module):
-    """Checkerboard couplings, squeeze, channel couplings; then half of the channels goes on and half is done."""
+    """One scale: checkerboard couplings, a squeeze, channel couplings, and a split.
+
+    At the split half of the channels become latents, and the other half go to the next scale.
+    """
 
     def __init__(self, checkerboard: Couplings, channelwise: Couplings) -> None:
         super().__init__()
@@ -68,7 +77,10 @@ class Scale(nn.Module):
         self.channelwise = channelwise
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, C, H, W)`` to what goes on and what is done, ``(B, 2C, H/2, W/2)`` each, and the log-determinant."""
+        """Map ``(B, C, H, W)`` to the features that go on, the latents, and the log-determinant in nats, ``(B,)``.
+
+        Features and latents are ``(B, 2C, H/2, W/2)`` each.
+        """
         h, log_det = self.checkerboard(h, y)
         h, d = self.channelwise(squeeze(h), y)
         h, z = h.chunk(2, dim=1)
@@ -82,23 +94,25 @@ class Scale(nn.Module):
 class RealNVP(ImageFlow):
     """Density estimation using Real NVP (arXiv:1605.08803).
 
-    Affine couplings take logits of points of [0, 1] to standard normal ``z``.
+    Affine couplings map logits of dequantized images to ``z``, whose prior is N(0, I).
 
-    A scale is squeezed while both of its sides are even and at least 4; a shape with an odd side is left to the
-    checkerboard couplings.
+    All scales but the last contain a squeeze, which needs both sides to be even and at least 4. The last scale has
+    checkerboard couplings only, so a shape with an odd side has that scale alone.
 
     Args:
-        shape: ``(C, H, W)``.
-        num_classes: of a class-conditional model.
-        levels: grey levels of the data.
-        alpha: how far the logit keeps off 0 and 1; ``None`` is an eighth of a bin, ``1 / (8 levels)``.
-        num_scales: at most; fewer where the shape cannot be squeezed that often.
-        num_couplings: of each kind at each scale; the last scale has one more, of the checkerboard kind.
-        width: features of the coupling networks.
-        num_blocks: residual blocks of each coupling network.
+        shape: image shape ``(C, H, W)``.
+        num_classes: number of classes, which the coupling networks see; None for an unconditional model.
+        levels: number of grey levels of the data.
+        alpha: margin that keeps the logit's argument away from 0 and 1, above 0 and below 0.5; None for an eighth of a
+            bin, ``1 / (8 levels)``.
+        num_scales: maximum number of scales; there are fewer if the shape cannot be squeezed as often.
+        num_couplings: number of checkerboard couplings, and of channel couplings, at each scale; the last scale has one
+            checkerboard coupling more and no channel couplings.
+        width: channels of the coupling networks.
+        num_blocks: number of residual blocks in each coupling network.
 
     Raises:
-        InputError: the shape is not an image's or is a single value, or an option is out of its range.
+        InputError: if the shape is not an image's or is a single value, or an option is out of its range.
     """
 
     def __init__(
@@ -133,7 +147,7 @@ class RealNVP(ImageFlow):
             channelwise = couplings(C, (channel_mask(C, i % 2) for i in range(num_couplings)), patch=1)
             self.scales.append(Scale(checkerboard, channelwise))
             C = C // 2
-        # A checkerboard of one pixel has nothing on its other colour, so there the channels take its place.
+        # A single pixel has no checkerboard with two colours, so its couplings split the channels instead.
         masks = (
             channel_mask(C, i % 2) if H * W == 1 else checkerboard_mask(H, W, i % 2) for i in range(num_couplings + 1)
         )
@@ -141,11 +155,12 @@ class RealNVP(ImageFlow):
         self.last_shape = (C, H, W)
 
     def transform(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, C, H, W)`` to ``z`` of all scales, ``(B, D)`` with the finest first, and ``log|det dz/dh|`` in
-        nats, ``(B,)``.
+        """Map logits ``(B, C, H, W)`` to latents ``z``, ``(B, D)``, and ``log|det dz/dh|`` in nats, ``(B,)``.
+
+        The latents of the finest scale come first.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         self._check(y)
         latents, log_det = [], h.new_zeros(len(h))
@@ -157,7 +172,7 @@ class RealNVP(ImageFlow):
         return torch.cat([*latents, h.flatten(1)], dim=1), log_det + d
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The logits ``(B, C, H, W)`` that ``transform`` takes to ``z``."""
+        """Map latents ``z`` back to the logits ``(B, C, H, W)``: the inverse of ``transform``."""
         self._check(y)
         sizes = [self.num_dims // 2**i for i in range(1, len(self.scales) + 1)]
         *latents, last = z.split([*sizes, math.prod(self.last_shape)], dim=1)

@@ -1,4 +1,4 @@
-"""Noise that a network shapes to the image, for a tighter bound than uniform noise gives: Flow++ (arXiv:1902.00275)."""
+"""Dequantization noise that depends on the image, for a tighter bound than uniform noise: Flow++ (arXiv:1902.00275)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from genlab.layers.coupling import AffineCoupling, Couplings, channel_mask, chec
 
 
 class ConditionedNet(nn.Module):
-    """``s`` and ``t`` of a coupling, ``(B, 2C, H, W)``, given the noise that is not changed and an image's features.
+    """The network that gives ``s`` and ``t`` of a coupling, ``(B, 2C, H, W)``.
 
-    0 to begin with. It runs in whatever precision the model runs in.
+    It reads the part of the noise that the coupling keeps, and an image's features. Its output is 0 at initialization.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -33,19 +33,20 @@ class ConditionedNet(nn.Module):
 class VariationalDequantization(nn.Module):
     """Flow++: Improving Flow-Based Generative Models with Variational Dequantization (arXiv:1902.00275), section 3.1.
 
-    ``u = sigmoid(f(eps; x))`` for affine couplings ``f`` of all places of noise ``eps``, whose networks see the image
-    ``x``; its density ``q(u | x)`` is that of ``eps`` and the change of variables. The bound on the log-likelihood is
-    ``E_q[log p(x + u) - log q(u | x)]``.
+    The noise is ``u = sigmoid(f(eps; x))``, where ``f`` is a sequence of affine couplings of noise ``eps`` whose
+    networks see the image ``x``. Its density ``q(u | x)`` follows from that of ``eps`` by the change of variables. The
+    bound on the log-likelihood is ``E_q[log p(x + u) - log q(u | x)]``.
 
-    ``eps`` is logistic, where the paper has it normal: ``f`` starts as the identity, and so ``u`` as uniform noise.
+    ``eps`` is logistic here and normal in the paper: ``f`` starts as the identity, so ``u`` starts as uniform noise.
 
     Args:
-        shape: ``(C, H, W)`` of the images.
-        width: features of the networks.
-        num_couplings: of alternating colours of a checkerboard; of the channels' halves where there is one place.
+        shape: image shape ``(C, H, W)``.
+        width: channels of the networks.
+        num_couplings: number of couplings, which alternate between the colours of a checkerboard, or between the halves
+            of the channels if an image is a single pixel.
 
     Raises:
-        InputError: an option is out of its range.
+        InputError: if an option is out of its range.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int = 32, num_couplings: int = 4) -> None:
@@ -72,15 +73,15 @@ class VariationalDequantization(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """For images ``(B, C, H, W)``, ``u`` of that shape in (0, 1), and ``log q(u | x)`` in nats, ``(B,)``."""
+        """Draw ``u`` in (0, 1) for images, both ``(B, C, H, W)``; return it and ``log q(u | x)`` in nats, ``(B,)``."""
         noise = normal(x.shape, None, x.device).to(torch.promote_types(x.dtype, torch.float32))
-        # A logistic's quantile of the noise's probability; in logarithms, never infinite.
+        # The logistic quantile of the noise's cumulative probability, from log-probabilities so that it stays finite.
         return self.from_logistic(torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise), x)
 
     def from_logistic(self, eps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``u`` and ``log q(u | x)`` of logistic noise ``eps``, ``(B, C, H, W)``."""
+        """Map logistic noise ``eps`` to ``u``, both ``(B, C, H, W)``, and ``log q(u | x)`` in nats, ``(B,)``."""
         features = self.features((2 * x - 1).to(next(self.parameters()).dtype))
         v, log_det = self.couplings(eps, features)
         log_eps = (log_sigmoid(eps) + log_sigmoid(-eps)).flatten(1).sum(1)
-        log_slope = (log_sigmoid(v) + log_sigmoid(-v)).flatten(1).sum(1)  # of the sigmoid
+        log_slope = (log_sigmoid(v) + log_sigmoid(-v)).flatten(1).sum(1)  # log-derivative of the sigmoid
         return torch.sigmoid(v), log_eps - log_det - log_slope

@@ -1,4 +1,4 @@
-"""Normalizing flows of points and tables: whichever the library zuko has, behind the contract."""
+"""Normalizing flows of points and tables: any flow of the library zuko as a model of genlab."""
 
 import itertools
 import math
@@ -20,26 +20,29 @@ from genlab.models.sampling import SamplingSettings
 
 
 class ZukoFlow(LikelihoodModel):
-    """Normalizing Flows for Probabilistic Modeling and Inference (arXiv:1912.02762), by https://zuko.readthedocs.io.
+    """A flow of points from https://zuko.readthedocs.io.
 
-    Points are standardised by the data's mean and standard deviation, and an invertible network takes them to
-    z ~ N(0, I). ``log_prob`` is the logarithm of a density, in nats: the change of variables, standardisation included,
-    is counted. It grows without bound as the data narrows, so it has no bits/dim.
+    Source: Normalizing Flows for Probabilistic Modeling and Inference (arXiv:1912.02762).
 
-    Of flows whose inverse or integral is numerical (NAF, CNF), ``log_prob`` and ``decode`` are exact up to
-    the solver's tolerance; ``diagnose`` says how far ``decode`` is from undoing ``encode``.
+    Points are standardised by the data's mean and standard deviation, and an invertible network maps them to
+    z ~ N(0, I). ``log_prob`` is a log-density in nats and includes the change of variables and the standardisation. A
+    log-density grows without bound as the data's distribution narrows, so it is not given in bits/dim.
+
+    For flows whose inverse or integral is numerical (NAF, CNF), ``log_prob`` and ``decode`` are exact up to the
+    solver's tolerance; ``diagnose`` measures how well ``decode`` inverts ``encode``.
 
     Args:
-        shape: ``(D,)``.
-        flow: ``(features=D, context=K) -> zuko.flows.Flow`` with a standard normal base, such as ``zuko.flows.NSF``
-            with its options set. K is the number of classes, 0 where there are none.
-        num_classes: of a class-conditional flow, whose networks see one-hot classes.
-        inverted: run the network from noise to data: it then draws in one pass and scores in D, where an
-            autoregressive flow draws in D passes and scores in one.
-        double: compute in float64, for densities whose width is near float32's 1e-7 of the data's range.
+        shape: shape of a point, ``(D,)``.
+        flow: function ``(features=D, context=K) -> zuko.flows.Flow`` that builds a flow with a standard normal base,
+            such as ``zuko.flows.NSF`` with its options set. K is the number of classes, 0 if there are none.
+        num_classes: number of classes, which the networks see as one-hot vectors; None for an unconditional model.
+        inverted: whether the network runs from noise to data. An autoregressive flow draws in D passes and scores in
+            one; inverted, it draws in one pass and scores in D.
+        double: whether to compute in float64, for densities so narrow that their width is near float32's resolution,
+            1e-7 of the data's range.
 
     Raises:
-        InputError: the shape is not that of points, or the flow's base is not standard normal.
+        InputError: if the shape is not that of points, or the flow's base is not standard normal.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"points"})
@@ -64,7 +67,7 @@ class ZukoFlow(LikelihoodModel):
         self.flow = flow(features=shape[0], context=num_classes or 0)
         if not isinstance(getattr(self.flow, "transform", None), torch.nn.Module) or not _is_normal(self.flow):
             raise InputError(
-                f"flow {type(self.flow).__name__}: give a flow to a standard normal, such as zuko.flows.NSF"
+                f"flow {type(self.flow).__name__}: give a flow whose base is a standard normal, such as zuko.flows.NSF"
             )
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
@@ -72,29 +75,29 @@ class ZukoFlow(LikelihoodModel):
             self.double()
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Standardise by what ``x`` is like."""
+        """Set the mean and standard deviation for standardisation to those of ``x``."""
         self.mean.copy_(x.double().mean(0))
-        # What does not vary is left as it is.
+        # A dimension that does not vary is not scaled.
         std = x.double().std(0) if len(x) > 1 else torch.ones(self.shape, dtype=torch.float64)
         self.std.copy_(torch.where(std > 0, std, 1.0))
 
     def transform(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Points ``(B, D)`` to latents ``(B, D)`` and ``log|det dz/dx|`` in nats, ``(B,)``.
+        """Map points ``(B, D)`` to latents ``(B, D)`` and ``log|det dz/dx|`` in nats, ``(B,)``.
 
         Raises:
-            InputError: the model is conditional and ``y`` is None.
+            InputError: if the model is conditional and ``y`` is None.
         """
         with _as_it_is(x.device):
             z, log_det = self._network(y).call_and_ladj((x.to(self.mean.dtype) - self.mean) / self.std)
             return z, log_det - self.std.log().sum()
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The points ``(B, D)`` that ``transform`` takes to ``z``."""
+        """Map latents ``z`` back to points ``(B, D)``: the inverse of ``transform``."""
         with _as_it_is(z.device):
             return self._network(y).inv(z.to(self.mean.dtype)) * self.std + self.mean
 
     def _network(self, y: Tensor | None) -> Any:
-        """From standardised points to latents: a ``torch.distributions.Transform``, with zuko's ``call_and_ladj``."""
+        """Return the map from standardised points to latents, a ``torch.distributions.Transform`` of zuko."""
         one_hot = None
         if self.num_classes is not None:
             one_hot = F.one_hot(given(y), self.num_classes).to(self.mean.dtype)
@@ -102,29 +105,34 @@ class ZukoFlow(LikelihoodModel):
         return network.inv if self.inverted else network
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-density of points in nats, ``(B,)``."""
+        """Return the log-density of points in nats, ``(B,)``."""
         z, log_det = self.transform(x, y)
         return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Negative log-likelihood in nats."""
+        """Return the mean negative log-density in nats, as ``loss`` and ``nll``."""
         nll = -self.log_prob(x, y).mean()
         return {"loss": nll, "nll": nll}
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latents ``(B, D)``, standard normal where the flow has learned its data."""
+        """Encode points as latents ``(B, D)``, which are standard normal if the flow has learned the data."""
         return self.transform(x, y)[0]
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Points ``(B, D)`` of latents."""
+        """Decode latents to points ``(B, D)``."""
         return self.inverse(z, y)
 
     @torch.no_grad()
     def path(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
-        """``decode`` of latents ``(B, D)`` step by step: ``(B, D)`` before and after each transform, the points last.
+        """Decode latents ``(B, D)`` step by step and return all stages, ``(B, D)`` each, from latents to points.
 
-        All of them in the units of points, in which the latents' prior has the data's mean and standard deviations. A
-        continuous transform is stopped at ``times`` times, evenly.
+        All stages are in the units of the data, so the latents' prior has the data's mean and standard deviations.
+
+        Args:
+            z: latents, ``(B, D)``.
+            y: classes, int64 ``(B,)``, of a conditional model.
+            times: number of equal time steps, and so of stages, of a continuous transform; any other transform gives
+                one stage.
         """
         with _as_it_is(z.device):
             stages = [z.to(self.mean.dtype)]
@@ -151,7 +159,10 @@ class ZukoFlow(LikelihoodModel):
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """``inverse_error``: how far decoding moves an encoded point at most, in standard deviations of the data."""
+        """Measure ``inverse_error``: the largest distance between a value and the same value encoded and decoded.
+
+        It is in standard deviations of the data.
+        """
         moved = self.decode(self.encode(x, y), y) - x
         return {"inverse_error": float((moved / self.std).abs().max())}
 
@@ -162,7 +173,7 @@ def _is_normal(flow: Flow) -> bool:
 
 
 def _steps(network: Any, times: int) -> list[Any]:
-    """What a network is composed of, one after the other; what is continuous in ``times`` pieces."""
+    """List the transforms that a network is composed of; a continuous one is cut into ``times`` pieces."""
     steps: list[Any] = []
     for part in network.transforms if isinstance(network, ComposedTransform) else [network]:
         if not isinstance(part, FreeFormJacobianTransform):
@@ -176,10 +187,10 @@ def _steps(network: Any, times: int) -> list[Any]:
 
 @contextmanager
 def _as_it_is(device: torch.device) -> Iterator[None]:
-    """In the weights' own precision, and outside of inference mode.
+    """Turn off autocast and inference mode.
 
-    Under autocast a density would be that of numbers rounded to 8 bits; and some flows differentiate inside, for their
-    log-determinant, which inference mode forbids.
+    Under autocast the density would be computed from numbers rounded to 8 bits of precision. Some flows compute
+    gradients for their log-determinant, which inference mode forbids.
     """
     with torch.autocast(device.type, enabled=False):
         if not torch.is_inference_mode_enabled():

@@ -1,0 +1,1 @@
+"""Variational autoencoders: an encoder infers latents, and training maximises a lower bound on the likelihood."""

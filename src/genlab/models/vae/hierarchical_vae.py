@@ -1,4 +1,4 @@
-"""A hierarchy of latents, drawn from the coarsest to the finest: Very Deep VAEs (arXiv:2011.10650)."""
+"""A VAE with a hierarchy of latents, drawn from the coarsest to the finest: Very Deep VAEs (arXiv:2011.10650)."""
 
 import math
 from collections.abc import Sequence
@@ -20,12 +20,15 @@ from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import Gaussian
 from genlab.models.vae.terms import Bounded
 
-# A block whose latents carry at least this many nats on average is active.
+# A block is active if the KL term of its latents is more than this many nats on average.
 ACTIVE_NATS = 0.01
 
 
 class Block(nn.Sequential):
-    """A bottleneck of the paper's figure 3: 1x1, two of 3x3 (of 1x1 where there is nothing beside), and 1x1."""
+    """The bottleneck of the paper's figure 3: convolutions of 1x1, 3x3, 3x3 and 1x1.
+
+    On maps with a side of 1 or 2 the 3x3 convolutions are 1x1, as they would mostly see padding.
+    """
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, ...], last_gain: float = 1.0) -> None:
         middle = max(1, inputs // 2)
@@ -42,13 +45,20 @@ class Block(nn.Sequential):
 
 
 class ResidualBlock(Block):
+    """A bottleneck whose output is added to its input."""
+
     def forward(self, h: Tensor) -> Tensor:
         return h + super().forward(h)
 
 
 class Drawn(NamedTuple):
-    """Of one block: KL(q || p) and log q(z) - log p(z) in nats, ``(B,)``, and z in standard deviations of its prior,
-    ``(B, latent_channels, h, w)``."""
+    """The latents z that one block has drawn from its posterior q, compared with its prior p.
+
+    Attributes:
+        kl: KL(q || p) in nats, ``(B,)``.
+        log_ratio: log q(z) - log p(z) in nats, ``(B,)``.
+        noise: z standardised by the prior's mean and standard deviation, ``(B, latent_channels, h, w)``.
+    """
 
     kl: Tensor
     log_ratio: Tensor
@@ -56,13 +66,13 @@ class Drawn(NamedTuple):
 
 
 class TopDownBlock(nn.Module):
-    """Latents ``(B, latent_channels, h, w)`` given all coarser ones; what they are is added to the features.
+    """A block that draws latents ``(B, latent_channels, h, w)`` given all coarser ones and adds them to the features.
 
     Args:
-        channels: of the features.
-        latent_channels: of z.
-        size: ``(h, w)``.
-        gain: of what is added, so that a deep stack begins with features of size 1.
+        channels: channels of the features.
+        latent_channels: channels of the latents.
+        size: size of the features and the latents, ``(h, w)``.
+        gain: initial scale of what the block adds, so that the features keep unit scale in a deep stack.
     """
 
     def __init__(self, channels: int, latent_channels: int, size: tuple[int, ...], gain: float) -> None:
@@ -76,11 +86,15 @@ class TopDownBlock(nn.Module):
             self.project.weight.mul_(gain)
 
     def forward(self, h: Tensor, noise: Tensor, features: Tensor | None = None) -> tuple[Tensor, Drawn | None]:
-        """The features ``(B, channels, h, w)`` for the next block.
+        """Draw the latents z and add them to the features.
 
         Args:
-            noise: standard normal, of the latents' shape.
-            features: of the image, to draw from q; left out, z is drawn from p.
+            h: features from the block before, ``(B, channels, h, w)``.
+            noise: standard normal noise, ``(B, latent_channels, h, w)``.
+            features: the image's features at this size, to draw z from the posterior q; None draws z from the prior p.
+
+        Returns:
+            The features for the next block, ``(B, channels, h, w)``, and the latents drawn from q, None if from p.
         """
         params, more = self.prior(h).split([2 * noise.shape[1], h.shape[1]], 1)
         p = Gaussian.of(params)
@@ -99,20 +113,27 @@ class TopDownBlock(nn.Module):
 
 
 class HierarchicalVAE(LikelihoodModel):
-    """Latents in blocks from 1x1 up to ``latent_side`` pixels: p(z_1) p(z_2 | z_1) ..., and q(z_l | z_<l, x) likewise,
-    from the same features and those of the image at that size.
+    """A VAE whose latents are drawn in blocks of growing size, from 1x1 up to ``latent_side`` pixels.
+
+    The prior is p(z_1) p(z_2 | z_1) ... p(z_L | z_<L), and the posterior is the product of q(z_l | z_<l, x). Both read
+    the features of the coarser latents; the posterior also reads the image's features at the block's size.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of a pixel given the latents.
-        objective: the loss that training minimises, of the bound alone. Its free bits are nats of a block.
-        num_classes: of a conditional model.
-        channels: of the features with latents; above ``latent_side`` fewer, in inverse proportion to the side.
-        latent_channels: of z, at every place of a block.
-        num_blocks: of latents at each size.
-        encoder_blocks: residual blocks of the encoder at each size.
-        latent_side: the largest side with latents; larger features have one residual block each.
-        sample_pixels: ``sample`` draws x ~ p(x | z) where true, and gives the mean E[x | z] where false.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of a pixel given the latents.
+        objective: loss that training minimises; it may use the lower bound only (``vae/objective=elbo``). Its free bits
+            are nats per block.
+        num_classes: number of classes, which the encoder and decoder see; None for an unconditional model.
+        channels: channels of features up to ``latent_side``; larger features have fewer, in inverse proportion to the
+            side.
+        latent_channels: channels of the latents of each block.
+        num_blocks: number of blocks with latents at each size.
+        encoder_blocks: number of residual blocks of the encoder at each size.
+        latent_side: largest side with latents; the decoder has one residual block without latents at each larger size.
+        sample_pixels: whether ``sample`` draws x ~ p(x | z); otherwise it returns the mean E[x | z].
+
+    Raises:
+        InputError: if a size is not positive, or the objective needs more than the lower bound.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
@@ -146,15 +167,15 @@ class HierarchicalVAE(LikelihoodModel):
         gain = (sum(with_latents) * num_blocks) ** -0.5
 
         self.first = nn.Conv2d(shape[0] + (num_classes or 0), width[0], 3, padding=1)
-        self.up = nn.ModuleList()  # the encoder's, from the finest
+        self.up = nn.ModuleList()  # the encoder's blocks, from the finest size to the coarsest
         for i, size in enumerate(sizes):
             blocks = [ResidualBlock(width[i], width[i], size, gain) for _ in range(encoder_blocks)]
             change = [] if i == 0 or width[i] == width[i - 1] else [nn.Conv2d(width[i - 1], width[i], 1)]
             self.up.append(nn.Sequential(*change, *blocks))
         self.sizes, self.with_latents = sizes, with_latents
         self.start = nn.Embedding(num_classes or 1, width[-1])
-        self.down = nn.ModuleList()  # the decoder's, from the coarsest
-        self.biases = nn.ParameterList()  # of what is new at a size
+        self.down = nn.ModuleList()  # the decoder's blocks, from the coarsest size to the finest
+        self.biases = nn.ParameterList()  # added once at each size
         for i in reversed(range(len(sizes))):
             if with_latents[i]:
                 drawing = [TopDownBlock(width[i], latent_channels, sizes[i], gain) for _ in range(num_blocks)]
@@ -174,7 +195,7 @@ class HierarchicalVAE(LikelihoodModel):
     # -- up and down ---------------------------------------------------------------------------------------------------
 
     def features(self, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
-        """Of an image, from the coarsest to the finest."""
+        """Compute the encoder's features of images, from the coarsest size to the finest."""
         h = self.first(with_class(2 * x - 1, y, self.num_classes))
         found = []
         for i, blocks in enumerate(self.up):
@@ -187,11 +208,17 @@ class HierarchicalVAE(LikelihoodModel):
     def top_down(
         self, noise: Sequence[Tensor], y: Tensor | None = None, features: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, list[Drawn]]:
-        """Parameters of p(x | z), ``(B, num_params, C, H, W)``, and what was drawn of every block.
+        """Draw all latents and decode them.
 
         Args:
-            noise: of every block, standard normal ``(B, *latent_shape)``.
-            features: of images, to draw z from q(z | x); left out, it is drawn from p(z).
+            noise: standard normal noise for every block, ``(B, *latent_shape)`` each.
+            y: classes, int64 ``(B,)``, of a conditional model.
+            features: images' features from the coarsest size to the finest, to draw z from q(z | x); None draws z from
+                p(z).
+
+        Returns:
+            The parameters of p(x | z), ``(B, num_params, C, H, W)``, and the latents of every block drawn from q; no
+            latents if they are drawn from p.
         """
         of_blocks = iter(noise)
         h = self.start(given(y) if self.num_classes is not None else noise[0].new_zeros(len(noise[0])).long())
@@ -222,7 +249,10 @@ class HierarchicalVAE(LikelihoodModel):
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.latent_shapes, strict=True)]
 
     def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and the KL term of each block, ``(B, blocks)``, nats."""
+        """Return log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and the KL term per block, ``(B, blocks)``.
+
+        Both are in nats.
+        """
         params, drawn = self.top_down(self._noise(len(x), x), y, self.features(x, y))
         return self._log_likelihood(params, x), torch.stack([block.kl for block in drawn], 1)
 
@@ -248,9 +278,14 @@ class HierarchicalVAE(LikelihoodModel):
     def importance_weighted(
         self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000, chunk_size: int | None = None
     ) -> Tensor:
-        """The bound of Importance Weighted Autoencoders (arXiv:1509.00519), nats ``(B,)``.
+        """Return the bound of Importance Weighted Autoencoders (arXiv:1509.00519), in nats, ``(B,)``.
 
-        ``chunk_size`` draws at a time; left out, as many as make features of 16 million numbers.
+        Args:
+            x: images ``(B, C, H, W)``.
+            y: their classes, int64 ``(B,)``.
+            num_samples: number of draws per image, k.
+            chunk_size: number of draws per image computed at once; None chooses it so that the finest features have at
+                most 16 million numbers (but at least one draw).
         """
         if chunk_size is None:
             chunk_size = max(1, 2**24 // (len(x) * math.prod(self.sizes[0]) * self.last.in_channels))
@@ -271,8 +306,11 @@ class HierarchicalVAE(LikelihoodModel):
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """Of ``N`` images: ``rate`` and ``distortion`` in nats; ``active_blocks``, of which the rate is not next to 0;
-        ``kl_per_block``, from the coarsest, in nats."""
+        """Measure how much information the latents of ``N`` images carry.
+
+        ``rate`` (KL term) and ``distortion`` (-log p(x | z)) are in nats; ``active_blocks`` is the number of blocks
+        whose KL term is above 0.01 nats; ``kl_per_block`` is in nats, from the coarsest block to the finest.
+        """
         log_likelihood, kl = self.elbo_terms(x, y)
         return {
             "rate": float(kl.sum(1).mean()),
@@ -282,14 +320,16 @@ class HierarchicalVAE(LikelihoodModel):
         }
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The posteriors' centres in standard deviations of their priors, ``(B, latent_dim)``, the coarsest first; so
-        is what ``decode`` reads, and N(0, I) is their prior."""
+        """Encode images as the means of the posteriors, standardised by their priors, ``(B, latent_dim)``.
+
+        The coarsest block comes first. ``decode`` reads the same standardised latents, whose prior is N(0, I).
+        """
         centre = self._split(torch.zeros(len(x), self.latent_dim, device=x.device))
         _, drawn = self.top_down(centre, y, self.features(x, y))
         return torch.cat([block.noise.flatten(1) for block in drawn], 1)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | z], ``(B, C, H, W)``."""
+        """Decode standardised latents ``(B, latent_dim)`` to the mean images E[x | z], ``(B, C, H, W)``."""
         return self.distribution.mean(self.top_down(self._split(z), y)[0])
 
     @torch.no_grad()
@@ -301,7 +341,7 @@ class HierarchicalVAE(LikelihoodModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw images; the temperature is a factor of every prior's standard deviation."""
+        """Draw images; the temperature multiplies the standard deviation of every prior."""
         temperature = self.settings(sampling).temperature
         y = self.classes(num_samples, y, generator)
         z = temperature * normal((num_samples, self.latent_dim), generator, self.device)

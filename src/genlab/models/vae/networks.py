@@ -1,9 +1,8 @@
 """Encoders and decoders of VAEs, for images of any shape.
 
-A pair is a plain object that a config composes into a model, which tells it the sizes. An encoder maps images
-``(B, C, H, W)`` in [0, 1] to ``(B, num_outputs)``, a decoder latents ``(B, num_inputs)`` to ``(B, num_outputs, H, W)``;
-both see the classes of a conditional model. A decoder's last layer is its ``last``, and computes in float32 under any
-precision where ``precise``.
+A config gives a model a :class:`Networks` object, and the model asks it for an encoder and a decoder of the sizes that
+it needs. An encoder maps images ``(B, C, H, W)`` in [0, 1] to ``(B, num_outputs)``, a decoder maps latents
+``(B, num_inputs)`` to ``(B, num_outputs, H, W)``; both see the classes of a conditional model.
 """
 
 import itertools
@@ -26,18 +25,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "relu": nn.R
 
 
 class Encoder(nn.Module):
-    """Images, and classes, to numbers."""
+    """A network that maps images ``(B, C, H, W)`` and their classes to ``(B, num_outputs)``."""
 
     def initialize(self, x: Tensor) -> None:
-        """See training images before the first step."""
+        """Initialize what depends on the data from training images ``(N, C, H, W)``, before the first step."""
 
 
 class Decoder(nn.Module):
-    """``last(body(z, y))``.
+    """A network that maps latents ``(B, num_inputs)`` and classes to ``(B, num_outputs, H, W)``: ``last(body(z, y))``.
 
     Args:
-        num_classes: of a conditional model.
-        precise: compute the last layer in float32.
+        num_classes: number of classes; None for an unconditional model.
+        precise: whether the last layer computes in the precision of its weights (float32) under autocast too.
     """
 
     body: nn.Module
@@ -56,7 +55,7 @@ class Decoder(nn.Module):
 
 
 class Networks(ABC):
-    """Makes an encoder and a decoder."""
+    """A builder of encoders and decoders."""
 
     @abstractmethod
     def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> Encoder: ...
@@ -68,9 +67,9 @@ class Networks(ABC):
 
 
 def fit_bias(last: nn.Linear | nn.Conv2d, distribution: PixelDistribution, x: Tensor) -> None:
-    """Let the last layer of a decoder begin with the distribution of the values in ``x``, ``(N, C, H, W)``.
+    """Set the bias of a decoder's last layer to the distribution of the values in ``x``, ``(N, C, H, W)``.
 
-    Of a linear layer each position with its own values, of a convolution each channel.
+    A linear layer is fitted to the values of each position, a convolution to the values of each channel.
     """
     values = x if isinstance(last, nn.Linear) else x.transpose(0, 1).flatten(1).T  # (N, C, H, W) or (N H W, C)
     assert last.bias is not None
@@ -79,7 +78,10 @@ def fit_bias(last: nn.Linear | nn.Conv2d, distribution: PixelDistribution, x: Te
 
 
 def with_class(h: Tensor, y: Tensor | None, num_classes: int | None) -> Tensor:
-    """``(B, D)`` and the classes, one-hot; or ``(B, C, H, W)`` with a plane for each class."""
+    """Append one-hot classes to features ``(B, D)``, or one plane per class to features ``(B, C, H, W)``.
+
+    If ``num_classes`` is None, the features are returned as they are.
+    """
     if num_classes is None:
         return h
     one_hot = F.one_hot(given(y), num_classes).to(h)
@@ -94,13 +96,16 @@ def with_class(h: Tensor, y: Tensor | None, num_classes: int | None) -> Tensor:
 
 
 class FullyConnected(Networks):
-    """Those of Auto-Encoding Variational Bayes (arXiv:1312.6114), of any depth.
+    """Fully connected networks of any depth, as in Auto-Encoding Variational Bayes (arXiv:1312.6114).
 
     Args:
-        hidden: widths of the encoder's layers, none for a linear one; the decoder mirrors them.
-        activation: between layers; tanh's weights begin as Glorot's, as in arXiv:1509.00519.
-        center: the encoder sees images less the mean of the training images, in place of [-1, 1]. Tanh units that begin
-            with Glorot's weights are saturated by a background of -1.
+        hidden: widths of the encoder's hidden layers, empty for a linear encoder; the decoder mirrors them.
+        activation: activation between layers; with tanh, weights have Glorot's initialization, as in arXiv:1509.00519.
+        center: whether the mean of the training images is subtracted from the encoder's input, instead of scaling it to
+            [-1, 1]. A background of -1 saturates tanh units with Glorot's initialization.
+
+    Raises:
+        InputError: if a layer has no units.
     """
 
     def __init__(
@@ -185,19 +190,22 @@ def _linear(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> n
 
 
 class Convolutional(Networks):
-    """A convolution for each halving of the sides, and for each doubling.
+    """Convolutional networks: one convolution for each halving of the sides, and one for each doubling.
 
     Args:
-        channels: of the smallest features, at most.
-        channel_base: channels times side, at most; ``None`` for no such limit.
-        num_blocks: residual blocks at every size, with pre-activation and group normalization as in VD-VAE and EDM;
-            0 for plain convolutions.
+        channels: maximum number of channels.
+        channel_base: maximum of channels times side, which leaves fewer channels to larger features; None for no limit.
+        num_blocks: number of residual blocks at every size, with pre-activation and group normalization as in VD-VAE
+            and EDM; 0 for plain convolutions.
+
+    Raises:
+        InputError: if there are no channels, or ``num_blocks`` is negative.
     """
 
     def __init__(self, channels: int = 64, channel_base: int | None = None, num_blocks: int = 0) -> None:
         if channels < 1 or num_blocks < 0:
             raise InputError(
-                f"channels={channels}, num_blocks={num_blocks}: at least 1 channel and no fewer blocks than 0"
+                f"channels={channels}, num_blocks={num_blocks}: expected at least 1 channel and 0 or more blocks"
             )
         self.channels, self.channel_base, self.num_blocks = channels, channel_base, num_blocks
 
@@ -218,7 +226,7 @@ class Convolutional(Networks):
 
 
 class ResidualBlock(nn.Module):
-    """``(B, C, H, W)`` to the same: Identity Mappings in Deep Residual Networks (arXiv:1603.05027)."""
+    """A pre-activation block that keeps the shape: Identity Mappings in Deep Residual Networks (arXiv:1603.05027)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -226,14 +234,14 @@ class ResidualBlock(nn.Module):
         self.norm1, self.norm2 = nn.GroupNorm(groups, channels), nn.GroupNorm(groups, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)  # the identity, to begin with
+        nn.init.zeros_(self.conv2.weight)  # up to a bias, the block starts as the identity
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(h))))))
 
 
 class _ConvolutionalEncoder(Encoder):
-    """From the largest of ``sizes`` to the smallest, and from there to numbers."""
+    """Convolutions from the largest of ``sizes`` to the smallest, and a linear layer to the outputs."""
 
     def __init__(
         self,
@@ -259,7 +267,7 @@ class _ConvolutionalEncoder(Encoder):
 
 
 class _ConvolutionalDecoder(Decoder):
-    """From numbers to the smallest of ``sizes``, and from there to the largest."""
+    """A linear layer to the smallest of ``sizes``, and convolutions from there to the largest."""
 
     def __init__(
         self,
@@ -285,7 +293,7 @@ class _ConvolutionalDecoder(Decoder):
 
 
 class Doubled(nn.Module):
-    """Every pixel twice in each direction, cut to ``size``."""
+    """Nearest-neighbour upsampling to twice the sides, cropped to ``size``."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What a VAE is trained to minimise: the negative evidence lower bound, and its variations.
+"""Training objectives of VAEs: the negative evidence lower bound and its variations.
 
-Each gives the figures of a batch: ``loss`` in bits/dim, ``nll``, minus the bound on the log-likelihood, and its parts,
-in nats an image.
+Each returns scalars of a batch: ``loss`` in bits/dim; ``nll``, minus the lower bound on the log-likelihood, and its
+parts, in nats per image.
 """
 
 import math
@@ -19,10 +19,10 @@ Model = TypeVar("Model", bound=Bounded, contravariant=True)
 
 
 class Objective(nn.Module, ABC, Generic[Model]):
-    """A loss of models that keep a protocol of :mod:`genlab.models.vae.terms`.
+    """A loss for models that implement a protocol of :mod:`genlab.models.vae.terms`.
 
     Attributes:
-        needs: the protocol, also given as the type argument; a model checks itself against it.
+        needs: the protocol, which is also the type argument; a model checks that it implements it.
     """
 
     needs: ClassVar[type]
@@ -31,24 +31,30 @@ class Objective(nn.Module, ABC, Generic[Model]):
     def forward(self, model: Model, x: Tensor, y: Tensor | None) -> dict[str, Tensor]: ...
 
     def check(self, model: Model) -> None:
-        """Raise InputError for a model that keeps the protocol and cannot be trained all the same."""
+        """Raise InputError if the model implements the protocol but still cannot be trained with this objective."""
 
     def prepare(self, images_seen: int) -> None:
-        """Update what changes over training, such as weights that rise; called before each training step."""
+        """Update what changes during training, such as the weight of the KL term; called before each training step."""
 
 
 class ELBO(Objective[Bounded]):
-    """Reconstruction and ``beta`` times KL(q(z | x) || p(z)): Auto-Encoding Variational Bayes (arXiv:1312.6114), and
-    with other ``beta`` the β-VAE (Higgins et al., ICLR 2017).
+    """The negative evidence lower bound: reconstruction error plus ``beta`` times KL(q(z | x) || p(z)).
+
+    With ``beta`` 1 it is Auto-Encoding Variational Bayes (arXiv:1312.6114), with other values the β-VAE (Higgins et
+    al., ICLR 2017).
 
     Args:
         beta: weight of the KL term.
-        free_bits: nats of each latent, or block of a hierarchy, on average over a batch, that cost nothing
-            (arXiv:1606.04934, appendix C.8); where the KL term has no closed form, of all latents together
-            ``free_bits`` times their number.
-        warmup_images: training images within which the weight rises from 0 to ``beta`` (arXiv:1602.02282).
-        cycle_images: the weight falls to 0 again after so many images, and rises in the first half of each such cycle
-            (arXiv:1903.10145).
+        free_bits: nats per latent (or per block of a hierarchy), averaged over a batch, below which the KL term is not
+            penalised (arXiv:1606.04934, appendix C.8). If the KL term has no closed form, the threshold is
+            ``free_bits`` times the number of latents, for all of them together.
+        warmup_images: number of training images over which the weight rises from 0 to ``beta`` (arXiv:1602.02282);
+            None for no warm-up.
+        cycle_images: number of training images in a cycle: the weight starts at 0, rises to ``beta`` in the first half
+            and stays there in the second (arXiv:1903.10145); None for no cycles.
+
+    Raises:
+        InputError: if an option is out of its range, or both a warm-up and cycles are given.
     """
 
     needs: ClassVar[type] = Bounded
@@ -70,7 +76,7 @@ class ELBO(Objective[Bounded]):
             raise InputError(f"warmup_images={warmup_images}, cycle_images={cycle_images}: at least 1, or null")
         self.beta, self.free_bits = beta, free_bits
         self.warmup_images, self.cycle_images = warmup_images, cycle_images
-        # On the device, and not a number of Python's, for which a compiled model would be compiled anew.
+        # A tensor, because a Python number that changes would make torch.compile recompile the model.
         self.register_buffer("weight", torch.tensor(float(beta)), persistent=False)
 
     def prepare(self, images_seen: int) -> None:
@@ -102,16 +108,21 @@ class ELBO(Objective[Bounded]):
 
 
 class BetaTC(Objective[LatentVariable]):
-    """The KL term in three, each with a weight: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
+    """The β-TCVAE loss, with a weight for each of three parts of the KL term.
 
-    KL(q(z | x) || p(z)), on average over x, is the mutual information of x and z, the total correlation of the latents
-    and their own divergences from the prior. The aggregate posterior q(z) is that of the batch: the paper's weighted
-    sampling but for a constant, which has no gradient.
+    Source: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
+
+    Averaged over x, KL(q(z | x) || p(z)) is the sum of the mutual information of x and z, the total correlation of the
+    latents, and the KL divergences KL(q(z_j) || p(z_j)) of the single latents. The aggregate posterior q(z) is
+    estimated from the batch: this is the paper's minibatch weighted sampling up to a constant, which has no gradient.
 
     Args:
         beta: weight of the total correlation.
-        alpha: of the mutual information.
-        gamma: of the latents' own divergences.
+        alpha: weight of the mutual information.
+        gamma: weight of the KL divergences of the single latents.
+
+    Raises:
+        InputError: if a weight is negative.
     """
 
     needs: ClassVar[type] = LatentVariable
@@ -146,13 +157,15 @@ class BetaTC(Objective[LatentVariable]):
 
 
 def decomposed_kl(q: Gaussian, z: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mutual information, total correlation and the latents' own divergences, estimated on a batch; their sum is the
-    mean of log q(z | x) - log p(z).
+    """Estimate the three parts of the KL term on a batch, in nats; their sum is the mean of log q(z | x) - log p(z).
 
     Args:
-        q: of B images.
-        z: a draw of each, ``(B, D)``.
-        log_prior: log p(z), ``(B,)``.
+        q: posteriors of B images.
+        z: one draw from each posterior, ``(B, D)``.
+        log_prior: log p(z) of these draws, ``(B,)``.
+
+    Returns:
+        The mutual information, the total correlation, and the sum of the single latents' KL divergences.
     """
     each = Gaussian(q.mean.unsqueeze(0), q.std.unsqueeze(0)).log_prob_per_latent(z.unsqueeze(1))  # (z, x, D)
     log_q = torch.logsumexp(each.sum(2), 1) - math.log(len(z))
@@ -162,14 +175,17 @@ def decomposed_kl(q: Gaussian, z: Tensor, log_prior: Tensor) -> tuple[Tensor, Te
 
 
 class InfoVAE(Objective[LatentVariable]):
-    """The KL term traded for the distance of the aggregate posterior to the prior: InfoVAE (arXiv:1706.02262).
+    """The loss of InfoVAE (arXiv:1706.02262), which replaces the KL term, or part of it, by an MMD.
 
-    Reconstruction + (1 - alpha) KL(q(z | x) || p(z)) + (alpha + scale - 1) MMD²(q(z), p(z)), where the kernel of the
-    maximum mean discrepancy is the inverse multiquadratic of Wasserstein autoencoders (arXiv:1711.01558).
+    The loss is reconstruction + (1 - alpha) KL(q(z | x) || p(z)) + (alpha + scale - 1) MMD²(q(z), p(z)). The kernel of
+    the maximum mean discrepancy is the inverse multiquadratic of Wasserstein autoencoders (arXiv:1711.01558).
 
     Args:
-        alpha: 1 leaves the KL term out (MMD-VAE), 0 adds to it.
-        scale: lambda of the paper.
+        alpha: weight that is taken from the KL term, in [0, 1]: 0 keeps the whole KL term, 1 removes it (MMD-VAE).
+        scale: lambda of the paper, at least 0.
+
+    Raises:
+        InputError: if an option is out of its range.
     """
 
     needs: ClassVar[type] = LatentVariable
@@ -197,9 +213,10 @@ class InfoVAE(Objective[LatentVariable]):
 
 
 def mmd2(a: Tensor, b: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of samples ``(N, D)`` and ``(M, D)``, unbiased, so that it may be below 0.
+    """Estimate the squared maximum mean discrepancy between samples ``(N, D)`` and ``(M, D)``.
 
-    Kernel: C / (C + |a - b|²) with C = 2 D, the expected squared distance of two draws of N(0, I).
+    The estimate is unbiased, so it can be negative. The kernel is C / (C + |a - b|²) with C = 2 D, the expected squared
+    distance of two draws from N(0, I).
     """
     C = 2 * a.shape[1]
 
@@ -215,14 +232,18 @@ def mmd2(a: Tensor, b: Tensor) -> Tensor:
 
 
 class IWAE(Objective[LatentVariable]):
-    """The importance-weighted bound of k draws: Importance Weighted Autoencoders (arXiv:1509.00519).
+    """The negative importance-weighted bound with k draws: Importance Weighted Autoencoders (arXiv:1509.00519).
 
     Args:
-        k: draws an image.
-        doubly_reparameterized: the encoder's gradient of lower variance, unbiased as well: Doubly Reparameterized
-            Gradient Estimators for Monte Carlo Objectives (arXiv:1810.04152).
-        backward_draws: draws that gradients are computed of, chosen with the probabilities of their weights, for
-            gradients that are unbiased still and cost less (section 3 of the paper, where it is one); ``None`` for all.
+        k: number of draws per image.
+        doubly_reparameterized: whether the encoder's gradient is the estimator of Doubly Reparameterized Gradient
+            Estimators for Monte Carlo Objectives (arXiv:1810.04152), which is unbiased and has a lower variance.
+        backward_draws: number of draws per image to backpropagate through, chosen with probabilities equal to their
+            normalised weights. The gradient stays unbiased and costs less (arXiv:1509.00519, section 3, with one
+            draw). None for all draws.
+
+    Raises:
+        InputError: if an option is out of its range, or both gradient estimators are chosen.
     """
 
     needs: ClassVar[type] = LatentVariable
@@ -232,7 +253,7 @@ class IWAE(Objective[LatentVariable]):
         if k < 1:
             raise InputError(f"k={k}: at least 1 draw")
         if backward_draws is not None and not 1 <= backward_draws < k:
-            raise InputError(f"backward_draws={backward_draws}: of k={k}, from 1 to {k - 1}, or null for all")
+            raise InputError(f"backward_draws={backward_draws}: expected 1 to {k - 1} of the k={k}, or null for all")
         if backward_draws is not None and doubly_reparameterized:
             raise InputError("doubly_reparameterized needs every draw's gradient: backward_draws=null")
         self.k, self.doubly_reparameterized, self.backward_draws = k, doubly_reparameterized, backward_draws
@@ -251,7 +272,7 @@ class IWAE(Objective[LatentVariable]):
             log_q = Gaussian.of(h).detach().log_prob(z)
         if self.doubly_reparameterized and z.requires_grad:
             weights: list[Tensor] = []
-            # What reaches the encoder through z is weighted once more: by the squares of the weights in all.
+            # The gradient that reaches the encoder through z is weighted once more, so by the squared weights in total.
             z.register_hook(lambda gradient: gradient * weights[0].unsqueeze(-1))
         log_likelihood = model.log_likelihood_of_many(x, z, y)
         log_ratio = log_q - model.log_prior(z)
@@ -263,7 +284,7 @@ class IWAE(Objective[LatentVariable]):
             if z.requires_grad:
                 weights.append(normalized)
             surrogate = (normalized * log_w).sum(0).mean()
-            loss = bound.detach() + surrogate - surrogate.detach()  # the bound, with another gradient
+            loss = bound.detach() + surrogate - surrogate.detach()  # the value of the bound, the surrogate's gradient
         return {
             "loss": model.bits_per_dim(-loss),
             "nll": -bound,
@@ -274,7 +295,7 @@ class IWAE(Objective[LatentVariable]):
     def _resampled(
         self, model: LatentVariable, x: Tensor, y: Tensor | None, h: Tensor, noise: Tensor, num: int
     ) -> dict[str, Tensor]:
-        """The bound of all draws, with the gradient of ``num`` of them."""
+        """Compute the bound from all draws, but its gradient from ``num`` of them only."""
 
         def weighed(noise: Tensor) -> tuple[Tensor, Tensor]:
             z, log_q = model.draw_posterior(h, noise)
@@ -288,7 +309,7 @@ class IWAE(Objective[LatentVariable]):
         again, its_ratio = weighed(noise.gather(0, chosen.unsqueeze(-1).expand(-1, -1, noise.shape[-1])))
         surrogate = (again - its_ratio).mean()
         return {
-            "loss": model.bits_per_dim(surrogate.detach() - surrogate - bound),  # the bound, with another gradient
+            "loss": model.bits_per_dim(surrogate.detach() - surrogate - bound),  # -bound, the surrogate's gradient
             "nll": -bound,
             "reconstruction": -log_likelihood.mean(),
             "kl": log_ratio.mean(),
@@ -296,10 +317,20 @@ class IWAE(Objective[LatentVariable]):
 
 
 def systematic(weights: Tensor, num: int) -> Tensor:
-    """Indices ``(num, B)`` of draws whose weights ``(k, B)`` sum to 1, each chosen ``num`` times its weight on average;
-    at even distances from one random start, which leaves less to chance than independent choices."""
+    """Choose draws by systematic resampling; each is chosen ``num`` times its weight on average.
+
+    The points of choice are evenly spaced from one random start, which has a lower variance than independent choices.
+
+    Args:
+        weights: weights of k draws for each of B images, ``(k, B)``, which sum to 1 over the draws.
+        num: number of draws to choose per image.
+
+    Returns:
+        Indices of the chosen draws, int64 ``(num, B)``.
+    """
     start = torch.rand(1, weights.shape[1], device=weights.device)
     points = (torch.arange(num, device=weights.device).unsqueeze(1) + start) / num
-    # Counted, not searched, for columns: how many draws end before the point. The last sum may miss 1 by rounding.
+    # The index of a point is the number of draws that end before it; searchsorted would need rows, not columns. The
+    # clamp is for a last sum that rounding leaves below 1.
     ends = weights.cumsum(0)
     return (ends.unsqueeze(0) <= points.unsqueeze(1)).sum(1).clamp_max(len(weights) - 1)

@@ -1,7 +1,7 @@
-"""Approximate posteriors q(z | x) of a VAE: a diagonal Gaussian, and flows that bend it.
+"""Approximate posteriors q(z | x) of a VAE: a diagonal Gaussian, and flows that transform it.
 
-An encoder gives the numbers that one of these reads. Many draws an image go along the first dimension: noise and
-latents are ``(k, B, D)``, log-densities ``(k, B)`` in nats.
+The encoder's output holds the posterior's parameters. With k draws per image, the draws are the first dimension: noise
+and latents are ``(k, B, D)``, log-densities ``(k, B)`` in nats.
 """
 
 import math
@@ -18,27 +18,31 @@ from genlab.layers.masked_linear import AutoregressiveNet
 
 
 class Gaussian(NamedTuple):
-    """Independent normal distributions, ``(B, D)`` each."""
+    """B diagonal Gaussians: means and standard deviations, ``(B, D)`` each."""
 
     mean: Tensor
     std: Tensor
 
     @classmethod
     def of(cls, h: Tensor) -> "Gaussian":
-        """From an encoder's ``(B, 2D)``, means and log standard deviations."""
-        # Out of bfloat16, should the encoder run in it; float64 stays what it is.
+        """Build the Gaussians from an encoder's output ``(B, 2D)``: means, then log standard deviations."""
+        # At least float32, even if the encoder runs in bfloat16; float64 is kept.
         mean, log_std = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
         return cls(mean, log_std.clamp(-7, 7).exp())
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """``(..., B, D)`` to nats ``(..., B)``."""
+        """Return the log-density of z ``(..., B, D)`` in nats, ``(..., B)``."""
         return self.log_prob_per_latent(z).sum(-1)
 
     def log_prob_per_latent(self, z: Tensor) -> Tensor:
+        """Return the log-density of every latent in nats, of the shape of z, ``(..., B, D)``."""
         return -0.5 * ((z - self.mean) / self.std).square() - self.std.log() - 0.5 * math.log(2 * math.pi)
 
     def log_prob_each(self, z: Tensor) -> Tensor:
-        """Of points ``(N, D)`` under each of the B distributions, ``(N, B)``; in three matrix products."""
+        """Return the log-density of points ``(N, D)`` under each of the B Gaussians, in nats, ``(N, B)``.
+
+        It is computed by matrix products, which need no tensor ``(N, B, D)``.
+        """
         with torch.autocast(z.device.type, enabled=False):
             precision = self.std.square().reciprocal()
             square = z.square() @ precision.T - 2 * z @ (self.mean * precision).T + (self.mean**2 * precision).sum(1)
@@ -46,10 +50,11 @@ class Gaussian(NamedTuple):
             return -0.5 * square - log_scale
 
     def kl_to_standard(self) -> Tensor:
-        """KL(self || N(0, I)) of each latent, ``(B, D)``."""
+        """Return KL(self || N(0, I)) of each latent in nats, ``(B, D)``."""
         return 0.5 * (self.mean.square() + self.std.square() - 1) - self.std.log()
 
     def detach(self) -> "Gaussian":
+        """Return the same Gaussians without gradients."""
         return Gaussian(self.mean.detach(), self.std.detach())
 
 
@@ -58,20 +63,20 @@ class Posterior(nn.Module, ABC):
 
     @abstractmethod
     def num_params(self, latent_dim: int) -> int:
-        """How many numbers an encoder gives it."""
+        """Return the number of parameters per image, which the encoder outputs."""
 
     @abstractmethod
     def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents ``(k, B, D)``, differentiable in ``h``, and their log-density log q(z | x), ``(k, B)``.
+        """Turn noise into latents ``(k, B, D)``, differentiable in ``h``, and log q(z | x) in nats, ``(k, B)``.
 
         Args:
-            h: ``(B, num_params)``.
-            noise: standard normal, ``(k, B, D)``.
+            h: encoder's output, the parameters of the posterior, ``(B, num_params)``.
+            noise: standard normal noise, ``(k, B, D)``.
         """
 
 
 class DiagonalGaussian(Posterior):
-    """Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
+    """Independent normal distributions of the latents: Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
 
     def num_params(self, latent_dim: int) -> int:
         return 2 * latent_dim
@@ -83,12 +88,15 @@ class DiagonalGaussian(Posterior):
 
 
 class PlanarFlows(Posterior):
-    """A Gaussian through planar maps z + u tanh(w z + b), whose u, w and b the encoder gives.
+    """A Gaussian transformed by planar maps z + u tanh(w z + b), whose u, w and b the encoder outputs.
 
-    Variational Inference with Normalizing Flows (arXiv:1505.05770), section 4.1.
+    Source: Variational Inference with Normalizing Flows (arXiv:1505.05770), section 4.1.
 
     Args:
-        num_flows: maps, one after the other.
+        num_flows: number of maps in sequence.
+
+    Raises:
+        InputError: if ``num_flows`` is not positive.
     """
 
     def __init__(self, num_flows: int = 4) -> None:
@@ -105,7 +113,7 @@ class PlanarFlows(Posterior):
         q = Gaussian.of(h[:, : 2 * D])
         z = q.mean + q.std * noise
         log_q = q.log_prob(z)
-        # 0.1 of them: next to the identity to begin with, where an encoder's output is of size 1.
+        # Scaled by 0.1, so that the maps start near the identity: at first an encoder's outputs are of the order of 1.
         for params in (0.1 * h[:, 2 * D :]).to(z.dtype).chunk(self.num_flows, dim=1):
             u, w, b = params.split([D, D, 1], dim=1)
             z, log_det = planar(z, u, w, b.squeeze(1))
@@ -114,12 +122,16 @@ class PlanarFlows(Posterior):
 
 
 def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """z + û tanh(w z + b) and log |det dz'/dz|; û is u moved along w so that w û > -1, and the map is one to one.
+    """Apply the planar map z' = z + û tanh(w z + b); û is u moved along w so that w û > -1, which makes it invertible.
 
     Args:
-        z: ``(k, B, D)``.
-        u, w: ``(B, D)``.
-        b: ``(B,)``.
+        z: latents, ``(k, B, D)``.
+        u: direction of the map, ``(B, D)``.
+        w: weights of the hidden unit, ``(B, D)``.
+        b: bias of the hidden unit, ``(B,)``.
+
+    Returns:
+        The mapped latents z', ``(k, B, D)``, and log |det dz'/dz|, ``(k, B)``.
     """
     wu = (w * u).sum(-1)
     u = u + ((F.softplus(wu) - 1 - wu) / w.square().sum(-1).clamp_min(1e-12)).unsqueeze(-1) * w
@@ -129,16 +141,21 @@ def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class InverseAutoregressiveFlows(Posterior):
-    """Improved Variational Inference with Inverse Autoregressive Flow (arXiv:1606.04934), algorithm 1.
+    """A Gaussian transformed by inverse autoregressive flows.
 
-    Each flow gates the latents by an autoregressive network of them and of the encoder's context; the order of the
-    latents is reversed between flows.
+    Source: Improved Variational Inference with Inverse Autoregressive Flow (arXiv:1606.04934), algorithm 1.
+
+    In each flow an autoregressive network reads the latents and the encoder's context and gives a gate for each latent;
+    the order of the latents is reversed between flows.
 
     Args:
-        latent_dim: dimensions of z.
-        num_flows: one after the other.
-        hidden: width of the two hidden layers of an autoregressive network.
-        context: numbers that the encoder gives all of them.
+        latent_dim: dimension of z.
+        num_flows: number of flows in sequence.
+        hidden: width of the two hidden layers of each autoregressive network.
+        context: number of encoder outputs that all the networks read.
+
+    Raises:
+        InputError: if an option is not positive.
     """
 
     def __init__(self, latent_dim: int, num_flows: int = 2, hidden: int = 320, context: int = 64) -> None:

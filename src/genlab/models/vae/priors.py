@@ -11,38 +11,40 @@ from genlab.distributions.noise import Generators, integers
 from genlab.errors import InputError
 from genlab.models.vae.posteriors import Gaussian
 
-# Images (B, C, H, W), and their classes where the model is conditional, to their approximate posterior.
+# Maps images (B, C, H, W), and their classes if the model is conditional, to their approximate posterior.
 Encode = Callable[[Tensor, Tensor | None], Gaussian]
 
 
 class Prior(nn.Module, ABC):
-    """Densities and draws of latents.
+    """A distribution of latents with a density and draws.
 
     Attributes:
-        is_standard: N(0, I), to which a Gaussian's divergence has a closed form.
+        is_standard: whether it is N(0, I), so that KL(q || p) has a closed form for a Gaussian q.
     """
 
     is_standard = False
 
     @abstractmethod
     def log_prob(self, z: Tensor, encode: Encode) -> Tensor:
-        """Latents ``(..., D)`` to nats ``(...)``."""
+        """Return the log-density of latents ``(..., D)``, in nats, ``(...)``."""
 
     @abstractmethod
     def sample(self, noise: Tensor, generator: Generators, encode: Encode) -> Tensor:
-        """Draws ``(N, D)``.
+        """Turn noise into draws ``(N, D)``.
 
         Args:
-            noise: standard normal ``(N, D)``, or of a smaller standard deviation to keep near the components' centres.
-            generator: of what else is drawn.
+            noise: standard normal noise ``(N, D)``; a smaller standard deviation keeps draws near the centre, or the
+                centres of a mixture's components.
+            generator: generators of further random choices, such as the component of a mixture.
+            encode: function from images and classes to their posterior, for priors made of posteriors.
         """
 
     def initialize(self, x: Tensor) -> None:
-        """Set what is set by data, before training: ``x`` is ``(N, C, H, W)``."""
+        """Initialize parameters from training images ``(N, C, H, W)``, before training."""
 
 
 class StandardNormal(Prior):
-    """N(0, I)."""
+    """The standard normal prior, N(0, I)."""
 
     is_standard = True
 
@@ -54,12 +56,15 @@ class StandardNormal(Prior):
 
 
 class VampPrior(Prior):
-    """The mean of the posteriors of learned images: VAE with a VampPrior (arXiv:1705.07120).
+    """An equal mixture of the posteriors of learned images (pseudo-inputs): VAE with a VampPrior (arXiv:1705.07120).
 
     Args:
-        shape: ``(C, H, W)`` of the learned images, the pseudo-inputs.
-        num_components: of them. They begin as training examples.
-        num_classes: of a conditional model; pseudo-input i is of class ``i % num_classes``.
+        shape: shape of a pseudo-input, ``(C, H, W)``.
+        num_components: number of pseudo-inputs; they are initialized to training examples.
+        num_classes: number of classes; pseudo-input i has class ``i % num_classes``. None for an unconditional model.
+
+    Raises:
+        InputError: if ``num_components`` is not positive.
     """
 
     def __init__(self, shape: tuple[int, int, int], num_components: int = 500, num_classes: int | None = None) -> None:
@@ -74,7 +79,7 @@ class VampPrior(Prior):
         self.logits.data.copy_(torch.logit(examples, eps=0.05))
 
     def components(self, encode: Encode) -> Gaussian:
-        """The posteriors of the pseudo-inputs, ``(num_components, D)`` each."""
+        """Return the posteriors of the pseudo-inputs: mean and standard deviation, ``(num_components, D)`` each."""
         y = None
         if self.num_classes is not None:
             y = torch.arange(len(self.logits), device=self.logits.device) % self.num_classes

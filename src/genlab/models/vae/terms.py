@@ -1,4 +1,4 @@
-"""Protocols of models with latents: what an objective needs of the model that it trains."""
+"""Protocols of models with latents: the methods that an objective needs from the model it trains."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ class Bounded(Protocol):
     """A model with an evidence lower bound.
 
     Attributes:
-        latent_dim: number of latents of one image.
+        latent_dim: number of latents per image.
     """
 
     latent_dim: int
@@ -21,16 +21,16 @@ class Bounded(Protocol):
     def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and the KL term in parts, ``(B, parts)``, in nats.
 
-        The parts are the latents, the blocks of a hierarchy, or the whole term alone.
+        There is one part per latent, one per block of a hierarchy, or a single part for the whole term.
         """
 
     def bits_per_dim(self, nats: Tensor) -> Tensor:
-        """Convert nats of an image to bits per dimension."""
+        """Convert nats per image to bits per dimension."""
 
 
 @runtime_checkable
 class LatentVariable(Bounded, Protocol):
-    """A model of one layer of latents z, whose prior p(z), posterior q(z | x) and likelihood p(x | z) are known apart.
+    """A model with one layer of latents z and separate functions for p(z), q(z | x) and p(x | z).
 
     ``B`` is the number of images, ``k`` the number of draws for each, ``D`` the number of latents. Members are methods
     and properties of the class: since Python 3.12 ``isinstance`` does not see the submodules of an ``nn.Module``.
@@ -38,7 +38,7 @@ class LatentVariable(Bounded, Protocol):
 
     @property
     def has_gaussian_posterior(self) -> bool:
-        """Whether q(z | x) is the Gaussian of :meth:`gaussian`, whose density is known at every z."""
+        """Whether q(z | x) is the Gaussian of :meth:`gaussian`, whose density can be computed at any z."""
 
     def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Encode images into the parameters of q(z | x), ``(B, num_params)``."""
@@ -56,10 +56,10 @@ class LatentVariable(Bounded, Protocol):
         """Turn standard normal noise ``(N, D)`` into draws of p(z) of that shape."""
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """Return log p(z), ``(..., D)`` to ``(...)``."""
+        """Return log p(z) in nats, ``(..., D)`` to ``(...)``."""
 
     def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return log p(x | z), ``(B,)``, of latents ``(B, D)``."""
+        """Return log p(x | z) in nats, ``(B,)``, for latents ``(B, D)``."""
 
     def log_likelihood_of_many(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return log p(x | z), ``(k, B)``, of latents ``(k, B, D)``."""
+        """Return log p(x | z) in nats, ``(k, B)``, for latents ``(k, B, D)``."""

@@ -17,24 +17,29 @@ from genlab.models.vae.posteriors import DiagonalGaussian, Gaussian, Posterior
 from genlab.models.vae.priors import Prior, StandardNormal, VampPrior
 from genlab.models.vae.terms import LatentVariable
 
-# A latent whose posterior mean varies by at least this much over images is active: arXiv:1509.00519, section 5.2.
+# A latent is active if the variance of its posterior mean over images exceeds this: arXiv:1509.00519, section 5.2.
 ACTIVE_VARIANCE = 0.01
 
 
 class VAE(LikelihoodModel):
-    """Latents z ~ p(z) of an image, their approximate posterior q(z | x), and p(x | z).
+    """A variational autoencoder: prior p(z), approximate posterior q(z | x) and likelihood p(x | z).
 
     Networks, posterior, prior and objective are parts to choose. ``log_prob`` is the evidence lower bound at one draw
     of z, whatever training minimises; :meth:`importance_weighted` tightens it.
 
     Args:
-        distribution: of a pixel given the latents.
-        networks: encoder and decoder.
-        objective: the loss that training minimises.
-        posterior: the family of q(z | x); a diagonal Gaussian if left out.
-        prior: p(z); N(0, I) if left out.
-        latent_dim: dimensions of z.
-        sample_pixels: ``sample`` draws x ~ p(x | z) where true, and gives the mean E[x | z] where false.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of a pixel given the latents.
+        networks: builder of the encoder and the decoder.
+        objective: loss that training minimises.
+        posterior: family of q(z | x); None for a diagonal Gaussian.
+        prior: prior p(z); None for N(0, I).
+        num_classes: number of classes, which the encoder and decoder see; None for an unconditional model.
+        latent_dim: dimension of z.
+        sample_pixels: whether ``sample`` draws x ~ p(x | z); otherwise it returns the mean E[x | z].
+
+    Raises:
+        InputError: if ``latent_dim`` is not positive, or the parts do not fit each other.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
@@ -59,7 +64,7 @@ class VAE(LikelihoodModel):
         self.prior = prior or StandardNormal()
         self.objective = objective
         if isinstance(self.prior, VampPrior) and not self.has_gaussian_posterior:
-            raise InputError("vae/prior=vamp is made of posteriors whose density it must know: vae/posterior=gaussian")
+            raise InputError("vae/prior=vamp needs a posterior whose density is known: choose vae/posterior=gaussian")
         self.objective.check(self)
         self.encoder = networks.encoder(shape, self.posterior.num_params(latent_dim), num_classes)
         self.decoder = networks.decoder(
@@ -70,7 +75,7 @@ class VAE(LikelihoodModel):
 
     @property
     def has_gaussian_posterior(self) -> bool:
-        """Whether q(z | x) is a diagonal Gaussian, whose density is known at every z."""
+        """Whether q(z | x) is a diagonal Gaussian, whose density can be computed at any z."""
         return isinstance(self.posterior, DiagonalGaussian)
 
     def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -78,7 +83,7 @@ class VAE(LikelihoodModel):
         return self.encoder(x, y)
 
     def gaussian(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
-        """Mean and standard deviation of q(z | x), ``(B, latent_dim)`` each; of a flow, what it starts from."""
+        """Return the mean and standard deviation of q(z | x), or of the Gaussian that its flows start from."""
         return Gaussian.of(self.posterior_params(x, y)[:, : 2 * self.latent_dim])
 
     def draw_posterior(self, params: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +91,7 @@ class VAE(LikelihoodModel):
         return self.posterior.draw(params, noise)
 
     def draw(self, x: Tensor, y: Tensor | None = None, num: int = 1) -> tuple[Tensor, Tensor]:
-        """Draws of q(z | x), ``(num, B, latent_dim)``, and log q(z | x), ``(num, B)``."""
+        """Draw ``num`` times from q(z | x): z, ``(num, B, latent_dim)``, and log q(z | x), ``(num, B)``."""
         h = self.posterior_params(x, y)
         noise = torch.randn(num, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
         return self.draw_posterior(h, noise)
@@ -96,33 +101,33 @@ class VAE(LikelihoodModel):
 
         Args:
             noise: standard normal noise, or noise of a smaller standard deviation.
-            generator: generators of what a prior draws beside it, such as the component of a mixture.
+            generator: generators of further random choices of the prior, such as the component of a mixture.
         """
         return self.prior.sample(noise, generator, self.gaussian)
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """log p(z), ``(..., D)`` to ``(...)``."""
+        """Return log p(z) in nats, ``(..., D)`` to ``(...)``."""
         return self.prior.log_prob(z, self.gaussian)
 
     def likelihood_params(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Parameters of p(x | z), ``(B, num_params, C, H, W)``."""
+        """Decode latents ``(B, D)`` into the parameters of p(x | z), ``(B, num_params, C, H, W)``."""
         return self.decoder(z, y).unflatten(1, (self.distribution.num_params, self.shape[0]))
 
     def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """log p(x | z) of latents ``(B, D)``, ``(B,)``."""
+        """Return log p(x | z) in nats, ``(B,)``, for latents ``(B, D)``."""
         return self.distribution.log_prob(self.likelihood_params(z, y), x).flatten(1).sum(1)
 
     def log_likelihood_of_many(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """log p(x | z) of ``k`` latents an image, ``(k, B, D)``: ``(k, B)``."""
+        """Return log p(x | z) in nats, ``(k, B)``, for ``k`` latents per image, ``(k, B, D)``."""
         k = len(z)
         repeated = y.repeat(k) if y is not None else None
         return self.log_likelihood(x.repeat(k, 1, 1, 1), z.flatten(0, 1), repeated).view(k, -1)
 
     def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and KL(q(z | x) || p(z)), nats.
+        """Return log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and the KL term KL(q(z | x) || p(z)), in nats.
 
-        The KL term is that of each latent in closed form, ``(B, latent_dim)``, where q is Gaussian and p(z) standard,
-        and else log q(z | x) - log p(z) at the same draw, ``(B, 1)``.
+        The KL term is in closed form for each latent, ``(B, latent_dim)``, if q is Gaussian and p(z) is N(0, I).
+        Otherwise it is log q(z | x) - log p(z) at the same draw, ``(B, 1)``.
         """
         if self.has_gaussian_posterior and self.prior.is_standard:
             q = self.gaussian(x, y)
@@ -134,9 +139,9 @@ class VAE(LikelihoodModel):
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The decoder's biases become those of the pixels' own distribution, as in arXiv:1509.00519.
+        """Set the decoder's last bias to the distribution of the pixels in ``x``, as in arXiv:1509.00519.
 
-        An encoder that centers images learns their mean.
+        Also initialize what the encoder and the prior take from the data, such as the mean of the images.
         """
         self.encoder.initialize(x)
         self.prior.initialize(x)
@@ -156,10 +161,16 @@ class VAE(LikelihoodModel):
     def importance_weighted(
         self, x: Tensor, y: Tensor | None = None, *, num_samples: int = 5000, chunk_size: int | None = None
     ) -> Tensor:
-        """The bound of Importance Weighted Autoencoders (arXiv:1509.00519), nats ``(B,)``.
+        """Return the bound of Importance Weighted Autoencoders (arXiv:1509.00519), in nats, ``(B,)``.
 
-        log 1/k sum_i p(x, z_i) / q(z_i | x) over k = ``num_samples`` draws, ``chunk_size`` at a time in memory; left
-        out, as many as make a decoder's output of 16 million numbers.
+        The bound is log 1/k sum_i p(x, z_i) / q(z_i | x), where the z_i are k draws from q(z | x).
+
+        Args:
+            x: images ``(B, C, H, W)``.
+            y: their classes, int64 ``(B,)``.
+            num_samples: number of draws per image, k.
+            chunk_size: number of draws per image computed at once; None chooses it so that the decoder's output has at
+                most 16 million numbers (but at least one draw).
         """
         if chunk_size is None:
             chunk_size = max(1, 2**24 // (len(x) * self.num_dims * self.distribution.num_params))
@@ -172,11 +183,11 @@ class VAE(LikelihoodModel):
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """What the latents carry, of ``N`` images.
+        """Measure how much information the latents of ``N`` images carry.
 
-        ``rate`` and ``distortion`` in nats; ``active_units``; and of a Gaussian posterior with N(0, I) for its prior
-        ``kl_per_latent`` and ``aggregate_gap``, the divergence of a Gaussian with the aggregate posterior's mean and
-        covariance from the prior, both in nats.
+        Always: ``rate`` (KL term) and ``distortion`` (-log p(x | z)) in nats, and the number of ``active_units``. If
+        the posterior is Gaussian and the prior p is N(0, I), also ``kl_per_latent`` and ``aggregate_gap`` in nats: the
+        latter is KL(g || p), where g is the Gaussian with the mean and covariance of the aggregate posterior.
         """
         log_likelihood, kl = self.elbo_terms(x, y)
         q = self.gaussian(x, y)
@@ -194,13 +205,13 @@ class VAE(LikelihoodModel):
         return figures
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The posterior's centre, ``(B, latent_dim)``."""
+        """Encode images as the centre of the posterior (the draw at zero noise), ``(B, latent_dim)``."""
         h = self.posterior_params(x, y)
         noise = torch.zeros(1, len(x), self.latent_dim, dtype=Gaussian.of(h).mean.dtype, device=x.device)
         return self.draw_posterior(h, noise)[0].squeeze(0)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | z], ``(B, C, H, W)``."""
+        """Decode latents to the mean images E[x | z], ``(B, C, H, W)``."""
         return self.distribution.mean(self.likelihood_params(z, y))
 
     @torch.no_grad()

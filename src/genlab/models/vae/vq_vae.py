@@ -1,4 +1,4 @@
-"""VQ-VAE and VQ-VAE-2: images as a small grid of codes, for a second model to learn a prior of."""
+"""VQ-VAE and VQ-VAE-2: images as a small grid of discrete codes, whose prior a second model learns."""
 
 import itertools
 import math
@@ -19,8 +19,14 @@ from genlab.models.vae.networks import Doubled, ResidualBlock, fit_bias, with_cl
 
 
 class Quantized(NamedTuple):
-    """Vectors ``(B, D, h, w)`` of the codebook, the encoder's gradient straight through; their indices ``(B, h, w)``;
-    and the mean squared distance that the encoder is to close."""
+    """Encoder outputs replaced by their nearest codebook vectors.
+
+    Attributes:
+        vectors: codebook vectors, ``(B, D, h, w)``; their gradient passes straight through to the encoder.
+        codes: indices of these vectors in the codebook, int64 ``(B, h, w)``.
+        commitment: mean squared distance between the encoder's outputs and their vectors; its gradient reaches the
+            encoder only.
+    """
 
     vectors: Tensor
     codes: Tensor
@@ -28,16 +34,17 @@ class Quantized(NamedTuple):
 
 
 class Codebook(nn.Module):
-    """K vectors, each the moving average of what is nearest to it: arXiv:1711.00937, appendix A.1.
+    """K vectors, each a moving average of the encoder outputs nearest to it: arXiv:1711.00937, appendix A.1.
 
-    A vector that hardly anything is near to begins again at a random output of the encoder, as in Jukebox
-    (arXiv:2005.00341). Processes average together.
+    A vector that is rarely used restarts at a random output of the encoder, as in Jukebox (arXiv:2005.00341). In
+    distributed training the averages are taken over all processes.
 
     Args:
-        num_codes: K.
-        dim: D.
-        decay: gamma of the moving averages.
-        restart_below: of an even share of uses, what a vector must have; 0 restarts none.
+        num_codes: number of vectors, K.
+        dim: dimension of a vector, D.
+        decay: decay of the moving averages, gamma of the paper, in [0, 1).
+        restart_below: a vector restarts if it is used less than this fraction of the average use, in [0, 1); 0 restarts
+            none.
     """
 
     vectors: Tensor
@@ -49,11 +56,11 @@ class Codebook(nn.Module):
         self.decay, self.restart_below = decay, restart_below
         vectors = torch.randn(num_codes, dim)
         self.register_buffer("vectors", vectors)
-        self.register_buffer("uses", torch.ones(num_codes))  # N of the paper, a moving average of uses a batch
+        self.register_buffer("uses", torch.ones(num_codes))  # N of the paper: moving average of the uses per batch
         self.register_buffer("sums", vectors.clone())  # m of the paper
 
     def forward(self, z: Tensor) -> Quantized:
-        """The vectors nearest to an encoder's ``(B, D, h, w)``; in training they follow it."""
+        """Replace an encoder's outputs ``(B, D, h, w)`` by their nearest vectors; in training, update the vectors."""
         z = z.to(self.vectors.dtype)
         points = z.permute(0, 2, 3, 1)  # (B, h, w, D)
         codes = self._nearest(points)
@@ -63,18 +70,18 @@ class Codebook(nn.Module):
         return Quantized(z + (vectors - z).detach(), codes, F.mse_loss(z, vectors.detach()))
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """``(B, h, w)`` to vectors ``(B, D, h, w)``."""
+        """Map codes ``(B, h, w)`` to their vectors ``(B, D, h, w)``."""
         return self.vectors[codes].permute(0, 3, 1, 2)
 
     def fit(self, z: Tensor) -> None:
-        """Begin at random ones of an encoder's ``(N, D, h, w)``."""
+        """Initialize the vectors to an encoder's outputs ``(N, D, h, w)`` at random positions."""
         self.vectors.copy_(_random_rows(z.permute(0, 2, 3, 1).flatten(0, 2), len(self.vectors)))
         self.sums.copy_(self.vectors)
         self.uses.fill_(1)
 
     def _nearest(self, points: Tensor) -> Tensor:
         with torch.autocast(points.device.type, enabled=False):
-            # |z - e|² without |z|², which all vectors share.
+            # |z - e|² without |z|², which is the same for all vectors and does not change the nearest one.
             return (self.vectors.square().sum(1) - 2 * points @ self.vectors.T).argmin(-1)
 
     @torch.no_grad()
@@ -93,7 +100,7 @@ class Codebook(nn.Module):
         dead = self.uses < self.restart_below * even
         self.uses.copy_(torch.where(dead, even, self.uses))
         self.sums.copy_(torch.where(dead[:, None], even * fresh, self.sums))
-        used = (self.uses > 1e-6)[:, None]  # a vector that nothing was near to for long stays where it was
+        used = (self.uses > 1e-6)[:, None]  # a vector that has long been unused keeps its value
         self.vectors.copy_(torch.where(used, self.sums / self.uses[:, None], self.vectors))
 
 
@@ -102,7 +109,7 @@ def _random_rows(points: Tensor, num: int) -> Tensor:
 
 
 class Encoder(nn.Sequential):
-    """``(B, inputs, H, W)`` to ``(B, channels, h, w)``, halving the sides for each of ``sizes`` but the first."""
+    """Convolutions that halve the sides ``num_halvings`` times: ``(B, inputs, H, W)`` to ``(B, channels, h, w)``."""
 
     def __init__(self, inputs: int, channels: int, num_halvings: int, num_blocks: int) -> None:
         layers: list[nn.Module] = [nn.Conv2d(inputs, channels, 3, padding=1)]
@@ -112,7 +119,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """``(B, inputs, *sizes[0])`` to ``(B, channels, *sizes[-1])``."""
+    """Convolutions that double the sides: ``(B, inputs, *sizes[0])`` to ``(B, channels, *sizes[-1])``."""
 
     def __init__(self, inputs: int, channels: int, sizes: list[tuple[int, ...]], num_blocks: int) -> None:
         layers: list[nn.Module] = [nn.Conv2d(inputs, channels, 3, padding=1)]
@@ -123,29 +130,35 @@ class Decoder(nn.Sequential):
 
 
 class VQVAE(LikelihoodModel):
-    """Neural Discrete Representation Learning (arXiv:1711.00937), and with two levels Generating Diverse High-Fidelity
-    Images with VQ-VAE-2 (arXiv:1906.00446).
+    """An autoencoder whose latents are discrete codes: Neural Discrete Representation Learning (arXiv:1711.00937).
 
-    An image's features become the nearest vectors of a codebook, h times w codes, from which it is decoded. With two
-    levels a coarser grid is coded first, and the finer one with it at hand. A second model learns how codes go together
-    (``dataset=latent_codes dataset.run=...``); ``sample`` of this one draws all codes alike, which makes no images.
+    With two levels it is Generating Diverse High-Fidelity Images with VQ-VAE-2 (arXiv:1906.00446).
 
-    ``log_prob`` is the bound of a uniform prior, log p(x | codes) minus log K for every code. Training minimises
-    -log p(x | codes), in bits/dim, and ``commitment`` times the squared distance of the features to their vectors.
+    Each position of an image's ``(h, w)`` feature map is replaced by the nearest vector of a codebook, and the image is
+    decoded from these vectors. With two levels, a coarser grid of codes is computed first and the finer grid depends on
+    it. A second model learns the joint distribution of the codes (``dataset=latent_codes dataset.run=...``); ``sample``
+    of this model draws codes uniformly, which does not give realistic images.
+
+    ``log_prob`` is the lower bound under a uniform prior of the codes: log p(x | codes) minus log K for every code.
+    Training minimises -log p(x | codes), in bits/dim, plus ``commitment`` times the mean squared distance between the
+    features and their vectors.
 
     Args:
-        shape: ``(C, H, W)``.
-        distribution: of a pixel given the codes.
-        num_classes: of a conditional model, whose encoder and decoder see the class.
-        num_codes: K, of each codebook.
-        code_dim: D, of their vectors.
-        num_levels: 1, or 2 for VQ-VAE-2.
-        num_halvings: of the sides down to the finest codes, at most; no side falls below 4.
-        channels: of the features.
-        num_blocks: residual blocks of each encoder and decoder.
-        commitment: beta.
-        decay: of the codebook's moving averages.
-        restart_below: see :class:`Codebook`.
+        shape: image shape ``(C, H, W)``.
+        distribution: distribution of a pixel given the codes.
+        num_classes: number of classes, which the encoder and decoder see; None for an unconditional model.
+        num_codes: number of vectors in each codebook, K.
+        code_dim: dimension of a vector, D.
+        num_levels: number of code grids: 1, or 2 for VQ-VAE-2.
+        num_halvings: maximum number of times that the sides are halved down to the finest codes; no side falls below 4.
+        channels: channels of the features.
+        num_blocks: number of residual blocks in each encoder and decoder.
+        commitment: weight of the commitment loss, beta of the paper.
+        decay: decay of the codebook's moving averages, in [0, 1).
+        restart_below: fraction of the average use below which a vector restarts, see :class:`Codebook`.
+
+    Raises:
+        InputError: if the shape is not an image's or an option is out of its range.
     """
 
     likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
@@ -173,7 +186,7 @@ class VQVAE(LikelihoodModel):
         if num_codes < 2 or min(code_dim, channels) < 1 or min(num_halvings, num_blocks) < 0:
             raise InputError(
                 f"num_codes={num_codes}, code_dim={code_dim}, channels={channels}, num_halvings={num_halvings}, "
-                f"num_blocks={num_blocks}: at least 2 codes, 1 dimension and channel, and no fewer of the others than 0"
+                f"num_blocks={num_blocks}: at least 2 codes, 1 dimension and 1 channel, and no negative number"
             )
         if commitment < 0 or not 0 <= decay < 1 or not 0 <= restart_below < 1:
             raise InputError(
@@ -184,7 +197,7 @@ class VQVAE(LikelihoodModel):
         sizes: list[tuple[int, ...]] = [tuple(shape[1:])]
         while len(sizes) <= num_halvings and min(sizes[0]) >= 8:
             sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
-        self.size = sizes[0]  # of the finest codes
+        self.size = sizes[0]  # (h, w) of the finest codes
         self.coarse = tuple(-(-side // 2) for side in self.size)
         self.code_shape = (1, *self.size) if num_levels == 1 else (5, *self.coarse)
         given = num_classes or 0
@@ -205,7 +218,7 @@ class VQVAE(LikelihoodModel):
     # -- images to codes and back --------------------------------------------------------------------------------------
 
     def quantize(self, x: Tensor, y: Tensor | None = None) -> list[Quantized]:
-        """Of every level, the coarser one first."""
+        """Quantize images: one result per level, the coarser level first."""
         h = self.encoder(with_class(2 * x - 1, y, self.num_classes))
         if self.coarse_codebook is None:
             return [self.codebook(self.to_fine(h))]
@@ -214,7 +227,7 @@ class VQVAE(LikelihoodModel):
         return [coarse, self.codebook(self.to_fine(torch.cat([h, from_coarse], 1)))]
 
     def likelihood_params(self, vectors: list[Tensor], y: Tensor | None = None) -> Tensor:
-        """Parameters of p(x | codes), ``(B, num_params, C, H, W)``, from the vectors of every level."""
+        """Compute the parameters of p(x | codes), ``(B, num_params, C, H, W)``, from the vectors of every level."""
         h = vectors[-1]
         if self.coarse_codebook is not None:
             h = torch.cat([h, self.coarse_decoder(vectors[0]).to(h.dtype)], 1)
@@ -224,10 +237,11 @@ class VQVAE(LikelihoodModel):
         return params.unflatten(1, (self.distribution.num_params, self.shape[0]))
 
     def codes(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """int64 ``(B, *code_shape)``: ``(B, 1, h, w)``.
+        """Encode images as codes, int64 ``(B, *code_shape)``; with one level ``(B, 1, h, w)``.
 
-        Of two levels ``(B, 5, h / 2, w / 2)``: a coarse code and the four fine ones at its place, so that a model that
-        takes channels in order draws the coarse one first. Odd sides of the fine grid are filled up by the code 0.
+        With two levels the shape is ``(B, 5, h / 2, w / 2)``: the channels are a coarse code and the four fine codes at
+        its position, so a prior that draws channels in order draws the coarse code first. A fine grid with an odd side
+        is padded with the code 0.
         """
         codes = [level.codes.unsqueeze(1) for level in self.quantize(x, y)]
         if len(codes) == 1:
@@ -237,7 +251,7 @@ class VQVAE(LikelihoodModel):
         return torch.cat([codes[0], fine], 1)
 
     def decode_codes(self, codes: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | codes], ``(B, C, H, W)``, of int64 ``(B, *code_shape)``."""
+        """Decode codes, int64 ``(B, *code_shape)``, to the mean images E[x | codes], ``(B, C, H, W)``."""
         if self.coarse_codebook is None:
             vectors = [self.codebook.lookup(codes[:, 0])]
         else:
@@ -250,7 +264,7 @@ class VQVAE(LikelihoodModel):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Codebooks begin at features of the data, and the last biases at the distribution of its values."""
+        """Initialize the codebooks to features of the data, and the last biases to the distribution of its values."""
         h = self.encoder(with_class(2 * x - 1, y, self.num_classes))
         if self.coarse_codebook is not None:
             self.coarse_codebook.fit(self.to_coarse(self.coarse_encoder(h)))
@@ -281,16 +295,16 @@ class VQVAE(LikelihoodModel):
 
     @property
     def _nats_of_codes(self) -> float:
-        """KL of the posterior, which is sure of its codes, to a uniform prior over them."""
+        """The nats per image of KL(q || p), for a q that is certain of every code and a uniform prior p."""
         num = math.prod(self.size) + (math.prod(self.coarse) if self.coarse_codebook is not None else 0)
         return num * math.log(self.num_codes)
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, y: Tensor | None = None) -> dict[str, float | Tensor]:
-        """How ``N`` images use the codebooks, as means over levels.
+        """Measure how ``N`` images use the codebooks, averaged over levels.
 
-        ``codebook_use`` is the share of codes that they use, ``codebook_perplexity`` of how many equally frequent codes
-        they would have as much entropy.
+        ``codebook_use`` is the fraction of codes that occur; ``codebook_perplexity`` is exp of the entropy of the
+        codes: the number of equally frequent codes with the same entropy.
         """
         counts = [torch.bincount(level.codes.flatten(), minlength=self.num_codes) for level in self.quantize(x, y)]
         shares = torch.stack(counts) / torch.stack(counts).sum(1, keepdim=True)
@@ -300,11 +314,11 @@ class VQVAE(LikelihoodModel):
         }
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The vectors of all levels as one, ``(B, D)``."""
+        """Encode images as the codebook vectors of all levels in one row, ``(B, D)``."""
         return torch.cat([level.vectors.flatten(1) for level in self.quantize(x, y)], 1)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | z], ``(B, C, H, W)``, of vectors that need not be of the codebook."""
+        """Decode vectors, which need not be in the codebook, to the mean images E[x | z], ``(B, C, H, W)``."""
         dim = self.codebook.vectors.shape[1]
         sizes = [self.size] if self.coarse_codebook is None else [self.coarse, self.size]
         parts = z.split([dim * math.prod(size) for size in sizes], 1)
@@ -320,7 +334,7 @@ class VQVAE(LikelihoodModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw images of uniform codes; see the class for how to draw codes as the data has them."""
+        """Draw images from uniform codes; see the class for how to draw codes from a learned prior."""
         self.settings(sampling)
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.code_shape), generator, self.device)
