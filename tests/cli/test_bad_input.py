@@ -63,7 +63,7 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["model=gan/dcgan", "model.pack=3", "dataset.batch_size=64"], "does not divide into model.pack=3"),
         (
             ["model=gan/dcgan", "gan/regularizer=path_length"],
-            "path_length is of styles w, which model=gan/stylegan2 has",
+            "path_length needs a generator with styles w, such as model=gan/stylegan2",
         ),
         (["model=gan/dcgan", "gan/augment=diffaugment", "training.augment.policy=[blur]"], "blur is none of color"),
         (["model=gan/mlp", "dataset=ring2d", "gan/augment=ada"], "AdaptiveAugmentation changes images"),

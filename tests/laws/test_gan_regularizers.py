@@ -170,7 +170,7 @@ def test_path_lengths_are_those_of_the_jacobian() -> None:
     torch.testing.assert_close(penalty, 2 * (lengths - regularizer.mean).square().mean(), rtol=1e-4, atol=1e-7)
     penalty.backward()
     assert all(p.grad is not None for n, p in G.named_parameters() if "mapping" in n or "to_style" in n)
-    with pytest.raises(InputError, match="path_length is of styles"):
+    with pytest.raises(InputError, match="path_length needs a generator with styles"):
         regularizer.check(DCGAN((1, 8, 8), channels=2))
 
 

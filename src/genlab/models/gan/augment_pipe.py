@@ -1,7 +1,7 @@
-"""The augmentation pipeline of Training Generative Adversarial Networks with Limited Data (arXiv:2006.06676), and what
-sets its probability p.
+"""The augmentation pipeline of ADA and two ways to control its probability p.
 
-Everything is differentiable, for G learns through it, and twice so, for R1 does, too.
+Training Generative Adversarial Networks with Limited Data (arXiv:2006.06676). The pipeline is twice differentiable: the
+generator learns through it, and so does the R1 penalty.
 """
 
 import math
@@ -16,16 +16,18 @@ from genlab.models.gan.augmentation import GREY, Augmentation
 
 
 class AugmentPipe(Augmentation):
-    """Flips, quarter turns, shifts, scalings, rotations, and changes of brightness, contrast, hue and saturation, each
-    with probability ``p``. The strengths are the paper's (appendix B); images are resampled bilinearly, where the paper
-    filters with wavelets.
+    """Pipeline of geometric and colour transformations, each applied with probability ``p``.
+
+    It has flips, quarter turns, shifts, scalings, rotations, and changes of brightness, contrast, hue and saturation.
+    The strengths are those of the paper (appendix B). Images are resampled bilinearly, whereas the paper uses wavelet
+    filters.
 
     Args:
-        colors: the probability of each change of colour, as a multiple of ``p``.
-        cutout: likewise that of a grey rectangle of half the sides, anywhere.
+        colors: probability of each colour transformation, as a multiple of ``p``.
+        cutout: probability of a grey rectangle with half the sides at a random place, as a multiple of ``p``.
 
     Attributes:
-        p: a buffer of the training, so that a resumed run goes on with it.
+        p: probability of each transformation; a buffer, so that checkpoints contain it.
     """
 
     p: Tensor
@@ -48,17 +50,21 @@ class AugmentPipe(Augmentation):
         return {"augment_p": self.p.clone()}
 
     def _chosen(self, x: Tensor, p: Tensor | None = None) -> Tensor:
-        """True with probability ``p``, ``(B,)``."""
+        """Draw booleans ``(B,)`` that are True with probability ``p``."""
         return torch.rand(len(x), device=x.device) < (self.p if p is None else p)
 
     def _moved(self, x: Tensor) -> Tensor:
         H, W = x.shape[2:]
         inverse = self._blit(x) @ self._geometry(x)
-        sides = torch.tensor([W / 2, H / 2, 1.0], device=x.device)  # to resample's units
+        sides = torch.tensor([W / 2, H / 2, 1.0], device=x.device)  # from pixels to the units of resample
         return resample(x, (inverse * sides / sides[:, None])[:, :2])
 
     def _blit(self, x: Tensor) -> Tensor:
-        """Where each pixel of the result comes from, in pixels from the middle, ``(B, 3, 3)``: a pixel, as a whole."""
+        """Draw the inverse of transformations that map pixels to pixels (flips, quarter turns, whole-pixel shifts).
+
+        Returns:
+            Matrices ``(B, 3, 3)`` from positions in the result to positions in the image, in pixels from the centre.
+        """
         B, _, H, W = x.shape
         flipped = self._chosen(x) & (torch.rand(B, device=x.device) < 0.5)
         flip = 1 - 2 * flipped.float()
@@ -71,11 +77,11 @@ class AugmentPipe(Augmentation):
         return inverse @ _translation(right, down)
 
     def _geometry(self, x: Tensor) -> Tensor:
-        """As ``_blit``, of places between pixels."""
+        """Draw the inverse of transformations that need interpolation (scalings, rotations, fractional shifts)."""
         B, _, H, W = x.shape
         scale = torch.exp2(0.2 * torch.randn(B, device=x.device) * self._chosen(x))
         inverse = _scaling(1 / scale, 1 / scale)
-        p_rotation = 1 - (1 - self.p).clamp_min(0).sqrt()  # before or after the stretch: together p
+        p_rotation = 1 - (1 - self.p).clamp_min(0).sqrt()  # so that with probability p, either rotation happens
         angles = (torch.rand(2, B, device=x.device) * 2 - 1) * math.pi
         before, after = (_rotation(angle * self._chosen(x, p_rotation)) for angle in angles)
         stretch = torch.exp2(0.2 * torch.randn(B, device=x.device) * self._chosen(x))
@@ -117,13 +123,16 @@ class AugmentPipe(Augmentation):
 
 
 class AdaptiveAugmentation(AugmentPipe):
-    """ADA: ``p`` rises while D is too sure of real images (``E[sign D(real)]`` above ``target``) and falls otherwise.
+    """Adaptive discriminator augmentation (ADA): ``p`` follows the overfitting of the discriminator D.
+
+    ``p`` rises while D is too certain about real images (``E[sign D(real)]`` above ``target``) and falls otherwise.
 
     Args:
-        target: of ``E[sign D(real)]``.
-        images_to_full: seen while ``p`` would go from 0 to 1.
-        every: steps of D between two changes of ``p``.
-        colors, cutout: of :class:`AugmentPipe`.
+        target: target value of ``E[sign D(real)]``.
+        images_to_full: number of images over which ``p`` rises from 0 to 1 at full speed.
+        every: number of discriminator steps between two changes of ``p``.
+        colors: probability of each colour transformation, as a multiple of ``p``.
+        cutout: probability of a grey rectangle, as a multiple of ``p``.
     """
 
     _signs: Tensor
@@ -155,7 +164,7 @@ class AdaptiveAugmentation(AugmentPipe):
             both = torch.stack([signs, seen])
             dist.all_reduce(both)
             signs, seen = both
-        # All on the device: whether p's turn has come is a factor of 0 or 1.
+        # Whether p changes in this step is a factor of 0 or 1 on the device, because a branch would synchronize.
         turn = (self._steps >= self.every).float()
         step = (signs / seen - self.target).sign() * seen / self.images_to_full
         self.p.copy_((self.p + turn * step).clamp(0, 1))
@@ -164,12 +173,13 @@ class AdaptiveAugmentation(AugmentPipe):
 
 
 class ScheduledAugmentation(AugmentPipe):
-    """``p`` rises from 0 on half a cosine, as R3GAN's authors have it (arXiv:2501.05441, its code).
+    """Augmentation whose ``p`` rises from 0 along half a cosine, as in the code of R3GAN (arXiv:2501.05441).
 
     Args:
-        final_p: where ``p`` goes.
-        ramp_images: seen until it is there.
-        colors, cutout: of :class:`AugmentPipe`.
+        final_p: final value of ``p``.
+        ramp_images: number of images seen when ``p`` reaches its final value.
+        colors: probability of each colour transformation, as a multiple of ``p``.
+        cutout: probability of a grey rectangle, as a multiple of ``p``.
     """
 
     def __init__(
@@ -185,9 +195,9 @@ class ScheduledAugmentation(AugmentPipe):
 
 
 def resample(x: Tensor, affine: Tensor) -> Tensor:
-    """Images ``(B, C, H, W)`` read bilinearly at ``affine`` ``(B, 2, 3)`` of their places, mirrored at the edges.
+    """Resample images ``(B, C, H, W)`` bilinearly under affine transformations ``(B, 2, 3)``, mirrored at the borders.
 
-    As ``F.grid_sample``, which has no second derivative.
+    This replaces ``F.grid_sample``, which has no second derivative.
     """
     B, C, H, W = x.shape
     x_at, y_at = F.affine_grid(affine, [B, C, H, W], align_corners=False).unbind(-1)  # (B, H, W) in [-1, 1]
@@ -205,7 +215,7 @@ def resample(x: Tensor, affine: Tensor) -> Tensor:
 
 
 def _mirrored(position: Tensor, side: int) -> Tensor:
-    """Into [0, side - 1], mirrored at the outer pixels' outer edges."""
+    """Map positions into [0, side - 1] by mirroring at the outer edges of the border pixels."""
     around = (position + 0.5) % (2 * side)
     return (torch.minimum(around, 2 * side - around) - 0.5).clamp(0, side - 1)
 
@@ -230,7 +240,7 @@ def _translation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _about_grey(angle: Tensor) -> Tensor:
-    """Rotations of colour about the grey axis, ``(B, 3, 3)``: hue."""
+    """Build rotations of hue: matrices ``(B, 3, 3)`` that rotate colours about the grey axis."""
     c, s = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
     identity = torch.eye(3, device=angle.device)
     grey = torch.full((3, 3), 1 / 3, device=angle.device)

@@ -1,6 +1,6 @@
-"""What D sees instead of the images, real and generated alike, so that it cannot learn few images by heart.
+"""Augmentation of real and generated images for the discriminator, so that it cannot memorize a small dataset.
 
-Everything is differentiable, for G learns through it, and twice so, for R1 does, too.
+Every augmentation is twice differentiable: the generator learns through it, and so does the R1 penalty.
 """
 
 from abc import ABC, abstractmethod
@@ -11,35 +11,39 @@ from torch import Tensor, nn
 
 from genlab.errors import InputError
 
-GREY = 0.5  # the 0 of images from -1 to 1
+GREY = 0.5  # corresponds to 0 for images in [-1, 1]
 
 
 class Augmentation(nn.Module, ABC):
-    """Images ``(B, C, H, W)`` in [0, 1] to others of that shape, each by a draw of its own."""
+    """A random transformation of images ``(B, C, H, W)`` in [0, 1], drawn independently for each image."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
 
     def prepare(self, images_seen: int) -> None:
-        """Called before each step of D, for strengths that change in training."""
+        """Update strengths that follow a schedule; called before each step of the discriminator."""
 
     def update(self, certainty: Tensor) -> None:
-        """Called after each step of D, with its logits of augmented real images, which are above 0 where it is right.
+        """Adapt the strength to the discriminator; called after each of its steps.
 
-        Of a loss for which a logit's sign means nothing, they are the differences of real and generated images' logits.
+        Args:
+            certainty: discriminator's logits of the augmented real images, positive if it classifies them correctly;
+                if the loss gives the sign of a logit no meaning, differences between the logits of real and generated
+                images.
         """
 
     def figures(self) -> dict[str, Tensor]:
-        """Scalars to log after each step of D, by name."""
+        """Return scalars to log after each step of the discriminator, by name."""
         return {}
 
 
 class DiffAugment(Augmentation):
-    """Differentiable Augmentation for Data-Efficient GAN Training (arXiv:2006.10738).
+    """DiffAugment: Differentiable Augmentation for Data-Efficient GAN Training (arXiv:2006.10738).
 
     Args:
-        policy: of ``color`` (brightness, saturation, contrast), ``translation`` (by up to an eighth, grey comes in)
-            and ``cutout`` (a grey square of half the side, which may reach over the edge).
+        policy: names of the transformations to apply, in order: ``color`` (brightness, saturation, contrast),
+            ``translation`` (by up to an eighth of the side, filled with grey) and ``cutout`` (a grey square of half the
+            side, which may extend beyond the border).
     """
 
     def __init__(self, policy: tuple[str, ...] = ("color", "translation", "cutout")) -> None:
@@ -56,7 +60,7 @@ class DiffAugment(Augmentation):
 
     def _color(self, x: Tensor) -> Tensor:
         brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device)
-        x = x + (brightness - 0.5) / 2  # the paper's images are in [-1, 1], twice as far apart
+        x = x + (brightness - 0.5) / 2  # half the paper's shift, because the paper's images are in [-1, 1]
         grey = x.mean(1, keepdim=True)
         x = grey + (x - grey) * 2 * saturation
         mean = x.mean((1, 2, 3), keepdim=True)
@@ -67,7 +71,7 @@ class DiffAugment(Augmentation):
         limits = [(side + 4) // 8 for side in (H, W)]
         down, right = (self._within(-limit, limit, B, x.device) for limit in limits)
         padded = F.pad(x, (1, 1, 1, 1), value=GREY)
-        i = (torch.arange(H, device=x.device) + 1 + down).clamp(0, H + 1)  # (B, H), beyond the edge the grey border
+        i = (torch.arange(H, device=x.device) + 1 + down).clamp(0, H + 1)  # (B, H); indices outside give the grey pad
         j = (torch.arange(W, device=x.device) + 1 + right).clamp(0, W + 1)
         return _taken(padded, i, j)
 
@@ -87,6 +91,6 @@ class DiffAugment(Augmentation):
 
 
 def _taken(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Rows ``(B, H)`` and columns ``(B, W)`` of each image."""
+    """Gather rows ``(B, H)`` and columns ``(B, W)`` of each image."""
     batch = torch.arange(len(x), device=x.device)[:, None, None]
     return x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

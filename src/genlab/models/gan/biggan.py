@@ -16,17 +16,23 @@ from genlab.networks.residual import GeneratorBlock, ResidualDiscriminator, init
 
 
 class BigGAN(AdversarialModel):
-    """Every block of G is conditioned on a chunk of z and on one class embedding that all share; spectral normalization
-    in both networks, orthogonal initial weights. The paper's truncation trick is the sampling setting ``truncation``.
+    """BigGAN: residual networks whose generator is conditioned in each block on a part of z and a class embedding.
+
+    All blocks share the class embedding. Both networks have spectral normalization and orthogonal initial weights. The
+    truncation trick of the paper is the sampling setting ``truncation``.
 
     Args:
-        latent_dim: dimensions of z ~ N(0, I), split evenly over the first layer and the blocks.
-        channels: of G's features, at most.
-        discriminator_channels: of D's.
-        channel_base, discriminator_channel_base: channels times side, at most; ``None`` is 32 times the channels.
-        class_dim: of the shared embedding.
-        attention: self-attention at features with a side of at most this, in G and D; ``None`` for none.
-        pack: images that D sees as one.
+        shape: ``(C, H, W)`` of the images.
+        num_classes: number of classes; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I), split evenly among the first layer and the blocks.
+        channels: upper limit on the number of the generator's channels.
+        discriminator_channels: upper limit on the number of the discriminator's channels.
+        channel_base: upper limit on the generator's channels times the side; None for 32 times ``channels``.
+        discriminator_channel_base: the same limit for the discriminator.
+        class_dim: number of dimensions of the shared class embedding.
+        attention: self-attention is applied once in each network, at the largest resolution whose smaller side is at
+            most this; None for no self-attention.
+        pack: number of images that the discriminator judges together.
     """
 
     def __init__(
@@ -62,7 +68,7 @@ class BigGAN(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to images in [0, 1]."""
+    """Network from z ``(B, latent_dim)`` to images in [0, 1]."""
 
     def __init__(
         self,

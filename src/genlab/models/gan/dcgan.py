@@ -15,17 +15,19 @@ from genlab.models.base import AdversarialModel, given
 
 
 class DCGAN(AdversarialModel):
-    """Strided convolutions and batch normalisation, for any shape: sides are halved while they are at least 8.
+    """DCGAN: strided convolutions and batch normalization, for any shape; sides are halved while they are at least 8.
 
     Args:
-        latent_dim: dimensions of z ~ N(0, I).
-        channels: of the layer next to the image; doubled at every halving.
-        discriminator_channels: D's, where they are not G's.
-        normalization: of D: batch normalization as in the paper, of the weights' spectral norm, or none, as a penalty
-            on the gradient of each single image wants it.
-        minibatch_std: examples that D compares, see :class:`~genlab.layers.minibatch_std.MinibatchStd`; ``None`` for
-            none.
-        pack: images that D sees as one.
+        shape: ``(C, H, W)`` of the images.
+        num_classes: number of classes; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I).
+        channels: number of channels at full resolution; doubled whenever the sides are halved.
+        discriminator_channels: the same number for the discriminator; None for ``channels``.
+        normalization: normalization of the discriminator: ``"batch"`` as in the paper, ``"spectral"``, or ``"none"``,
+            which gradient penalties need, because batch normalization mixes the gradients of the images.
+        minibatch_std: number of images that the discriminator compares, see
+            :class:`~genlab.layers.minibatch_std.MinibatchStd`; None for no comparison.
+        pack: number of images that the discriminator judges together.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class DCGAN(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to images in [0, 1], through the ``sizes`` from the smallest to the image's."""
+    """Network from z ``(B, latent_dim)`` to images in [0, 1]; ``sizes`` lists all resolutions, smallest first."""
 
     def __init__(
         self,
@@ -93,12 +95,12 @@ class Generator(nn.Module):
             z = torch.cat([z, self.embedding(given(y))], dim=1)
         h = self.project(z)
         for up, (height, width) in zip(self.up, self.sizes[1:], strict=True):
-            h = up(h)[:, :, :height, :width]  # an odd side was rounded up when it was halved
+            h = up(h)[:, :, :height, :width]  # doubling gives one pixel too many if the side is odd
         return (torch.tanh(self.to_image(h)) + 1) / 2
 
 
 class Discriminator(nn.Module):
-    """Images in [0, 1] to logits ``(B / pack,)``; a class is one more input channel."""
+    """Network from images in [0, 1] to logits ``(B / pack,)``; the class is embedded as an additional input channel."""
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class Discriminator(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Section 4 of the paper: weights from N(0, 0.02)."""
+    """Draw the weights from a normal distribution with standard deviation 0.02, as in section 4 of the paper."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

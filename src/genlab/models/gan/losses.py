@@ -1,4 +1,4 @@
-"""The game's losses, one small class each: what D and what G minimise, given D's logits ``(B,)``, high for real."""
+"""Adversarial losses: one class per loss, computed from the discriminator's logits ``(B,)``, high for real."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class AdversarialLoss(ABC):
-    """The losses of both players of one game, given the discriminator's logits.
+    """The losses of generator G and discriminator D, given D's logits.
 
     Attributes:
-        relative: G's loss needs D's logits on real data, too.
-        calibrated: the logits' sign tells real from generated, so that D has an accuracy.
+        relative: whether G's loss also needs D's logits on real data.
+        calibrated: whether the sign of a logit separates real from generated, so that D has an accuracy.
     """
 
     relative: ClassVar[bool] = False
@@ -20,17 +20,17 @@ class AdversarialLoss(ABC):
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D's scalar loss from its logits on real and generated examples."""
+        """Compute D's scalar loss from its logits on real and generated examples."""
 
     @abstractmethod
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """G's scalar loss from D's logits on generated examples, and on real ones where the loss is ``relative``."""
+        """Compute G's scalar loss from D's logits on generated and, for a ``relative`` loss, on real examples."""
 
 
 class Minimax(AdversarialLoss):
-    """G minimises log(1 - D(G(z))), the game of Generative Adversarial Networks (arXiv:1406.2661), equation 1.
+    """Minimax loss: G minimizes log(1 - D(G(z))). Generative Adversarial Networks (arXiv:1406.2661), equation 1.
 
-    Its gradient vanishes where D is sure, which is why the paper's section 3 trains with :class:`NonSaturating`.
+    Its gradient vanishes if D is certain, which is why section 3 of the paper trains with :class:`NonSaturating`.
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Minimax(AdversarialLoss):
 
 
 class NonSaturating(AdversarialLoss):
-    """G maximises log D(G(z)): Generative Adversarial Networks (arXiv:1406.2661), section 3."""
+    """Non-saturating loss: G maximizes log D(G(z)). Generative Adversarial Networks (arXiv:1406.2661), section 3."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -51,8 +51,11 @@ class NonSaturating(AdversarialLoss):
 
 
 class LeastSquares(AdversarialLoss):
-    """D regresses to 1 on real and -1 on generated data, G wants 0 of it: Least Squares Generative Adversarial Networks
-    (arXiv:1611.04076), equation 8, which minimises the Pearson chi-squared divergence."""
+    """Least-squares loss: D's targets are 1 on real and -1 on generated data, and G's target is 0.
+
+    Least Squares Generative Adversarial Networks (arXiv:1611.04076), equation 8, which minimizes the Pearson
+    chi-squared divergence.
+    """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * ((real - 1).square().mean() + (fake + 1).square().mean())
@@ -62,7 +65,7 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """Margins at +1 and -1: Geometric GAN (arXiv:1705.02894)."""
+    """Hinge loss with margins at +1 and -1: Geometric GAN (arXiv:1705.02894)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -72,10 +75,10 @@ class Hinge(AdversarialLoss):
 
 
 class Wasserstein(AdversarialLoss):
-    """The critic's difference of means: Wasserstein GAN (arXiv:1701.07875).
+    """Wasserstein loss: the difference between the critic's means. Wasserstein GAN (arXiv:1701.07875).
 
-    It is a distance only of a Lipschitz critic: add ``gan/regularizer=gradient_penalty`` or ``weight_clipping``, or a
-    discriminator with ``spectral`` normalization.
+    It estimates a distance only if the critic is Lipschitz: add ``gan/regularizer=gradient_penalty`` or
+    ``weight_clipping``, or use a discriminator with ``spectral`` normalization.
     """
 
     calibrated: ClassVar[bool] = False
@@ -88,10 +91,10 @@ class Wasserstein(AdversarialLoss):
 
 
 class RelativisticPairing(AdversarialLoss):
-    """Each generated example is judged against a real one: The GAN is dead; long live the GAN! (R3GAN,
-    arXiv:2501.05441), equation 2, after The relativistic discriminator (arXiv:1807.00734).
+    """Relativistic pairing loss: each generated example is compared with a real one.
 
-    Local convergence is proven with ``gan/regularizer=[r1,r2]``, not without.
+    The GAN is dead; long live the GAN! (R3GAN, arXiv:2501.05441), equation 2, after The relativistic discriminator
+    (arXiv:1807.00734). Local convergence is only proven with ``gan/regularizer=[r1,r2]``.
     """
 
     relative: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The game between two fully connected networks, for points of the plane and small images."""
+"""GAN of two fully connected networks, for points in the plane and small images."""
 
 import itertools
 import math
@@ -14,26 +14,25 @@ from genlab.models.base import AdversarialModel, given
 
 
 class MLP(AdversarialModel):
-    """Multilayer perceptrons: Generative Adversarial Networks (arXiv:1406.2661), with a maxout discriminator as there
-    (Maxout Networks, arXiv:1302.4389).
+    """GAN of multilayer perceptrons: Generative Adversarial Networks (arXiv:1406.2661).
 
-    The defaults are the networks that ALI (arXiv:1606.00704), VEEGAN and PacGAN (arXiv:1712.04086) use on points of
-    the plane. The layers that write and read coordinates compute in float32 under any precision: bfloat16 would place
-    points on a grid of 1/128.
+    As in the paper, the discriminator has maxout units (Maxout Networks, arXiv:1302.4389). The defaults are the
+    networks that ALI (arXiv:1606.00704), VEEGAN and PacGAN (arXiv:1712.04086) use on points in the plane. The layers
+    that output and read coordinates always compute in float32, because bfloat16 would place points on a grid of 1/128.
 
     Args:
-        shape: of an example; images come out of a sigmoid, points as they are.
-        num_classes: of a conditional model, whose networks see one-hot classes.
-        latent_dim: dimensions of z ~ N(0, I).
-        width: features of G's hidden layers.
-        num_layers: hidden layers of G.
-        batch_norm: after each of them.
-        discriminator_width: features of D's hidden layers.
-        discriminator_layers: hidden layers of D.
-        pieces: linear functions that a maxout feature is the largest of; 1 takes a leaky ReLU instead.
-        normalization: of D's weights.
-        pack: examples that D sees as one.
-        std: of the initial weights, ``None`` for PyTorch's own initialisation.
+        shape: shape of an example; images are the output of a sigmoid, points are unbounded.
+        num_classes: number of classes, which the networks see as one-hot vectors; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I).
+        width: number of features of the generator's hidden layers.
+        num_layers: number of the generator's hidden layers.
+        batch_norm: whether batch normalization follows each of the generator's hidden layers.
+        discriminator_width: number of features of the discriminator's hidden layers.
+        discriminator_layers: number of the discriminator's hidden layers.
+        pieces: number of linear functions over which a maxout unit takes the maximum; 1 for leaky ReLU instead.
+        normalization: normalization of the discriminator's weights.
+        pack: number of examples that the discriminator judges together.
+        std: standard deviation of the initial weights; None for PyTorch's default initialization.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"points", "image", "binary"})
@@ -77,14 +76,14 @@ class MLP(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to examples ``(B, *shape)``."""
+    """Network from z ``(B, latent_dim)`` to examples ``(B, *shape)``."""
 
     def __init__(self, shape: tuple[int, ...], one_hot: int, widths: list[int], batch_norm: bool) -> None:
         super().__init__()
         self.shape, self.one_hot = shape, one_hot
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            # The normalization's own shift takes the bias's place.
+            # Batch normalization has its own shift, so no bias is needed.
             layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
             layers += [nn.BatchNorm1d(outputs)] * batch_norm + [nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
@@ -98,7 +97,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Examples ``(B, *shape)`` to logits, one for every ``pack`` of them, ``(B / pack,)``."""
+    """Network from examples ``(B, *shape)`` to logits ``(B / pack,)``, one for every ``pack`` examples."""
 
     def __init__(self, one_hot: int, widths: list[int], pieces: int, pack: int) -> None:
         super().__init__()
@@ -117,14 +116,14 @@ class Discriminator(nn.Module):
 
 
 class Maxout(nn.Module):
-    """``(B, pieces * D)`` to the largest of the pieces, ``(B, D)``."""
+    """Maxout unit: the elementwise maximum of ``pieces`` vectors, ``(B, pieces * D)`` to ``(B, D)``."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
         self.pieces = pieces
 
     def forward(self, h: Tensor) -> Tensor:
-        # max, not amax: its gradient goes to one piece by its index, where amax compares and divides among ties.
+        # max instead of amax: its gradient goes to one piece by index, while amax compares values and splits ties.
         return h.view(len(h), self.pieces, -1).max(1).values
 
 

@@ -14,17 +14,21 @@ from genlab.models.base import AdversarialModel, given
 
 
 class R3GAN(AdversarialModel):
-    """Inverted bottlenecks of grouped convolutions, no normalization, initialised as Fixup (arXiv:1901.09321); both
-    networks alike. To be trained with ``gan/loss=relativistic gan/regularizer=[r1,r2]``.
+    """R3GAN: generator and discriminator of inverted bottlenecks with grouped convolutions.
+
+    There is no normalization; the weights are initialized as in Fixup (arXiv:1901.09321). Train it with
+    ``gan/loss=relativistic gan/regularizer=[r1,r2]``.
 
     Args:
-        latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
-        channels: of features, at most.
-        channel_base: channels times side, at most; ``None`` is 32 times the channels.
-        num_blocks: of each resolution.
-        expansion: channels inside a block for each outside.
-        group_width: channels of a group of the 3x3 convolutions.
-        pack: images that D sees as one.
+        shape: ``(C, H, W)`` of the images.
+        num_classes: number of classes; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I), and of the class embedding.
+        channels: upper limit on the number of channels.
+        channel_base: upper limit on the channels times the side; None for 32 times ``channels``.
+        num_blocks: number of blocks per resolution.
+        expansion: ratio of the channels inside a block to those outside.
+        group_width: number of channels in a group of the 3x3 convolutions.
+        pack: number of images that the discriminator judges together.
     """
 
     def __init__(
@@ -53,8 +57,8 @@ class R3GAN(AdversarialModel):
                 f"{uneven[0]} channels, {expansion} times as many inside, do not split into groups of {group_width}: "
                 "change model.channels or model.group_width"
             )
-        # Fixup scales down by the number of all blocks, so that depth does not matter at first.
-        fixup = (num_blocks * len(sizes)) ** -0.25  # L^(-1 / (2m - 2)), m = 3 convolutions a block
+        # Fixup scales the weights by the total number of blocks, so that the initial output does not depend on depth.
+        fixup = (num_blocks * len(sizes)) ** -0.25  # L^(-1 / (2m - 2)) with m = 3 convolutions per block
         groups = [width * expansion // group_width for width in each]
 
         def stage(i: int) -> nn.Sequential:
@@ -66,7 +70,7 @@ class R3GAN(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to images, [0, 1] being black to white, without bounds."""
+    """Network from z ``(B, latent_dim)`` to images with black at 0 and white at 1; the values are not bounded."""
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits ``(B / pack,)``; of a class by projection."""
+    """Network from images to logits ``(B / pack,)``, conditioned on the class by projection."""
 
     def __init__(
         self,
@@ -133,16 +137,19 @@ class Discriminator(nn.Module):
 
 
 class Block(nn.Module):
-    """``h + 1x1(act(grouped 3x3(act(1x1(h)))))``, which is ``h`` at first.
+    """Residual block ``h + 1x1(act(grouped 3x3(act(1x1(h)))))``, initially the identity.
 
     Args:
-        fixup: scale of the initial weights, beside He's.
+        channels: number of channels outside the block.
+        inside: number of channels inside the block.
+        groups: number of groups of the 3x3 convolution.
+        fixup: factor of the initial weights, in addition to He initialization.
     """
 
     def __init__(self, channels: int, inside: int, groups: int, fixup: float) -> None:
         super().__init__()
         gain = math.sqrt(2 / (1 + 0.2**2)) * fixup
-        # The bias of a convolution is that of the activation after it.
+        # The biases are those of the activations that follow the convolutions.
         self.conv1 = _scaled(nn.Conv2d(channels, inside, 1), gain)
         self.conv2 = _scaled(nn.Conv2d(inside, inside, 3, padding=1, groups=groups), gain)
         self.conv3 = _scaled(nn.Conv2d(inside, channels, 1, bias=False), 0.0)
@@ -153,7 +160,7 @@ class Block(nn.Module):
 
 
 def _embedding(num_classes: int, features: int, gain: float = 1.0) -> nn.Embedding:
-    """Weights from N(0, gain² / num_classes), as of a linear layer that sees one-hot classes."""
+    """Build an embedding with weights from N(0, gain² / num_classes), like a linear layer on one-hot classes."""
     embedding = nn.Embedding(num_classes, features)
     nn.init.normal_(embedding.weight, std=gain / math.sqrt(num_classes))
     return embedding
@@ -164,7 +171,7 @@ def _transition(before: int, after: int) -> nn.Module:
 
 
 def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
-    """Weights from N(0, gain² / fan in), no bias at first."""
+    """Draw a layer's weights from N(0, gain² / fan-in) and set its bias to 0."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""What is added to D's loss, or done to its weights, so that the game converges; any number of them together."""
+"""Regularizers of the discriminator D and the generator G, which help training converge; they can be combined."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from genlab.errors import InputError
 from genlab.models.base import AdversarialModel
 
-Critic = Callable[[Tensor], Tensor]  # examples (B, ...) to D's logits, with their classes and augmentation
+Critic = Callable[[Tensor], Tensor]  # function from examples (B, ...) to D's logits, with augmentation and classes
 
 
 class Regularizer(nn.Module, ABC):
-    """A penalty on D, of every ``every``-th step of it, and then ``every`` times as strong.
+    """A penalty on D that is applied in every ``every``-th step of D, multiplied by ``every``.
 
-    Laziness is StyleGAN2's (arXiv:1912.04958, appendix B): a penalty varies slowly, and one of second derivatives
-    costs more than the rest of a step.
+    This is the lazy regularization of StyleGAN2 (arXiv:1912.04958, appendix B): a penalty changes slowly, and one with
+    second derivatives costs more than the rest of a step.
 
     Args:
-        every: steps of D.
+        every: number of discriminator steps per application.
 
     Attributes:
-        of_images: it has no meaning for other data.
+        of_images: whether the penalty is only defined for images.
     """
 
     of_images: ClassVar[bool] = False
@@ -33,30 +33,32 @@ class Regularizer(nn.Module, ABC):
     def __init__(self, every: int = 1) -> None:
         super().__init__()
         if every < 1:
-            raise InputError(f"every={every}: of every so many steps of D, 1 or more")
+            raise InputError(f"every={every}: expected a number of discriminator steps, at least 1")
         self.every = every
 
     @abstractmethod
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        """A scalar.
+        """Compute the penalty, a scalar.
 
         Args:
-            critic: D, for other examples than these.
-            real, fake: ``(B, ...)``, leaves that require gradients.
-            on_real, on_fake: D's logits of them.
+            critic: D, to be called on other examples than the given ones.
+            real: real examples ``(B, ...)``, leaf tensors that require gradients.
+            fake: generated examples ``(B, ...)``, leaf tensors that require gradients.
+            on_real: D's logits of the real examples.
+            on_fake: D's logits of the generated examples.
         """
 
     def prepare(self, images_seen: int) -> None:
-        """Called before each penalty, for weights that change in training."""
+        """Update a weight that follows a schedule; called before each penalty."""
 
     def after_step(self, discriminator: nn.Module) -> None:
-        """Called when D's weights have moved."""
+        """Modify D's weights, if needed; called after each step of D's optimizer."""
 
 
 def squared_norm(logits: Tensor, x: Tensor) -> Tensor:
-    """``|d logit / dx|²`` of each logit, ``(len(logits),)``, differentiable; packed examples count as one.
+    """Compute ``|d logit / dx|²`` for each logit, ``(len(logits),)``, differentiably; packed examples count as one.
 
-    Of images it is the gradient on a scale from -1 to 1, on which the papers' weights are stated.
+    For images, the gradient is converted to a pixel range of [-1, 1], for which the papers give their weights.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
@@ -65,17 +67,18 @@ def squared_norm(logits: Tensor, x: Tensor) -> Tensor:
 
 
 class ZeroCentred(Regularizer):
-    """``gamma / 2 E |grad D|²``, where ``gamma`` may fall as training goes on.
+    """Zero-centred gradient penalty ``gamma / 2 E |grad D|²``, whose ``gamma`` may decrease during training.
 
-    R3GAN (arXiv:2501.05441) starts with a smooth D, which leads G to all of the data, and ends with a sharp one.
+    R3GAN (arXiv:2501.05441) starts with a smooth D, which leads G to all modes of the data, and ends with a sharp D.
 
     Args:
-        gamma: weight; the larger the images, the larger.
-        final_gamma: where ``gamma`` goes, on half a cosine; ``None`` to stay.
-        decay_images: seen until it is there.
+        gamma: weight of the penalty; larger images need a larger weight.
+        final_gamma: final value of ``gamma``, reached along half a cosine; None keeps ``gamma`` constant.
+        decay_images: number of images seen when ``gamma`` reaches its final value; None if ``gamma`` is constant.
+        every: number of discriminator steps per application.
     """
 
-    gamma_now: Tensor  # a number would be a constant of a compiled loss
+    gamma_now: Tensor  # a Python number would become a constant in a compiled loss
 
     def __init__(
         self, gamma: float = 1.0, final_gamma: float | None = None, decay_images: int | None = None, every: int = 1
@@ -93,27 +96,29 @@ class ZeroCentred(Regularizer):
 
 
 class R1(ZeroCentred):
-    """On real data: Which Training Methods for GANs do actually Converge? (arXiv:1801.04406)."""
+    """Gradient penalty on real data: Which Training Methods for GANs do actually Converge? (arXiv:1801.04406)."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
         return self.gamma_now / 2 * squared_norm(on_real, real).mean()
 
 
 class R2(ZeroCentred):
-    """On generated data (arXiv:1801.04406); R3GAN (arXiv:2501.05441) needs both."""
+    """Gradient penalty on generated data (arXiv:1801.04406); R3GAN (arXiv:2501.05441) needs both R1 and R2."""
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
         return self.gamma_now / 2 * squared_norm(on_fake, fake).mean()
 
 
 class GradientPenalty(Regularizer):
-    """``weight E (|grad D| - 1)²`` between real and generated data: Improved Training of Wasserstein GANs
-    (arXiv:1704.00028).
+    """Gradient penalty ``weight E (|grad D| - 1)²`` at random points between real and generated examples.
+
+    Improved Training of Wasserstein GANs (arXiv:1704.00028).
 
     Args:
-        weight: lambda.
-        one_sided: penalise norms above 1 only (its section 4; On the regularization of Wasserstein GANs,
-            arXiv:1709.08894).
+        weight: weight of the penalty, lambda in the paper.
+        one_sided: whether to penalize only norms above 1 (section 4 of the paper; On the regularization of Wasserstein
+            GANs, arXiv:1709.08894).
+        every: number of discriminator steps per application.
     """
 
     def __init__(self, weight: float = 10.0, one_sided: bool = False, every: int = 1) -> None:
@@ -121,7 +126,7 @@ class GradientPenalty(Regularizer):
         self.weight, self.one_sided = weight, one_sided
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        packed = len(real) // len(on_real)  # examples that D sees as one move together
+        packed = len(real) // len(on_real)  # examples that D judges together share the interpolation weight
         t = torch.rand(len(on_real), device=real.device, dtype=real.dtype).repeat_interleave(packed)
         t = t.view(-1, *[1] * (real.ndim - 1))
         between = torch.lerp(real, fake, t)
@@ -130,12 +135,15 @@ class GradientPenalty(Regularizer):
 
 
 class DRAGAN(Regularizer):
-    """``weight E (|grad D| - 1)²`` around real data: On Convergence and Stability of GANs (arXiv:1705.07215).
+    """DRAGAN: gradient penalty ``weight E (|grad D| - 1)²`` around real data.
+
+    On Convergence and Stability of GANs (arXiv:1705.07215).
 
     Args:
-        weight: lambda.
-        scale: of the noise, uniform in ``[0, scale]`` times the standard deviation of the batch, as in the authors'
-            code.
+        weight: weight of the penalty, lambda in the paper.
+        scale: scale of the noise, which is uniform in ``[0, scale]`` times the standard deviation of the batch, as in
+            the authors' code.
+        every: number of discriminator steps per application.
     """
 
     def __init__(self, weight: float = 10.0, scale: float = 0.5, every: int = 1) -> None:
@@ -148,18 +156,21 @@ class DRAGAN(Regularizer):
 
 
 def norm(logits: Tensor, x: Tensor) -> Tensor:
-    """``|d logit / dx|`` of each logit, with a gradient at 0."""
+    """Compute ``|d logit / dx|`` for each logit, with a finite gradient at 0."""
     return (squared_norm(logits, x) + 1e-12).sqrt()
 
 
 class Consistency(Regularizer):
-    """D must say the same of an image and of the image flipped and moved a little: Consistency Regularization for GANs
-    (arXiv:1910.12027); with ``generated`` of generated images too (balanced: arXiv:2002.04724).
+    """Consistency regularization: D's logits must not change if an image is flipped and shifted a little.
+
+    Consistency Regularization for GANs (arXiv:1910.12027). With ``generated``, it also covers generated images
+    (balanced consistency regularization, arXiv:2002.04724).
 
     Args:
-        weight: lambda.
-        shift: pixels, at most.
-        generated: the weight of generated images.
+        weight: weight of the penalty on real images, lambda in the paper.
+        shift: largest shift, in pixels.
+        generated: weight of the penalty on generated images.
+        every: number of discriminator steps per application.
     """
 
     of_images: ClassVar[bool] = True
@@ -179,7 +190,7 @@ class Consistency(Regularizer):
         shift = min(self.shift, H // 8, W // 8)
         rows, columns = (torch.randint(-shift, shift + 1, (B, 1), device=x.device) for _ in range(2))
         flip = torch.rand(B, 1, device=x.device) < 0.5
-        i = (torch.arange(H, device=x.device) + rows).clamp(0, H - 1)  # (B, H), the edge repeats
+        i = (torch.arange(H, device=x.device) + rows).clamp(0, H - 1)  # (B, H); the border is repeated
         j = torch.arange(W, device=x.device).expand(B, W)
         j = (torch.where(flip, W - 1 - j, j) + columns).clamp(0, W - 1)
         batch = torch.arange(B, device=x.device)[:, None, None]
@@ -187,7 +198,7 @@ class Consistency(Regularizer):
 
 
 class WeightClipping(Regularizer):
-    """Keeps D's weights in ``[-bound, bound]``: Wasserstein GAN (arXiv:1701.07875)."""
+    """Clipping of D's weights to ``[-bound, bound]``: Wasserstein GAN (arXiv:1701.07875)."""
 
     def __init__(self, bound: float = 0.01) -> None:
         super().__init__()
@@ -203,45 +214,52 @@ class WeightClipping(Regularizer):
 
 
 class GeneratorRegularizer(nn.Module, ABC):
-    """A penalty on G, of every ``every``-th step of it, and then ``every`` times as strong.
+    """A penalty on G that is applied in every ``every``-th step of G, multiplied by ``every``.
 
     Args:
-        every: steps of G.
+        every: number of generator steps per application.
     """
 
     def __init__(self, every: int = 1) -> None:
         super().__init__()
         if every < 1:
-            raise InputError(f"every={every}: of every so many steps of G, 1 or more")
+            raise InputError(f"every={every}: expected a number of generator steps, at least 1")
         self.every = every
 
     def check(self, model: AdversarialModel) -> None:
-        """Raise InputError if the model's generator lacks the layers that this penalty needs."""
+        """Check that the model's generator has the layers that this penalty needs.
+
+        Raises:
+            InputError: if the generator lacks them.
+        """
 
     @abstractmethod
     def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
-        """Compute the penalty, a scalar, of as many examples as are real.
+        """Compute the penalty, a scalar, over as many generated examples as there are real ones.
 
         Args:
-            model: players; the penalty draws the latents that it needs.
+            model: GAN whose generator is penalized; the penalty draws its own latents.
             x: real examples, ``(B, ...)``.
-            y: their classes, ``(B,)``.
+            y: classes of the real examples, ``(B,)``.
         """
 
 
 class PathLength(GeneratorRegularizer):
-    """A step of fixed size in w changes the image by a fixed amount, whatever w and the direction: StyleGAN2
-    (arXiv:1912.04958), section 3.2.
+    """Path length regularization: a step of fixed size in w should always change the image by the same amount.
 
-    Each layer has its own w, and the squared length is the mean over the layers, as in the authors' code: with that and
-    the scaled noise, a weight of 2 is the gamma of the paper's appendix B at every resolution.
-
-    Its running mean of lengths is a buffer of the training, so that a resumed run goes on with it.
+    StyleGAN2 (arXiv:1912.04958), section 3.2. Each layer has its own w, and the squared length is averaged over the
+    layers, as in the authors' code. Since the noise is also scaled, a weight of 2 corresponds to gamma of the paper's
+    appendix B at every resolution.
 
     Args:
-        weight: of ``E (|J^T noise| - mean)²``, the noise being divided by the root of the pixels.
-        decay: of the running mean, per penalty.
-        shrink: divides the batch, for the memory of second derivatives.
+        weight: weight of ``E (|J^T noise| - mean)²``, where the noise is divided by the square root of the number of
+            pixels.
+        decay: decay of the running mean of lengths, per application.
+        shrink: divisor of the batch size, which saves memory for the second derivatives.
+        every: number of generator steps per application.
+
+    Attributes:
+        mean: running mean of the lengths; a buffer, so that checkpoints contain it.
     """
 
     mean: Tensor
@@ -256,7 +274,7 @@ class PathLength(GeneratorRegularizer):
     def check(self, model: AdversarialModel) -> None:
         generator = getattr(model, "generator", None)
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
-            raise InputError("gan/regularizer=path_length is of styles w, which model=gan/stylegan2 has")
+            raise InputError("gan/regularizer=path_length needs a generator with styles w, such as model=gan/stylegan2")
 
     def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
         generator = model.generator
@@ -267,7 +285,7 @@ class PathLength(GeneratorRegularizer):
         images = generator.synthesis(ws)  # type: ignore[operator]
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # (num, layers, style_dim)
-        lengths = 2 * gradient.float().square().sum(2).mean(1).sqrt()  # of images from -1 to 1
+        lengths = 2 * gradient.float().square().sum(2).mean(1).sqrt()  # lengths for a pixel range of [-1, 1]
         mean = lengths.detach().mean()
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(mean)

@@ -1,7 +1,7 @@
-"""SNGAN: Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957), its residual networks.
+"""SNGAN: the residual networks of Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957).
 
-Conditional, it is cGANs with Projection Discriminator (arXiv:1802.05637); with ``attention``, SAGAN (arXiv:1805.08318);
-without ``normalization``, the networks of Improved Training of Wasserstein GANs (arXiv:1704.00028).
+With classes, it is the model of cGANs with Projection Discriminator (arXiv:1802.05637); with ``attention``, SAGAN
+(arXiv:1805.08318); without ``normalization``, the networks of Improved Training of Wasserstein GANs (arXiv:1704.00028).
 """
 
 import itertools
@@ -20,17 +20,23 @@ from genlab.networks.residual import GeneratorBlock, PlainBatchNorm2d, ResidualD
 
 
 class SNGAN(AdversarialModel):
-    """Residual networks for any shape; a class-conditional G has conditional batch normalization, D a projection.
+    """SNGAN: residual networks for images of any shape.
+
+    With classes, the generator has conditional batch normalization and the discriminator a projection.
 
     Args:
-        latent_dim: dimensions of z ~ N(0, I).
-        channels: of G's features, at most.
-        discriminator_channels: of D's.
-        channel_base, discriminator_channel_base: channels times side, at most; ``None`` is 32 times the channels.
-        normalization: of D's weights.
-        spectral_generator: normalise G's, too, as SAGAN does.
-        attention: self-attention at features with a side of at most this, in G and D; ``None`` for none.
-        pack: images that D sees as one.
+        shape: ``(C, H, W)`` of the images.
+        num_classes: number of classes; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I).
+        channels: upper limit on the number of the generator's channels.
+        discriminator_channels: upper limit on the number of the discriminator's channels.
+        channel_base: upper limit on the generator's channels times the side; None for 32 times ``channels``.
+        discriminator_channel_base: the same limit for the discriminator.
+        normalization: normalization of the discriminator's weights.
+        spectral_generator: whether the generator's weights are spectrally normalized too, as in SAGAN.
+        attention: self-attention is applied once in each network, at the largest resolution whose smaller side is at
+            most this; None for no self-attention.
+        pack: number of images that the discriminator judges together.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class SNGAN(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to images in [0, 1]."""
+    """Network from z ``(B, latent_dim)`` to images in [0, 1]."""
 
     def __init__(
         self,

@@ -20,28 +20,32 @@ from genlab.models.sampling import SamplingSettings
 
 
 class StyleGAN2(AdversarialModel):
-    """A mapping network makes styles w of z, and w modulates the convolutions of a generator that sums up images of all
-    resolutions.
+    """StyleGAN2: a mapping network turns z into a style w, which modulates the convolutions of the generator.
+
+    The generator's output is the sum of images at all resolutions.
 
     Args:
-        latent_dim: dimensions of z ~ N(0, I), and of the embedded class.
-        style_dim: of w.
-        mapping_layers: of the network from z to w.
-        channels: of features, at most.
-        channel_base: channels times side, at most.
-        style_mixing: probability, in training, that finer layers follow the w of another z.
-        architecture: of D, ``resnet`` or the ``plain`` one that the authors take for CIFAR-10 (arXiv:2006.06676).
-        minibatch_std: images that D compares, ``None`` for none.
-        pack: images that D sees as one.
+        shape: ``(C, H, W)`` of the images.
+        num_classes: number of classes; None for an unconditional model.
+        latent_dim: number of dimensions of z ~ N(0, I), and of the class embedding.
+        style_dim: number of dimensions of w.
+        mapping_layers: number of layers of the mapping network.
+        channels: upper limit on the number of channels.
+        channel_base: upper limit on the number of channels times the side.
+        style_mixing: probability in training that the finer layers use the w of a second z.
+        architecture: discriminator architecture: ``resnet``, or ``plain``, which the authors use for CIFAR-10
+            (arXiv:2006.06676).
+        minibatch_std: number of images that the discriminator compares; None for no comparison.
+        pack: number of images that the discriminator judges together.
     """
 
     @dataclass(frozen=True)
     class Sampling(SamplingSettings):
-        """The truncation trick: ``w <- E[w] + psi (w - E[w])`` with ``psi = truncation * temperature``.
+        """Settings of the truncation trick: ``w <- E[w] + psi (w - E[w])`` with ``psi = truncation * temperature``.
 
         Args:
-            temperature: a factor of psi, by which this model is sampled like any other.
-            truncation: the factor of psi that has its name; 0 gives the mean style.
+            temperature: factor of psi, provided because all models have a temperature.
+            truncation: factor of psi; 1 for no truncation, 0 for the mean style.
         """
 
         truncation: float = 1.0
@@ -89,7 +93,7 @@ class StyleGAN2(AdversarialModel):
         generator: Generators = None,
         sampling: SamplingSettings | None = None,
     ) -> Tensor:
-        """Draw images, with styles as near to their mean as the settings ask for."""
+        """Draw images, with the styles truncated towards their mean according to the settings."""
         chosen = self.settings(sampling)
         assert isinstance(chosen, StyleGAN2.Sampling)
         y = self.classes(num_samples, y, generator)
@@ -98,7 +102,7 @@ class StyleGAN2(AdversarialModel):
         return self.generator.synthesis(w).clamp(0, 1).float()
 
     def draw_latents(self, num: int, generator: Generators, sampling: SamplingSettings | None = None) -> Tensor:
-        """Latents z ``(num, latent_dim)`` of N(0, I); the settings are those of the styles made of them."""
+        """Draw latents z ``(num, latent_dim)`` from N(0, I); the sampling settings only affect the styles w."""
         return normal((num, self.latent_dim), generator, self.device)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
@@ -106,7 +110,7 @@ class StyleGAN2(AdversarialModel):
 
 
 class Generator(nn.Module):
-    """z ``(B, latent_dim)`` to images, [0, 1] being black to white, without bounds."""
+    """Network from z ``(B, latent_dim)`` to images with black at 0 and white at 1; the values are not bounded."""
 
     def __init__(self, mapping: "Mapping", synthesis: "Synthesis", style_mixing: float) -> None:
         super().__init__()
@@ -125,10 +129,10 @@ class Generator(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z ``(B, latent_dim)``, and the class, to w ``(B, style_dim)``.
+    """Mapping network from z ``(B, latent_dim)`` and the class to w ``(B, style_dim)``.
 
     Attributes:
-        mean_w: the moving average of w, which truncation needs.
+        mean_w: moving average of w, used for truncation.
     """
 
     mean_w: Tensor
@@ -158,7 +162,7 @@ class Mapping(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """w ``(B, style_dim)``, or one of each layer ``(B, num_layers, style_dim)``, to images."""
+    """Synthesis network from w to images: one w ``(B, style_dim)``, or one per layer ``(B, num_layers, style_dim)``."""
 
     def __init__(self, image_channels: int, sizes: list[tuple[int, ...]], widths: list[int], style_dim: int) -> None:
         super().__init__()
@@ -185,13 +189,17 @@ class Synthesis(nn.Module):
 
 
 class StyledConv2d(nn.Module):
-    """A modulated and demodulated 3x3 convolution, noise, and a leaky ReLU: the paper's section 2.2.
+    """Modulated and demodulated 3x3 convolution, followed by noise and a leaky ReLU: section 2.2 of the paper.
 
-    The style scales the features before the convolution and the demodulation after it, which is the paper's scaled
-    weights without weights of each image.
+    The features are scaled by the style before the convolution and by the demodulation after it. This is equivalent to
+    scaling the weights as in the paper, but needs no separate weights for each image.
 
     Args:
-        size: of the result; ``up`` doubles the sides first.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        size: ``(H, W)`` of the output.
+        style_dim: number of dimensions of w.
+        up: whether to double the sides before the convolution.
     """
 
     noise: Tensor
@@ -203,7 +211,7 @@ class StyledConv2d(nn.Module):
         self.conv = EqualizedConv2d(inputs, outputs, 3, bias=False)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        # One fixed draw outside of training, so that a sample is a function of z.
+        # Outside training, the noise is a fixed draw, so that a sample is a function of z.
         self.register_buffer("noise", torch.randn(1, 1, *size))
 
     def forward(self, h: Tensor, w: Tensor) -> Tensor:
@@ -220,7 +228,7 @@ class StyledConv2d(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Features to an image, by a modulated 1x1 convolution."""
+    """Modulated 1x1 convolution from features to an image."""
 
     def __init__(self, inputs: int, image_channels: int, style_dim: int) -> None:
         super().__init__()
@@ -232,7 +240,7 @@ class ToImage(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits ``(B / pack,)``; of a class by projection."""
+    """Network from images to logits ``(B / pack,)``, conditioned on the class by projection."""
 
     def __init__(
         self,
@@ -271,12 +279,12 @@ class Discriminator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """``(B, inputs, H, W)`` to ``(B, outputs, H // 2, W // 2)``."""
+    """Block that halves the resolution: ``(B, inputs, H, W)`` to ``(B, outputs, H // 2, W // 2)``."""
 
     def __init__(self, inputs: int, outputs: int, residual: bool) -> None:
         super().__init__()
         self.conv1 = EqualizedConv2d(inputs, inputs, 3)
-        # The two padding places make up for what the filter of 4 and the convolution of 3 take.
+        # A padding of 2 compensates for the pixels lost by the filter of width 4 and the convolution of width 3.
         self.smooth = Smooth(stride=1, padding=2)
         self.conv2 = EqualizedConv2d(inputs, outputs, 3, stride=2)
         self.halve = Smooth() if residual else None
@@ -290,11 +298,11 @@ class DiscriminatorBlock(nn.Module):
 
 
 def _activated(h: Tensor) -> Tensor:
-    """A leaky ReLU that keeps the second moment."""
+    """Apply a leaky ReLU scaled to preserve the second moment."""
     return math.sqrt(2) * F.leaky_relu(h, 0.2)
 
 
 def _normalized(h: Tensor) -> Tensor:
-    """Of unit second moment."""
+    """Normalize each row to unit second moment."""
     h = h.float()
     return h * (h.square().mean(1, keepdim=True) + 1e-8).rsqrt()
