@@ -109,9 +109,9 @@ def test_cifar10_in_colours_is_flipped_in_training_alone(tmp_path: Path) -> None
     ("options", "line"),
     [
         ({"num_colours": 1}, "num_colours=1: expected 2"),
-        ({"levels": 6}, "levels=6; of digits in 5 colours they are"),
-        ({"shape": (1, 8, 9)}, r"they are \[1, 8, 8\]"),
-        ({"of": digits(kind="binary", levels=2, source_levels=17)}, "a palette is of images"),
+        ({"levels": 6}, "levels=6; for digits in 5 colours they must be"),
+        ({"shape": (1, 8, 9)}, r"they must be \[1, 8, 8\]"),
+        ({"of": digits(kind="binary", levels=2, source_levels=17)}, "a palette needs images"),
     ],
 )
 def test_what_has_no_palette_is_refused_in_a_line(options: dict[str, object], line: str) -> None:

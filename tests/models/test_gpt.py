@@ -145,8 +145,8 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
     ("options", "line"),
     [
         ({"num_kv_heads": 3}, "do not share num_kv_heads=3"),
-        ({"norm": "batch"}, "norm=batch: there is layer, rms"),
-        ({"positions": "none"}, "positions=none: there is learned, sinusoidal, rotary"),
+        ({"norm": "batch"}, "norm=batch: choose one of layer, rms"),
+        ({"positions": "none"}, "positions=none: choose one of learned, sinusoidal, rotary"),
         ({"start": 5}, "start=5: expected a token in 0..4"),
     ],
 )

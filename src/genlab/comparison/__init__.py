@@ -1,1 +1,1 @@
-"""Runs side by side, from their folders alone: tables, pages and a W&B workspace."""
+"""Comparison of runs from their folders alone: tables, HTML pages and a W&B workspace."""

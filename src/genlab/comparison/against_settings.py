@@ -1,4 +1,4 @@
-"""Figures against a sampling setting, such as FID against the number of steps: a line for each run."""
+"""Charts of a figure against a sampling setting, such as FID against the number of steps: one line per run."""
 
 import json
 import math
@@ -9,18 +9,18 @@ from genlab.comparison.runs import Run
 from genlab.metrics.catalogue import figure
 from genlab.metrics.result import Result
 
-# Fields of a protocol that may differ along a line: the settings, told in other ways, and the seed of the noise.
+# Protocol fields that may differ along a line: the sampling settings, in all their forms, and the random seed.
 OF_THE_SETTINGS = ("sampling", "sampler", "temperature", "seed")
 
 
 def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
-    """The charts of a page: of each figure and numeric setting of sampling in which evaluations of one run differ.
+    """Build the charts of a page: one for each figure and numeric sampling setting that varies within a run.
 
-    A line joins results of a run that differ in the setting alone; a chart has the lines of one protocol and of like
-    values of the other settings. Of two results at one value of the setting, the later counts.
+    A line connects results of a run that differ only in this setting. The lines of a chart have the same protocol and
+    the same values of the other settings. If a run has two results for one value of the setting, the later counts.
 
     Args:
-        runs: runs, each with the number of its row.
+        runs: pairs of a row number and a run.
 
     Returns:
         Charts as plain values: ``metric``, ``label``, ``better``, ``setting``, ``log`` (whether the setting spans a
@@ -45,7 +45,7 @@ def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
 
 
 def _results(run: Run) -> Iterator[tuple[str, Result]]:
-    """The results on samples that tell their sampling settings: those of training, then each evaluation's."""
+    """Iterate over results whose protocol has sampling settings: those of training first, then of each evaluation."""
     for metric, results in run.results.items():
         for result in results:
             if isinstance(result.protocol.get("sampling"), Mapping) and math.isfinite(result.value):

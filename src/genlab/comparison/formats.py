@@ -1,4 +1,4 @@
-"""A comparison as text: for the terminal, Markdown, CSV, JSON and LaTeX."""
+"""Text formats of a comparison: terminal, Markdown, CSV, JSON and LaTeX."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ NOTHING = Cell("-")
 
 
 def on_terminal(table: Table) -> None:
-    """Print it, the best of each column marked, with what the figures are below.
+    """Print a table with the best value of each column marked, and a description of the figures below it.
 
-    Where the terminal is too narrow, facts are left out first, then the later figures, and it is said.
+    If the terminal is too narrow, facts are left out first, then the last figures; a note lists what was left out.
     """
     from rich.markup import escape
 
@@ -41,7 +41,7 @@ def on_terminal(table: Table) -> None:
 
 
 def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
-    """The table, and how wide it is with no line broken."""
+    """Build the Rich table, and compute its width without line breaks."""
     from rich.console import Console
     from rich.markup import escape
     from rich.measure import Measurement
@@ -59,14 +59,19 @@ def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
 
 
 def title(column: Column) -> str:
+    """Join a column's title and mark."""
     return f"{column.title} {column.mark}".rstrip()
 
 
 def descriptions(table: Table) -> list[str]:
-    """A line for every figure: which direction is better, and how it was made."""
+    """Describe each figure in a line: its protocol and direction of improvement; then explain the signs ≤ and ±."""
     better = {"min": "lower is better", "max": "higher is better", None: ""}
     figures = [column for column in table.columns if column.role == "figure"]
-    lines = [f"{title(c)}: " + "; ".join(filter(None, (_of_all(table, c), better[c.better]))) for c in figures]
+    marks: dict[tuple[str, str], list[str]] = {}  # of the columns that a figure and its description have
+    for c in figures:
+        description = "; ".join(filter(None, (_of_all(table, c), better[c.better])))
+        marks.setdefault((c.title, description), []).append(c.mark)
+    lines = [f"{' '.join([name, ', '.join(of)]).rstrip()}: {text}" for (name, text), of in marks.items()]
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
@@ -76,12 +81,14 @@ def descriptions(table: Table) -> list[str]:
 
 
 def _of_all(table: Table, column: Column) -> str:
-    """Without what is particular to one model, such as whether its likelihood is a bound."""
+    """Give a column's description without the parts that differ between models, such as the kind of likelihood."""
     words = re.sub(r"(exact|lower bound)(, [\d,]+ draws)?, ", "", column.description or "")
     return words.removeprefix(f"{column.title}; ")
 
 
 def markdown(table: Table) -> str:
+    """Format a table as Markdown, with the best values in bold and the notes as a list."""
+
     def row(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
@@ -94,7 +101,10 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """Numbers as numbers: a column for each figure, and for its deviation and number of seeds where it has some."""
+    """Format a table as CSV with unrounded numbers.
+
+    A figure with several seeds has two more columns: its standard deviation and its number of seeds.
+    """
     heads: list[str] = []
     takers: list[Callable[[Row], Any]] = []
 
@@ -119,7 +129,7 @@ def comma_separated(table: Table) -> str:
 
 
 def as_json(table: Table) -> str:
-    """Everything, protocols and the values of single runs included."""
+    """Format a table as JSON, including the protocols and the values of single runs."""
 
     def finite(value: float | None) -> float | str | None:
         return str(value) if value is not None and not math.isfinite(value) else value
@@ -164,7 +174,7 @@ def as_json(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs tabular; status is left out where all runs are done."""
+    """Format a table as a LaTeX tabular for booktabs; the status column is left out if all runs are done."""
     columns = [c for c in table.columns if c.role != "status" or any(_unfinished(row) for row in table.rows)]
     align = "".join("r" if c.role in ("figure", "fact") else "l" for c in columns)
     arrow = {"min": r" $\downarrow$", "max": r" $\uparrow$", None: ""}

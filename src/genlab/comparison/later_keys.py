@@ -1,10 +1,10 @@
-"""Runs of an earlier version beside runs of a later one, whose configs have more keys."""
+"""Comparison of runs from different versions of genlab: completes the configs of older runs with newer keys."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# By class, the keys that came into conf/ after it: the day, and the value that stands for what was done before. A value
-# stays as it is when the default changes, since runs of before the key were not made anew.
+# For each class, the keys that were added to conf/ after the class itself: the date, and the value that reproduces the
+# behaviour before the key existed. Do not change a value here when the default changes: older runs stay as they were.
 LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.callbacks.progress.TrainingProgress": {"line_every": ("2026-11-23", 20)},
     "genlab.callbacks.sample_metrics.SampleMetrics": {"every_images": ("2026-11-23", None)},
@@ -67,14 +67,15 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
 
 
 def with_later_keys(config: Mapping[str, Any], overrides: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Complete the objects of a nested config by the keys that came later than the run.
+    """Add the keys to a nested config that did not exist when its run was made.
 
-    A new key comes into ``conf/`` with the value of what was done before there was a choice. A run from then is of one
-    setting with a run whose config states that value.
+    Each key gets the value that reproduces the behaviour before the key existed. The run then counts as having the
+    same setting as a newer run whose config has this value.
 
     Args:
-        overrides: keys that the run was started with; of these nothing is assumed.
-        prefix: prefix of this config's keys among the overrides.
+        config: nested config of the run.
+        overrides: keys that were overridden when the run was started; these are not added.
+        prefix: prefix of this config's keys in ``overrides``.
     """
     complete = {
         key: with_later_keys(value, overrides, f"{prefix}{key}.") if isinstance(value, Mapping) else value

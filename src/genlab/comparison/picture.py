@@ -1,4 +1,4 @@
-"""Samples of several runs on one sheet."""
+"""A picture with the samples of several runs."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,16 @@ from genlab.comparison.table import Row
 
 
 def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
-    """A row of real images of each dataset, then a row of samples for each setting that has some; ``None`` where none
-    has."""
+    """Draw a picture with a row of real images per dataset, then a row of samples per setting.
+
+    Args:
+        rows: rows of the comparison.
+        columns: number of images per row.
+        max_rows: upper limit on the number of rows with samples.
+
+    Returns:
+        The picture, or None if no run has samples.
+    """
     real: dict[str, np.ndarray] = {}
     drawn: list[tuple[str, np.ndarray]] = []
     for row in rows:
@@ -43,7 +51,7 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
 
 
 def samples_of(run: Run) -> np.ndarray | None:
-    """The run's final samples, uint8 ``(N, C, H, W)``."""
+    """Load the final samples of a run, uint8 ``(N, C, H, W)``; None if it has none."""
     return _array(run, "final.npy")
 
 
@@ -52,10 +60,10 @@ def _array(run: Run, name: str) -> np.ndarray | None:
         images = np.load(run.folder.samples / name)
     except (OSError, ValueError, EOFError):
         return None
-    return images if images.dtype == np.uint8 and len(images) else None  # images are kept as bytes
+    return images if images.dtype == np.uint8 and len(images) else None  # other types are not images
 
 
 def as_picture(image: np.ndarray) -> Image.Image:
-    """uint8 ``(C, H, W)``; channels beyond grey and colour by their mean."""
+    """Convert an image, uint8 ``(C, H, W)``, to RGB; if C is neither 1 nor 3, the channels are averaged."""
     pixels = image if len(image) in (1, 3) else image.mean(0, keepdims=True).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))

@@ -1,4 +1,4 @@
-"""Where the runs to compare lie."""
+"""Paths of the runs to compare."""
 
 from glob import glob
 from pathlib import Path
@@ -7,10 +7,10 @@ from genlab.errors import InputError
 
 
 def expanded(given: list[str]) -> list[str]:
-    """Give folders, with the glob patterns that the shell left alone expanded.
+    """Expand the glob patterns among paths that the shell did not expand.
 
     Raises:
-        InputError: if there is nothing at a path, or nothing that matches a pattern.
+        InputError: if a path does not exist or a pattern matches nothing.
     """
     found: list[str] = []
     for path in given:

@@ -1,4 +1,4 @@
-"""What must agree before two numbers share a column."""
+"""Agreement of protocols: the conditions under which two values may share a column."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from genlab.metrics.result import Result
 
 @dataclass(frozen=True)
 class Agreement:
-    """The part of a result's protocol that must be another result's, too.
+    """The part of a result's protocol that must match another result's for the two to be compared.
 
     Attributes:
-        fields: fields that must be equal, ``None`` for one that is not stated.
-        settings: settings of the sampler by name, ``None`` for one that is not in force. Samplers that have the same
-            settings must agree in them. Others have nothing to agree in, and their numbers stand together where each
-            run was sampled as at the end of its training.
-        usual: whether the settings are those of the end of training.
+        fields: protocol fields that must be equal; None for a field that the protocol lacks.
+        settings: sampling settings by name; None for a setting that is disabled. If two samplers have the same setting
+            names, the values must be equal. If the names differ, the results are comparable if both runs were sampled
+            with the settings used at the end of their training.
+        usual: whether the settings are those used at the end of training.
     """
 
     fields: Mapping[str, Any]
@@ -27,23 +27,26 @@ class Agreement:
     usual: bool
 
     def joins(self, other: "Agreement") -> bool:
-        """Whether two results may stand in one column."""
+        """Tell whether two results may share a column."""
         one_kind = self.settings.keys() == other.settings.keys()
         sampled_alike = self.settings == other.settings if one_kind else self.usual and other.usual
         return self.fields == other.fields and sampled_alike
 
     def shown(self) -> dict[str, Any]:
-        """The fields that are stated, the sampler's settings among them."""
+        """Give the fields and sampling settings that are not None."""
         stated = {key: value for key, value in self.fields.items() if value is not None}
         settings = {f"sampling.{key}": value for key, value in self.settings.items() if value is not None}
         return {**stated, **settings}
 
 
 def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
-    """Read what must agree off a result, with what older records of the run left unsaid.
+    """Extract the fields that must agree from a result; fields missing in older results are derived from the config.
 
     Args:
-        name: name of the figure, ``test/fid``.
+        run: run of the result.
+        name: name of the figure, e.g. ``test/fid``.
+        result: result of the figure.
+        about: declaration of the figure.
     """
     protocol = {**_unsaid(run), **result.protocol}
     fields = {key: protocol.get(key) for key in about.protocol if key != "sampling"}
@@ -55,10 +58,10 @@ def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
 
 
 def _unsaid(run: Run) -> dict[str, Any]:
-    """What a run's config says of its results that they do not say themselves.
+    """Derive protocol fields that older results lack from the run's config.
 
-    Runs were measured at their best checkpoint where they kept one, with averaged weights where they had some, and
-    likelihoods of class-conditional models were those of examples given their classes.
+    Older runs were measured at their best checkpoint if they kept one, and with averaged weights if they had these.
+    The likelihood of a class-conditional model was that of examples given their classes.
     """
     config = run.config
     return {
@@ -69,18 +72,18 @@ def _unsaid(run: Run) -> dict[str, Any]:
 
 
 def _checkpoint(name: str) -> str:
-    """``best``, ``last`` or a file's name; the weights that training ended with are those of the last checkpoint."""
+    """Normalize a checkpoint's name: ``none`` stands for the final weights of training, which equal ``last``."""
     return "last" if name == "none" else Path(name).stem
 
 
 def _settings(result: Result) -> dict[str, Any]:
-    """A sampler's settings without the temperature, which is a field of its own."""
+    """Give the sampling settings except for the temperature, which is a separate protocol field."""
     stated = result.protocol.get("sampling")
     return {key: stated[key] for key in sorted(stated) if key != "temperature"} if isinstance(stated, Mapping) else {}
 
 
 def _is_usual(result: Result, trained: Result | None) -> bool:
-    """Whether samples were drawn as at the end of training; of earlier records, as the sampler's words say."""
+    """Tell whether samples were drawn as at the end of training; older records only have the sampler's description."""
     settings = _settings(result)
     if not any(value is not None for value in settings.values()):
         return True

@@ -1,4 +1,4 @@
-"""A comparison with everything that a page shows of it: curves, pictures, commands and protocols."""
+"""The content of a comparison page: table, curves, pictures, commands and protocols."""
 
 import base64
 import csv
@@ -23,18 +23,18 @@ from genlab.metrics.display import digits, remark
 from genlab.metrics.result import Result
 from genlab.runs.folder import METRICS
 
-NUM_POINTS = 200  # of a curve at most, and so many of all
-ALL_POINTS = 500_000
-NUM_GRIDS = 12  # of a run over training at most, and so many of all
-ALL_GRIDS = 600
-SIDE = 280  # pixels of a picture at most
+NUM_POINTS = 200  # upper limit for one curve
+ALL_POINTS = 500_000  # upper limit for all curves together
+NUM_GRIDS = 12  # upper limit on the pictures from training of one run
+ALL_GRIDS = 600  # upper limit for all runs together
+SIDE = 280  # upper limit on the height and width of a picture, in pixels
 
 
 def report(table: Table, command: str, heading: str | None = None) -> dict[str, Any]:
-    """The plain values that :func:`~genlab.comparison.page.write_page` makes a page of."""
+    """Collect the content of the page that :func:`~genlab.comparison.page.write_page` writes, as plain values."""
     runs = [(i, run) for i, row in enumerate(table.rows) for run in row.runs]
     shared = ", ".join(f"{key}={value}" for key, value in table.shared.items())
-    # A page of many runs has less of each, so that it stays quick: pictures of a row's first run, and fewer of them.
+    # A page of many runs shows fewer pictures per run, and only those of each row's first run, so that it loads fast.
     pictured = {id(run) for _, run in runs} if len(runs) <= 100 else {id(row.runs[0]) for row in table.rows}
     num_grids = min(NUM_GRIDS, max(2, ALL_GRIDS // max(1, len(pictured))))
     curves = [_curves(run.path / METRICS) for _, run in runs]
@@ -112,7 +112,7 @@ def _run(number: int, row: int, run: Run) -> dict[str, Any]:
 
 
 def _figures(run: Run) -> dict[str, Result]:
-    """The results of a run, the earlier ones of a figure that was measured again under another protocol numbered."""
+    """Give the results of a run by name; results under other protocols get a number: ``test/fid [2]``."""
     found = dict(run.figures)
     for name, results in run.results.items():
         others = [result for result in results if result.protocol != run.figures[name].protocol]
@@ -149,7 +149,7 @@ Points = list[tuple[float, float | None, float]]  # images seen, seconds, value
 
 
 def _curves(path: Path) -> dict[str, Points]:
-    """Every figure logged more than once; of a file that may be written to just now."""
+    """Read the curves of all figures logged more than once, even while the file is being written."""
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -197,7 +197,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def _grids(run: Run, num: int) -> list[dict[str, Any]]:
-    """The same samples growing: of many pictures some, from the first to the last."""
+    """Load up to ``num`` pictures of samples over the course of training, evenly spaced from first to last."""
     paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdigit())
     if not paths:
         return []
@@ -207,7 +207,7 @@ def _grids(run: Run, num: int) -> list[dict[str, Any]]:
         try:
             with Image.open(path) as image:
                 grids.append({"images_seen": int(path.stem), "src": _embedded(image.convert("RGB"))})
-        except (OSError, UnidentifiedImageError):  # half-written by a copy, say
+        except (OSError, UnidentifiedImageError):  # for example, a file that is only partly copied
             continue
     return grids
 
@@ -231,7 +231,7 @@ def _real(runs: Sequence[Run]) -> list[dict[str, str]]:
 
 
 def _sheet(images: np.ndarray) -> Image.Image:
-    """uint8 ``(N, C, H, W)`` on a square sheet, pixel by pixel; the page enlarges them."""
+    """Arrange images, uint8 ``(N, C, H, W)``, in a square grid at their original size; the page enlarges them."""
     columns = math.ceil(math.sqrt(len(images)))
     height, width = images.shape[2:]
     sheet = Image.new(

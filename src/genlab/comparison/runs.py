@@ -1,4 +1,4 @@
-"""Runs as they are compared: what their folders say, whatever state they are in."""
+"""Runs read from their folders for comparison, in whatever state they are."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from genlab.runs.config import below, flat, read_config, within
 from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
 
-# Where a run lies, how it is named and logged: not what it is.
+# Config keys that do not define the experiment: where a run is stored, and how it is named, logged and measured.
 NOT_OF_THE_RUN = (
     "run_dir",
     "run_id",
@@ -29,7 +29,7 @@ NOT_OF_THE_RUN = (
     "logger",
     "callbacks.progress",
     "choices",
-    "metrics.measures",  # what is measured of a run does not make it another one
+    "metrics.measures",  # runs that are only measured differently are runs of the same setting
     "callbacks.sample_metrics.measures",
     "dataset.num_workers",
 )
@@ -37,19 +37,23 @@ NOT_OF_THE_RUN = (
 
 @dataclass
 class Run:
-    """One run folder.
+    """The content of a run folder.
 
     Attributes:
+        folder: run folder.
         status: ``done``, ``running``, ``interrupted``, ``failed``, ``cut off`` (its process is gone) or ``damaged``.
-        reason: of a failure, or what is damaged.
-        choices: model, dataset and experiment.
-        overrides: what it was started with, by key.
-        config: flat, without what is not of the run itself and without what follows its seed.
-        figures: every result with its protocol; of the last evaluation where there was one.
-        trained: results of the end of training.
-        results: all results of each figure, those of the end of training first, the last evaluation's last.
-        declared: declarations of figures that are not genlab's own, by short name.
-        summary: the rest of ``summary.json``.
+        reason: reason of a failure, or a description of the damage.
+        seed: random seed of the run.
+        command: command that started the run.
+        images_seen: number of images seen so far by a run in training.
+        choices: chosen model, dataset and experiment.
+        overrides: overrides that the run was started with, by key.
+        config: flat config, without keys that do not define the experiment and without seeds derived from the run's.
+        figures: latest result of each figure, from the last evaluation if it measured the figure.
+        trained: results from the end of training.
+        results: all results of each figure in order of time, from the end of training to the last evaluation.
+        declared: declarations of figures that are not part of genlab, by short name.
+        summary: other content of ``summary.json``.
     """
 
     folder: RunFolder
@@ -73,7 +77,7 @@ class Run:
 
 
 def read_run(folder: RunFolder) -> Run:
-    """A run with everything of it that can be read."""
+    """Read everything that is readable in a run folder; unreadable files set the status to ``damaged``."""
     run, damaged = Run(folder), list[str]()
 
     def read(name: str) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def _declared(content: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    """A config without what is not of the run itself: where things lie, and seeds, which follow its own."""
+    """Keep the part of a config that defines the experiment: no paths, and no seeds derived from the run's seed."""
     places = tuple(str(path) for path in (config.get("paths") or {}).values() if path)
     return {
         key: value
@@ -139,13 +143,13 @@ def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, A
 
 
 def _override(text: str) -> tuple[str, str] | None:
-    """``+a/b@c=d`` as ``("a/b", "d")``."""
+    """Split an override into key and value: ``+a/b@c=d`` becomes ``("a/b", "d")``."""
     found = re.match(r"[+~]*([^=@]+)(?:@[^=]*)?(?:=(.*))?$", text, re.DOTALL)
     return (found[1], found[2] or "") if found else None
 
 
 def _last_images_seen(path: Path) -> int | None:
-    """Of a file that may be written to at this moment."""
+    """Read the last number of images seen, even while the file is being written."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))
@@ -161,14 +165,15 @@ def _last_images_seen(path: Path) -> int | None:
 
 # -- what differs ------------------------------------------------------------------------------------------------------
 
-ABSENT = object()  # no such key, which is not the value None
+ABSENT = object()  # marks a missing key, as distinct from the value None
 
 
 def differing(runs: Iterable[Run]) -> dict[str, list[Any]]:
-    """The keys that tell runs apart, each with its value in every run.
+    """Find the keys in which runs differ, each with its value in every run.
 
-    Choices of groups and overrides come first, as they were what somebody wanted to differ; then keys whose values
-    they do not explain: a key that has one value with each model, say, came with the model.
+    Choices of config groups and overrides come first, because they are intended differences. Other keys are only
+    included if no earlier key determines their values: a key that has a fixed value for each model, for example, is
+    left out if the model is listed.
     """
     runs = list(runs)
     told: dict[str, list[Any]] = {}
@@ -204,6 +209,6 @@ def _names(values: Iterable[Any]) -> list[str]:
 
 
 def _follows(values: list[str], others: list[str]) -> bool:
-    """Whether the others' value always tells the value."""
+    """Tell whether ``values`` is a function of ``others``."""
     told: dict[str, str] = {}
     return all(told.setdefault(other, value) == value for other, value in zip(others, values, strict=True))

@@ -1,4 +1,4 @@
-"""Runs as a table: a row for each setting, its seeds as mean and standard deviation, a column for each protocol."""
+"""The table of a comparison: a row per setting with statistics over its seeds, a column per figure and protocol."""
 
 import math
 import statistics
@@ -21,12 +21,17 @@ Spread = Literal["std", "sem"]
 
 @dataclass
 class Column:
-    """One column; of a figure there are as many as it has protocols.
+    """A column; a figure has one column for each protocol under which it was measured.
 
     Attributes:
-        protocol: the fields of a figure's protocol that must agree.
-        mark: tells the protocols of one figure apart, ``[1]``.
-        description: a figure's protocol in a few words.
+        key: unique key of the column.
+        title: title shown to the user.
+        role: kind of content.
+        better: direction of improvement; None if there is none.
+        unit: unit of the values; None if they are dimensionless.
+        protocol: protocol fields that all values of the column share; None if the column is not a figure.
+        mark: suffix of the title that distinguishes the protocols of a figure, such as ``[1]``.
+        description: protocol of the figure in a few words.
     """
 
     key: str
@@ -41,6 +46,16 @@ class Column:
 
 @dataclass
 class Cell:
+    """A cell of the table.
+
+    Attributes:
+        text: formatted content.
+        value: value, or mean over seeds; None if the cell has no number.
+        std: standard deviation over seeds; None for fewer than two seeds.
+        num: number of seeds.
+        best: whether the value is the best of its column.
+    """
+
     text: str
     value: float | None = None
     std: float | None = None
@@ -50,10 +65,12 @@ class Cell:
 
 @dataclass
 class Row:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Attributes:
-        cells: by the column's key; a missing one is nothing known.
+        label: name of the setting.
+        runs: runs of the setting, one per seed.
+        cells: cells by the key of the column; a missing cell has no value.
     """
 
     label: str
@@ -63,12 +80,14 @@ class Row:
 
 @dataclass
 class Table:
-    """What is compared.
+    """A comparison of runs.
 
     Attributes:
-        shared: what all runs were made with, of model, dataset and experiment.
-        notes: what a reader must know before trusting a ranking.
-        spread: what stands after ±.
+        columns: columns from left to right.
+        rows: rows from top to bottom.
+        shared: model, dataset and experiment, as far as they are the same for all runs.
+        notes: warnings that a reader needs before trusting a ranking.
+        spread: quantity shown after ±: the standard deviation of one run or the standard error of the mean.
     """
 
     columns: list[Column]
@@ -81,16 +100,18 @@ class Table:
 def compared(
     runs: Sequence[Run], figures: Sequence[str] | None = None, sort: str | None = None, spread: Spread = "std"
 ) -> Table:
-    """Group runs into rows, measure figures over seeds and mark the best of each protocol.
+    """Group runs into rows, average figures over seeds and mark the best value of each column.
 
     Args:
-        figures: to show, ``fid`` or ``test/fid``; ``["all"]`` for all; ``None`` for the usual ones.
-        sort: by this column, the best first; ``-fid`` for the worst first.
-        spread: what stands after ± of several seeds, the standard deviation of one run or the standard error of their
-            mean.
+        runs: runs to compare.
+        figures: names of the figures to show, such as ``fid`` or ``test/fid``; ``["all"]`` for all; None for the
+            default ones.
+        sort: column to sort by, best first; with a minus (``-fid``), worst first. None keeps the order of the runs.
+        spread: quantity shown after ± for several seeds: the standard deviation of one run (``"std"``) or the standard
+            error of the mean (``"sem"``).
 
     Raises:
-        InputError: for a figure or column that no run has.
+        InputError: if no run has one of the figures or the column to sort by.
     """
     readable = [run for run in runs if run.config]
     told = differing(readable)
@@ -112,11 +133,13 @@ def compared(
         for row in rows:
             row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
     declared = {name: about for run in runs for name, about in run.declared.items()}
+    unlike: dict[str, list[str]] = {}  # titles of figures by the protocols that they were measured under
     for name in _chosen(runs, figures, declared):
         of_figure = _figure_columns(name, figure(name, declared), rows, spread)
         columns += of_figure
         if len(of_figure) > 1:
-            notes.append(_unlike(of_figure))
+            unlike.setdefault(_protocols(of_figure), []).append(of_figure[0].title)
+    notes += [_unlike(titles, protocols) for protocols, titles in unlike.items()]
     for fact in FACTS:
         if _fill_fact(fact, rows):
             columns.append(fact.column)
@@ -155,7 +178,7 @@ def _rows(runs: Sequence[Run], told: dict[str, list[Any]]) -> tuple[list[Row], l
 
 
 def _one_each_seed(runs: Sequence[Run]) -> list[Run]:
-    """Of runs with one setting and seed, the last finished one: a seed twice is not a second measurement."""
+    """Keep the last finished run of each seed, because repeating a seed is not an independent measurement."""
     kept: dict[Any, Run] = {}
     for run in runs:
         before = kept.get(run.seed)
@@ -206,7 +229,7 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping
         usual = sorted(places, key=places.__getitem__)
         protocols = [result.protocol for run in runs for results in run.results.values() for result in results]
         in_nats = any(protocol.get("levels") == 2 or protocol.get("of") == "density" for protocol in protocols)
-        # bits/dim says it, but for binary images and densities
+        # NLL is redundant beside bits/dim, except for binary images and densities
         return [name for name in usual if in_nats or short(name) != "nll"]
     chosen = []
     for one in wanted:
@@ -218,9 +241,9 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping
 
 
 def _figure_columns(name: str, about: Figure, rows: Sequence[Row], spread: Spread) -> list[Column]:
-    """A column for each protocol that the figure was measured under, the most frequent first; fills the rows' cells.
+    """Build a column for each protocol of a figure, the most frequent first, and fill the cells of the rows.
 
-    Of one run and protocol, the last evaluation counts.
+    If a run has several results under one protocol, the last counts.
     """
     groups: list[_Group] = []
     by_protocol: dict[str, _Group] = {}
@@ -264,21 +287,21 @@ class _Group:
     """Results of one column.
 
     Attributes:
-        terms: what must agree, of each kind of sampler.
-        found: by the run's identity, its row and its result.
+        terms: the fields that must agree, for each kind of sampler.
+        found: row and result of each run, by the ``id`` of the run object.
     """
 
     terms: list[Agreement]
     found: dict[int, tuple[Row, Result]]
 
     def takes(self, other: "_Group") -> bool:
-        """Whether the other's results agree with these, and are of other runs."""
+        """Tell whether the other group's results agree with these and belong to other runs."""
         agree = all(one.joins(two) for one in self.terms for two in other.terms)
         return agree and not self.found.keys() & other.found.keys()
 
 
 def _mean(results: Sequence[Result], spread: Spread) -> Cell:
-    """Over seeds: the mean, and how far it may be off, or one run from it."""
+    """Average results over seeds, with the standard deviation of one run or the standard error of the mean."""
     values = [float(result.value) for result in results]
     mean = statistics.fmean(values)
     bound = "≤ " if any(result.protocol.get("likelihood") == "lower_bound" for result in results) else ""
@@ -292,7 +315,7 @@ def _mean(results: Sequence[Result], spread: Spread) -> Cell:
 
 
 def number(value: float) -> str:
-    """Four digits or decimals; whole numbers as they are."""
+    """Format a value with four significant digits and at most four decimals; whole numbers stay whole."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:,.{_decimals(value)}f}"
 
 
@@ -312,7 +335,8 @@ def _mark_best(column: Column, rows: Sequence[Row]) -> None:
         cell.best = cell.value == best
 
 
-def _unlike(columns: Sequence[Column]) -> str:
+def _protocols(columns: Sequence[Column]) -> str:
+    """Say in what the protocols of a figure's columns differ."""
     protocols = [column.protocol or {} for column in columns]
     keys = dict.fromkeys(key for protocol in protocols for key in protocol)
     fields = [key for key in keys if len({str(protocol.get(key)) for protocol in protocols}) > 1]
@@ -320,7 +344,13 @@ def _unlike(columns: Sequence[Column]) -> str:
         f"{column.mark} " + ", ".join(f"{key}={protocol.get(key)}" for key in fields)
         for column, protocol in zip(columns, protocols, strict=True)
     ]
-    return f"{columns[0].title} was measured under unlike protocols, which are not ranked together: " + "; ".join(kinds)
+    return "; ".join(kinds)
+
+
+def _unlike(titles: Sequence[str], protocols: str) -> str:
+    names = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
+    verb = "was" if len(titles) == 1 else "were"
+    return f"{names} {verb} measured under unlike protocols, which are not ranked together: {protocols}"
 
 
 # -- facts -------------------------------------------------------------------------------------------------------------
@@ -328,7 +358,13 @@ def _unlike(columns: Sequence[Column]) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something of a run that is no figure; of seeds, the mean."""
+    """A property of a run that is not a measured figure, averaged over seeds.
+
+    Attributes:
+        column: column in which it is shown.
+        value: function that reads the value of a run.
+        form: format specification of the value.
+    """
 
     column: Column
     value: Callable[[Run], Any]
@@ -369,7 +405,7 @@ def _fill_fact(fact: Fact, rows: Sequence[Row]) -> bool:
 
 
 def _sort(rows: list[Row], columns: Sequence[Column], by: str) -> None:
-    """The best first, the unknown last; two protocols of one figure by the first, then the other."""
+    """Sort rows with the best first and missing values last; ties are broken by the figure's other protocols."""
     wanted, backwards = by.removeprefix("-"), by.startswith("-")
     keys = [c for c in columns if wanted in (c.key, c.title, short(c.key.partition("[")[0]), c.key.partition("[")[0])]
     if not keys:

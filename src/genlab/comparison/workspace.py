@@ -1,4 +1,4 @@
-"""A W&B workspace for the runs of a sweep: what to look at first when there are many of them."""
+"""A W&B workspace for the runs of a sweep, with the most important charts first."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -15,15 +15,17 @@ CHOICES = ("experiment", "model", "dataset")
 
 @dataclass
 class Plan:
-    """What is shown.
+    """The content of a workspace.
 
     Attributes:
-        group: W&B's group that the runs are in; ``None`` where they are in several.
-        ids: of the runs.
-        swept: config keys, as W&B has them, that tell the runs apart.
-        curves: figures drawn over images seen.
-        best: keys of the summary, the monitored figure's best value first.
-        pictures: keys of media.
+        name: name of the workspace.
+        project: W&B project of the runs.
+        group: W&B group of the runs; None if they belong to several groups.
+        ids: W&B ids of the runs.
+        swept: config keys in which the runs differ, in W&B's notation.
+        curves: names of the figures plotted over images seen.
+        best: summary keys, the best value of the monitored figure first.
+        pictures: keys of the logged pictures.
     """
 
     name: str
@@ -37,13 +39,15 @@ class Plan:
 
 
 def plan(runs: Sequence[Run], configs: Sequence[dict[str, Any]], name: str) -> Plan:
-    """Read off the run folders what their workspace is to show.
+    """Plan the workspace from the contents of the run folders.
 
     Args:
-        configs: of the runs, as they were saved.
+        runs: runs to show; those not logged to W&B are skipped.
+        configs: saved config of each run.
+        name: name of the workspace.
 
     Raises:
-        InputError: where none of them was logged to W&B, or they are of several projects.
+        InputError: if no run was logged to W&B, or if the runs belong to several projects.
     """
     logged = [
         (run, config) for run, config in zip(runs, configs, strict=True) if (config.get("logger") or {}).get("wandb")
@@ -73,7 +77,7 @@ def plan(runs: Sequence[Run], configs: Sequence[dict[str, Any]], name: str) -> P
 
 
 def _config_keys(runs: Iterable[Run]) -> list[str]:
-    """Of what tells runs apart, what is in their configs: a group's name is not."""
+    """List the differing keys that exist in the configs; the names of config groups do not."""
     runs = list(runs)
     return [key for key in differing(runs) if key in CHOICES or any(key in run.config for run in runs)]
 
@@ -87,7 +91,7 @@ def _logged(run: Run) -> list[str]:
 
 
 def outline(plan: Plan, entity: str | None) -> str:
-    """The workspace in words."""
+    """Describe the planned workspace as text."""
     where = f"{entity or 'your default entity'}/{plan.project}"
     of = f"the group {plan.group}" if plan.group else f"the runs {', '.join(plan.ids)}"
     sections = "\n".join(
@@ -120,10 +124,10 @@ def _sections_in_words(plan: Plan) -> list[tuple[str, list[str]]]:
 
 
 def workspace(plan: Plan, entity: str) -> Any:
-    """The workspace, not yet saved.
+    """Build the workspace without saving it.
 
     Raises:
-        InputError: where wandb-workspaces is not installed.
+        InputError: if wandb-workspaces is not installed.
     """
     try:
         import wandb_workspaces.reports.v2 as panels

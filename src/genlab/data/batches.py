@@ -1,7 +1,7 @@
-"""Batches whose order is a function of (seed, epoch), made on the device from data that lives there.
+"""Batches whose order is a function of (seed, epoch), made on the device from data that is stored there.
 
-Lightning's own loaders restart an interrupted epoch and shuffle as they like under DDP; this one is asked for its
-state by Lightning's checkpoint and continues at the next batch.
+PyTorch's loaders under Lightning restart an interrupted epoch and shuffle in their own order under DDP. This one saves
+its state in Lightning's checkpoint and continues with the next batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +21,20 @@ class Batches:
     """An epoch of ``(x, y)`` batches; iterate it again for the next epoch.
 
     Args:
-        examples: the split.
-        transform: ``(uint8 images, int64 indices, epoch) -> x``, run on ``device``.
-        batch_size: of all processes together; each of them takes its share of every batch.
-        shuffle: a new order and new draws each epoch, and only whole batches; else the data's own order, all of it, the
-            same each time.
-        device: where the data is kept, if it is in memory, and the batches are made.
-        num_workers: processes that read data which is not in memory.
+        examples: examples of the split.
+        transform: function ``(stored examples, int64 indices, epoch) -> x``, run on ``device``.
+        batch_size: number of examples in a batch, over all processes; each process takes its share of every batch.
+        shuffle: whether each epoch has a new order and new random draws, and only full batches (for training);
+            otherwise every epoch is the same: all examples, in the order of the data.
+        seed: random seed of the order.
+        device: device on which the batches are made, and on which data in memory is stored.
+        rank: rank of this process.
+        world_size: number of processes.
+        num_workers: number of processes that read data which is not in memory.
+
+    Raises:
+        InputError: if ``shuffle`` is set and the examples do not fill one batch, or a batch does not divide evenly over
+            the processes.
     """
 
     def __init__(
@@ -60,23 +67,23 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if not self.shuffle:
-            self.position = 0  # every pass of validation is the same one, also after one that was cut short
+            self.position = 0  # start every validation pass at the first batch, even if the last one was interrupted
         elif self.position >= len(self):
             self.epoch, self.position = self.epoch + 1, 0
         return self._batches(self.epoch, self._order())
 
     def _order(self) -> list[Tensor]:
-        """This process's share of the indices of every batch that is left of the epoch."""
+        """Give this process's share of the indices of every batch that remains in the epoch."""
         n = len(self.examples)
         if self.shuffle:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(self.seed, self.epoch)))
         else:
             order = torch.arange(n)
         if self.examples.images is not None:
-            order = order.to(self.device)  # all of it: a copy at every step would have the device waited for
+            order = order.to(self.device)  # all at once: a copy at every step would synchronize with the device
         batches = order.split(self.batch_size)[self.position : len(self)]
         shares = [batch[self.rank :: self.world_size] for batch in batches]
-        return [share for share in shares if len(share)]  # the last one of an evaluation may be too small for all
+        return [share for share in shares if len(share)]  # the last batch of an evaluation may leave a process nothing
 
     def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         taken: Iterator[tuple[Tensor, Tensor]]
@@ -94,7 +101,7 @@ class Batches:
             _Files(self.examples),
             batch_sampler=[index.tolist() for index in order],
             num_workers=self.num_workers,
-            # Its own generator: the loader must not draw its base seed from the training's.
+            # A separate generator: the loader must not draw its base seed from the generator of the training.
             generator=torch.Generator().manual_seed(self.seed),
         )
         for images, index in loader:

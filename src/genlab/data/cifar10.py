@@ -1,4 +1,4 @@
-"""CIFAR-10 from its Python files, unpickled by a reader that can build arrays and nothing else."""
+"""CIFAR-10 from its Python files, unpickled by a reader that can build only arrays."""
 
 import pickle
 import socket
@@ -15,10 +15,10 @@ TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]
 
 
 class CIFAR10:
-    """50,000 training and 10,000 test colour images of 32x32 (Krizhevsky, 2009).
+    """Source of CIFAR-10: 50,000 training and 10,000 test colour images of 32x32 (Krizhevsky, 2009).
 
     Args:
-        root: the folder that holds, or will hold, ``cifar-10-batches-py/`` (torchvision's layout).
+        root: folder that holds ``cifar-10-batches-py/`` (torchvision's layout), or to which it is downloaded.
     """
 
     def __init__(self, root: str) -> None:
@@ -57,7 +57,7 @@ class CIFAR10:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Opening someone's data runs no code: only what a NumPy array is rebuilt from is let through."""
+    """Unpickler that allows only the functions that rebuild a NumPy array, so that a file can run no other code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.removeprefix("numpy.").replace("_core", "core"), name) == ("core.multiarray", "_reconstruct"):

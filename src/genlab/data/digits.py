@@ -6,9 +6,9 @@ from genlab.data.examples import Examples, Split
 
 
 class Digits:
-    """The optical digits of the UCI repository (E. Alpaydin, C. Kaynak, 1998), as scikit-learn ships them.
+    """Source of the optical digits of the UCI repository (E. Alpaydin, C. Kaynak, 1998), as scikit-learn ships them.
 
-    The data has no split of its own; the DataModule holds out validation and test.
+    The data has no split of its own; the DataModule holds out validation and test examples.
     """
 
     def load(self) -> dict[Split, Examples]:

@@ -1,4 +1,4 @@
-"""What a source of data gives: the splits it has, in memory or read from files as they are asked for."""
+"""Sources of data and their splits of examples, in memory or read from files on demand."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,11 +12,13 @@ Split = Literal["train", "val", "test"]
 
 
 class Reader(Protocol):
-    """Reads images that are not in memory: index to uint8 ``(C, H, W)``."""
+    """Function that reads an image which is not in memory: index to uint8 ``(C, H, W)``."""
 
     def __call__(self, index: int) -> Tensor: ...
 
-    def fingerprint(self, indices: Iterable[int]) -> str: ...
+    def fingerprint(self, indices: Iterable[int]) -> str:
+        """Give a hash that changes whenever the images at these indices change."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Examples:
     """Images, or points, and their classes.
 
     Attributes:
-        images: in memory, uint8 ``(N, C, H, W)`` grey levels or float points ``(N, D)``; ``None`` where ``read`` reads
-            them one by one.
-        labels: int64 ``(N,)``; zeros where the data has no classes.
-        read: for data too large for memory.
+        images: examples in memory, grey levels as uint8 ``(N, C, H, W)`` or points as float ``(N, D)``; ``None`` if
+            ``read`` reads them one by one.
+        labels: classes as int64 ``(N,)``; zeros if the data has no classes.
+        read: function that reads an example by its index, for data too large for memory; ``None`` for data in memory.
     """
 
     images: Tensor | None
@@ -38,16 +40,17 @@ class Examples:
         return len(self.labels)
 
     def subset(self, index: Tensor) -> "Examples":
+        """Give the examples at int64 ``index`` ``(M,)`` as a split of their own, without reading files."""
         if self.images is not None:
             return Examples(self.images[index], self.labels[index])
         return Examples(None, self.labels[index], _Subset(self.read, index))
 
     def to(self, device: torch.device) -> "Examples":
-        """What is in memory, on a device."""
+        """Move the data to a device, if it is in memory."""
         return Examples(self.images.to(device), self.labels.to(device)) if self.images is not None else self
 
     def fingerprint(self) -> str:
-        """Another one for other images; of files, by their names, sizes and times."""
+        """Give a hash that changes whenever the examples change; files are hashed by name, size and time."""
         if self.images is None:
             assert self.read is not None
             return self.read.fingerprint(range(len(self)))
@@ -55,7 +58,7 @@ class Examples:
         return hashlib.sha256(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
 
     def take(self, index: Tensor) -> Tensor:
-        """Some examples, as they are stored."""
+        """Give the examples at int64 ``index`` ``(B,)`` as they are stored, ``(B, ...)``."""
         if self.images is not None:
             return self.images[index.to(self.images.device)]
         assert self.read is not None
@@ -63,7 +66,7 @@ class Examples:
 
 
 class _Subset:
-    """A picklable view (workers get a copy) of some of the files."""
+    """Reader of some of the files; picklable, because each worker gets a copy."""
 
     def __init__(self, read: "Reader | None", index: Tensor) -> None:
         assert read is not None
@@ -77,6 +80,12 @@ class _Subset:
 
 
 class Source(Protocol):
-    """A data set: at least a ``"train"`` split; what it has no split of its own for is held out from it."""
+    """Data set with at least a ``"train"`` split; missing validation and test splits are held out from it."""
 
-    def load(self) -> dict[Split, Examples]: ...
+    def load(self) -> dict[Split, Examples]:
+        """Load the splits that the data set has.
+
+        Raises:
+            InputError: if the data is missing or damaged.
+        """
+        ...

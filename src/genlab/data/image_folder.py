@@ -1,4 +1,4 @@
-"""Any folder of images, of any size, with or without a subfolder a class."""
+"""Any folder of images, of any size, with or without one subfolder per class."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,16 +17,20 @@ SPLIT_FOLDERS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class ImageFolder:
-    """Images under ``path``, searched recursively.
+    """Source of the images in a folder, searched recursively.
 
-    ``path/{train,val,test}`` are taken as the splits where ``train`` exists. Inside a split (or ``path``), the first
-    subfolder an image lies in is its class, in alphabetical order. Images of another size are cropped at the centre
-    to the aspect ratio and resized (Lanczos); colour becomes grey, or grey colour, as ``shape`` says.
+    If ``path/train`` exists, ``path/{train,val,test}`` are the splits. Inside a split (or ``path``), the first
+    subfolder an image lies in is its class; classes are numbered in alphabetical order. Images of another size are
+    cropped at the centre to the aspect ratio and resized (Lanczos); they are converted to grey or colour as ``shape``
+    requires.
 
     Args:
-        path: the folder.
-        shape: ``(C, H, W)`` of the result, C being 1 or 3.
-        memory_limit_gb: above this size the images stay on disk and are read by workers.
+        path: path of the folder.
+        shape: shape ``(C, H, W)`` of the resulting images; C is 1 or 3.
+        memory_limit_gb: size in GiB above which the images stay on disk and are read by workers.
+
+    Raises:
+        InputError: if ``shape`` has neither 1 nor 3 channels.
     """
 
     def __init__(self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0) -> None:
@@ -60,7 +64,7 @@ class ImageFolder:
             return Examples(None, labels, read)
         from concurrent.futures import ThreadPoolExecutor
 
-        # Pillow decodes outside of the interpreter's lock.
+        # Threads pay: Pillow releases the interpreter's lock while it decodes.
         with ThreadPoolExecutor() as pool:
             return Examples(torch.stack(list(pool.map(read, range(len(labels))))), labels)
 
@@ -77,7 +81,7 @@ class _Reader:
 
 
 def files_fingerprint(files: Iterable[Path], shape: tuple[int, ...]) -> str:
-    """Of what files tell without being read: names, sizes and times."""
+    """Hash the names, sizes and times of files, without reading them, and the shape that their images are given."""
     digest = hashlib.sha256(repr(tuple(shape)).encode())
     for path in files:
         status = path.stat()
@@ -86,10 +90,15 @@ def files_fingerprint(files: Iterable[Path], shape: tuple[int, ...]) -> str:
 
 
 def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
-    """uint8 ``(C, H, W)`` of a file: grey (1) or colour (3), cropped and resized to ``(H, W)`` if it is given.
+    """Read an image file as uint8 ``(C, H, W)``.
+
+    Args:
+        path: path of the file.
+        channels: number of channels C: 1 for grey, 3 for colour.
+        size: ``(H, W)`` to crop and resize the image to; ``None`` keeps its size.
 
     Raises:
-        InputError: where it is not an image.
+        InputError: if the file is not a readable image.
     """
     try:
         with Image.open(path) as file:

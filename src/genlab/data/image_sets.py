@@ -1,4 +1,4 @@
-"""Sets of images to be compared with each other: a split of a data set, a folder of files, an array."""
+"""Sets of images to compare with each other: a split of a data set, a folder of files, or an array."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ class ImageSet(Protocol):
     """Images of one shape, read batch by batch in an order that never changes.
 
     Attributes:
-        name: in the protocol.
-        shape: ``(C, H, W)``.
-        fingerprint: another one for other images.
-        facts: what else the protocol must say of them.
+        name: name of the set in the protocol of a measurement.
+        shape: shape ``(C, H, W)`` of an image.
+        fingerprint: hash that changes whenever the images change.
+        facts: further facts about the images that the protocol must record.
     """
 
     @property
@@ -47,7 +47,7 @@ class ImageSet(Protocol):
 
 
 class SplitImages:
-    """A split of a data set as models see it, float in [0, 1]: unaugmented, and binarized by one fixed draw."""
+    """Images of a split as models see them: float in [0, 1], unaugmented; binary data is binarized by a fixed draw."""
 
     def __init__(self, data: DataModule, split: Split) -> None:
         data.setup()
@@ -63,7 +63,7 @@ class SplitImages:
         return (x for x, _ in self.data.batches(self.split, augment=False))
 
     def features_view(self, examples: Tensor) -> Tensor:
-        """Convert examples to what an extractor of features sees of them."""
+        """Convert examples to the images that a feature extractor sees."""
         return self.data.modality.features_view(examples)
 
     @property
@@ -76,7 +76,12 @@ class SplitImages:
 
 
 class FolderImages:
-    """Every image file below a folder, by name; all of one size, grey if all of them are. uint8."""
+    """All image files below a folder, sorted by name, as uint8 images of one size.
+
+    Args:
+        path: path of the folder.
+        grey: whether to read the images as grey (C = 1) instead of colour (C = 3).
+    """
 
     batch_size = 200
 
@@ -93,7 +98,7 @@ class FolderImages:
     def __iter__(self) -> Iterator[Tensor]:
         from concurrent.futures import ThreadPoolExecutor
 
-        # Pillow decodes outside of the interpreter's lock.
+        # Threads pay: Pillow releases the interpreter's lock while it decodes.
         with ThreadPoolExecutor() as pool:
             for first in range(0, len(self.files), self.batch_size):
                 yield torch.stack(list(pool.map(self._read, self.files[first : first + self.batch_size])))
@@ -117,7 +122,7 @@ class FolderImages:
 
 
 class ArrayImages:
-    """uint8 ``(N, C, H, W)`` of a ``.npy`` file, as ``genlab sample`` writes it."""
+    """Images of a ``.npy`` file with a uint8 array ``(N, C, H, W)``, as ``genlab sample`` writes it."""
 
     batch_size = 500
 
@@ -151,10 +156,14 @@ class ArrayImages:
 
 
 def open_pair(real: str, fake: str) -> tuple[ImageSet, ImageSet]:
-    """Two folders (or arrays) of images to compare; both are colour where one of them is.
+    """Open two folders (or ``.npy`` arrays) of images to compare; if one has colour, both are read in colour.
+
+    Args:
+        real: path of the real images.
+        fake: path of the generated images.
 
     Raises:
-        InputError: where one is missing, empty, or of more than one size.
+        InputError: if a path is missing or unreadable, has no images, or has images of more than one size.
     """
     grey = all(_is_grey(path) for path in (real, fake))
     return _open(real, grey), _open(fake, grey)
@@ -175,7 +184,7 @@ def _is_grey(path: str) -> bool:
                 if image.mode not in ("1", "L", "I;16", "LA"):
                     return False
         except OSError:
-            continue  # is said when it is read
+            continue  # reading the images reports the error
     return True
 
 
@@ -184,10 +193,10 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def image_files(path: str) -> list[Path]:
-    """The image files below a folder, by name.
+    """List the image files below a folder, sorted by name.
 
     Raises:
-        InputError: where there are none.
+        InputError: if there is no such folder, or no image in it.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():

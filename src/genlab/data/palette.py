@@ -1,6 +1,7 @@
-"""Images as few colours: each pixel is the nearest of a palette that k-means makes of the training pixels.
+"""Images reduced to few colours: each pixel becomes the nearest colour of a palette, found by k-means.
 
-Generative Pretraining from Pixels (Chen et al., ICML 2020), section 3.1.
+The palette is fitted to pixels of the training images: Generative Pretraining from Pixels (Chen et al., ICML 2020),
+section 3.1.
 """
 
 import hashlib
@@ -24,26 +25,31 @@ from genlab.machine.files import write_atomically
 from genlab.modalities.binary import Binary
 from genlab.modalities.codes import Codes
 
-FORMAT = 1  # of a kept palette; another one where the same images must give another
-NUM_IMAGES, NUM_PIXELS = 10_000, 100_000  # that a palette is made of, at most
+FORMAT = 1  # version of cached palettes; increase it if the same images must give another palette
+NUM_IMAGES, NUM_PIXELS = 10_000, 100_000  # upper limits on the data that a palette is fitted to
 
 
 class PaletteDataModule(DataModule):
-    """Images as ``(B, 1, H, W)`` of values k / (levels - 1): the numbers of colours, from the darkest to the brightest.
+    """Data set of images as palette codes: ``(B, 1, H, W)`` with values k / (levels - 1) for colour number k.
 
-    Splits, classes and flips are the images' own, and samples are measured against the images as they are. The
-    palette is one for every run on the same training images.
+    Colours are numbered from the darkest to the brightest. Splits, classes and flips are those of the images, and
+    samples are compared with the original images. Every run on the same training images uses the same palette.
 
     Args:
-        of: the images, grey or colour.
-        num_colours: of the palette.
-        shape: ``(1, H, W)``.
-        levels: ``num_colours``.
-        cache_dir: where palettes are kept; ``None`` for nowhere.
-        num_classes, train_size, batch_size, seed: as of :class:`~genlab.data.module.DataModule`.
+        of: data set of the images, grey or colour.
+        num_colours: number of colours in the palette.
+        shape: shape ``(1, H, W)`` of an example.
+        levels: number of values of a code; must equal ``num_colours``.
+        kind: name of the modality, for the config.
+        num_classes: number of classes; ``None`` for data without classes.
+        train_size: number of training examples to use; ``None`` for all.
+        batch_size: number of training examples in a batch, over all devices.
+        seed: random seed of the order and of the flips.
+        cache_dir: folder in which palettes are cached; ``None`` for no cache.
 
     Raises:
-        InputError: for data that is not images of at most 3 channels, or sizes that are not as they must be.
+        InputError: if the data is not images of at most 3 channels, or ``shape``, ``levels`` and ``num_colours`` do
+            not agree.
     """
 
     levels: int
@@ -62,13 +68,13 @@ class PaletteDataModule(DataModule):
         cache_dir: str | None = None,
     ) -> None:
         if not isinstance(of, ImageDataModule) or isinstance(of.modality, Binary) or of.shape[0] > 3:
-            raise InputError(f"dataset.of={of.name}: a palette is of images with 1 to 3 channels")
+            raise InputError(f"dataset.of={of.name}: a palette needs images with 1 to 3 channels")
         if not 2 <= num_colours <= 2**15:
             raise InputError(f"dataset.num_colours={num_colours}: expected 2 to {2**15}")
         if levels != num_colours or tuple(shape) != (1, *of.shape[1:]):
             raise InputError(
-                f"dataset palette: shape={list(shape)}, levels={levels}; of {of.name} in {num_colours} colours they "
-                f"are {[1, *of.shape[1:]]} and {num_colours}"
+                f"dataset palette: shape={list(shape)}, levels={levels}; for {of.name} in {num_colours} colours they "
+                f"must be {[1, *of.shape[1:]]} and {num_colours}"
             )
         self.of = of
         self._coded = CodedImages(of, num_colours, cache_dir)
@@ -96,12 +102,15 @@ class PaletteDataModule(DataModule):
 
     @property
     def protocol(self) -> dict[str, object]:
-        """With ``palette_mse``: of a value in [0, 1] of the test images, by taking the nearest colour."""
+        """Facts about the data, with ``palette_mse``.
+
+        ``palette_mse`` is the mean squared error that the palette causes in the test images, per value in [0, 1].
+        """
         error = self._coded.test_mse
         return super().protocol if error is None else {**super().protocol, "palette_mse": error}
 
     def check(self, split: Split, examples: Examples) -> None:
-        """Of the images it is done where they are loaded; the codes are made here."""
+        """Check nothing: the images are checked when they are loaded, and the codes are computed from them."""
 
     def transform(self, split: Split, augment: bool = True) -> Transform:
         train = split == "train"
@@ -110,10 +119,15 @@ class PaletteDataModule(DataModule):
 
 
 class CodedImages:
-    """The source of a :class:`PaletteDataModule`.
+    """Source of a :class:`PaletteDataModule`: the splits of a data set of images, as palette codes.
+
+    Args:
+        of: data set of the images.
+        num_colours: number of colours in the palette.
+        cache_dir: folder in which palettes are cached; ``None`` for no cache.
 
     Attributes:
-        test_mse: mean squared error of the test images; ``None`` until they are loaded.
+        test_mse: mean squared error of the coded test images; ``None`` until they are loaded.
     """
 
     def __init__(self, of: ImageDataModule, num_colours: int, cache_dir: str | None) -> None:
@@ -123,10 +137,10 @@ class CodedImages:
 
     @property
     def palette(self) -> Tensor:
-        """Colours in [0, 1], float32 ``(K, C)``; read from the cache, or made and put there.
+        """Colours in [0, 1], float32 ``(K, C)``; read from the cache, or computed and cached.
 
-        The file's name holds a hash of the training images, and it appears whole or not at all. A damaged file is made
-        anew, and a cache that cannot be written to costs time, not the result.
+        The name of the cached file contains a hash of the training images, and the file is written atomically. A
+        damaged file is replaced. If the cache cannot be written, the palette is computed again each time.
         """
         if self._palette is None:
             self.of.setup()
@@ -160,11 +174,11 @@ class CodedImages:
 
 
 class Nearest:
-    """The nearest colour of a palette to each pixel; every distinct pixel is looked up once.
+    """Function that finds the nearest palette colour of each pixel; the search runs once for each distinct pixel.
 
     Args:
-        palette: ``(K, C)``.
-        levels: of the images' values.
+        palette: colours in [0, 1], ``(K, C)``.
+        levels: number of grey levels of the images.
     """
 
     def __init__(self, palette: Tensor, levels: int) -> None:
@@ -173,9 +187,9 @@ class Nearest:
         self.found = torch.full((levels ** palette.shape[1],), -1, dtype=torch.int16)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images in [0, 1], ``(B, C, H, W)``, to int16 ``(B, 1, H, W)``."""
+        """Convert images in [0, 1], ``(B, C, H, W)``, to codes, int16 ``(B, 1, H, W)``."""
         values = (x * (self.levels - 1)).round().long()
-        pixels = (values * self.place.view(-1, 1, 1)).sum(1, keepdim=True)  # each colour a number
+        pixels = (values * self.place.view(-1, 1, 1)).sum(1, keepdim=True)  # one integer for each possible pixel
         new = pixels[self.found[pixels] < 0].unique()
         for part in new.split(2**15):
             colours = (part.unsqueeze(1) // self.place % self.levels).float() / (self.levels - 1)
@@ -184,12 +198,12 @@ class Nearest:
 
 
 def coloured(codes: Tensor, palette: Tensor) -> Tensor:
-    """int64 ``(B, 1, H, W)`` to the colours ``(B, C, H, W)`` of a palette ``(K, C)``."""
+    """Convert codes, int64 ``(B, 1, H, W)``, to their colours ``(B, C, H, W)`` in a palette ``(K, C)``."""
     return palette.to(codes.device)[codes.squeeze(1)].permute(0, 3, 1, 2).contiguous()
 
 
 def some_pixels(images: ImageDataModule) -> Tensor:
-    """Of training images, the same every time: in [0, 1], float32 ``(N, C)``, N at most ``NUM_PIXELS``."""
+    """Choose at most ``NUM_PIXELS`` pixels of the training images, always the same: in [0, 1], float32 ``(N, C)``."""
     generator = torch.Generator().manual_seed(0)
     train = images.splits["train"]
     index = torch.randperm(len(train), generator=generator)[:NUM_IMAGES]
@@ -199,10 +213,10 @@ def some_pixels(images: ImageDataModule) -> Tensor:
 
 
 def palette_of(pixels: Tensor, num_colours: int) -> Tensor:
-    """The centres that k-means finds among ``(N, C)`` pixels, by rising brightness, float32 ``(num_colours, C)``.
+    """Find the k-means centres of pixels ``(N, C)``, sorted by rising brightness, float32 ``(num_colours, C)``.
 
     Raises:
-        InputError: there are not so many colours among the pixels.
+        InputError: if the pixels have fewer distinct colours than ``num_colours``.
     """
     from sklearn.cluster import MiniBatchKMeans
 

@@ -1,4 +1,4 @@
-"""Densities of the plane that are bent, spun and broken: what flows are looked at on."""
+"""Bent, twisted and disconnected densities of the plane: the usual toy problems for flows."""
 
 import math
 from typing import Any
@@ -11,17 +11,20 @@ from genlab.errors import InputError
 
 
 class TwoMoons(DrawnPoints):
-    """Two half circles of radius 1, one hooked into the other, with Gaussian noise; a point's class is its moon.
+    """Two interleaved half circles of radius 1 with Gaussian noise; the class of a point is its half circle.
 
     Args:
-        std: of the noise, in each coordinate.
-        **options: of :class:`~genlab.data.points.DrawnPoints`.
+        std: standard deviation of the noise, in each coordinate.
+        **options: arguments of :class:`~genlab.data.points.DrawnPoints`.
+
+    Raises:
+        InputError: if ``std`` is not above 0.
     """
 
     def __init__(self, std: float = 0.05, **options: Any) -> None:
         super().__init__(**options)
         if std <= 0:
-            raise InputError(f"std={std}: above 0")
+            raise InputError(f"std={std}: expected a number above 0")
         self.std = std
 
     def draw(self, num: int, generator: torch.Generator) -> Examples:
@@ -34,14 +37,17 @@ class TwoMoons(DrawnPoints):
 
 
 class Pinwheel(DrawnPoints):
-    """Gaussians around a circle, drawn out along its radius and bent the more the farther out; a class for each.
+    """Gaussians around a circle, stretched along the radius and bent more with growing radius; each arm is a class.
 
     Args:
-        num: of arms.
-        radial_std: along an arm, whose middle is 1 from the centre.
-        tangential_std: across it.
-        twist: radians by which a point at radius 0 is turned; e times as many at radius 1.
-        **options: of :class:`~genlab.data.points.DrawnPoints`.
+        num: number of arms.
+        radial_std: standard deviation along an arm, whose middle is at distance 1 from the centre.
+        tangential_std: standard deviation across an arm.
+        twist: angle in radians by which a point at radius 0 is turned; at radius r it is multiplied by exp(r).
+        **options: arguments of :class:`~genlab.data.points.DrawnPoints`.
+
+    Raises:
+        InputError: if ``num`` is below 1, or a standard deviation is not above 0.
     """
 
     def __init__(
@@ -54,7 +60,9 @@ class Pinwheel(DrawnPoints):
     ) -> None:
         super().__init__(**options)
         if num < 1 or min(radial_std, tangential_std) <= 0:
-            raise InputError(f"num={num}, radial_std={radial_std}, tangential_std={tangential_std}: above 0")
+            raise InputError(
+                f"num={num}, radial_std={radial_std}, tangential_std={tangential_std}: expected numbers above 0"
+            )
         self.num, self.radial_std, self.tangential_std, self.twist = num, radial_std, tangential_std, twist
 
     def draw(self, num: int, generator: torch.Generator) -> Examples:
@@ -67,18 +75,21 @@ class Pinwheel(DrawnPoints):
 
 
 class Checkerboard(DrawnPoints):
-    """Evenly on every second square of a board around 0; a point's class is its square, row by row.
+    """Uniform density on every second square of a board centred at 0; the class of a point is its square, row by row.
 
     Args:
-        side: squares along a side of the board, an even number.
-        width: of a square.
-        **options: of :class:`~genlab.data.points.DrawnPoints`.
+        side: number of squares along a side of the board; even.
+        width: width of a square.
+        **options: arguments of :class:`~genlab.data.points.DrawnPoints`.
+
+    Raises:
+        InputError: if ``side`` is not even and at least 2, or ``width`` is not above 0.
     """
 
     def __init__(self, side: int = 4, width: float = 2.0, **options: Any) -> None:
         super().__init__(**options)
         if side < 2 or side % 2 or width <= 0:
-            raise InputError(f"side={side}, width={width}: an even number of squares, of a width above 0")
+            raise InputError(f"side={side}, width={width}: expected an even number of squares, of a width above 0")
         self.side, self.width = side, width
 
     def draw(self, num: int, generator: torch.Generator) -> Examples:

@@ -1,4 +1,4 @@
-"""The DataModule of points, and densities of the plane whose modes are known."""
+"""The DataModule of points, and mixtures of Gaussians whose modes are known."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,14 +16,15 @@ from genlab.modalities.points import Points
 
 
 class PointDataModule(DataModule):
-    """Points as float ``(B, D)``, as they are.
+    """Data set of points: batches are float ``(B, D)``, unchanged.
 
     Args:
-        source: where they come from.
-        name: of the data set.
-        shape: ``(D,)``.
-        kind: name of the modality, for the config; points have no levels.
-        **options: of :class:`~genlab.data.module.DataModule`.
+        source: source of the points.
+        name: name of the data set.
+        shape: shape ``(D,)`` of a point.
+        kind: name of the modality, for the config.
+        levels: always ``None``, because points are real numbers; for the config.
+        **options: arguments of :class:`~genlab.data.module.DataModule`.
     """
 
     def __init__(
@@ -56,16 +57,23 @@ class PointDataModule(DataModule):
 
 
 class AsTheyAre:
+    """Transform that leaves points unchanged."""
+
     def __call__(self, points: Tensor, index: Tensor, epoch: int) -> Tensor:
         return points
 
 
 class DrawnPoints(ABC):
-    """Points drawn once and for all from a density.
+    """Source of points drawn from a density, the same for every run.
 
     Args:
-        num_train, num_val, num_test: points, each split a draw of its own.
-        seed: of the points; the same for every run, so that runs compare.
+        num_train: number of training points.
+        num_val: number of validation points.
+        num_test: number of test points.
+        seed: random seed of the points; each split is an independent draw.
+
+    Raises:
+        InputError: if a number of points is below 1.
     """
 
     def __init__(self, num_train: int = 100_000, num_val: int = 10_000, num_test: int = 10_000, seed: int = 0) -> None:
@@ -76,7 +84,7 @@ class DrawnPoints(ABC):
 
     @abstractmethod
     def draw(self, num: int, generator: torch.Generator) -> Examples:
-        """``num`` points ``(num, D)`` and their classes."""
+        """Draw ``num`` points ``(num, D)`` and their classes."""
 
     def load(self) -> dict[Split, Examples]:
         return {
@@ -86,26 +94,31 @@ class DrawnPoints(ABC):
 
 
 class GaussianMixture(DrawnPoints):
-    """Points of equally likely Gaussians; a point's class is the Gaussian that it was drawn from.
+    """Mixture of equally likely Gaussians; the class of a point is the Gaussian that it was drawn from.
 
     Args:
-        centres: ``(K, D)``.
-        std: of every Gaussian, in each coordinate.
-        **options: of :class:`DrawnPoints`.
+        centres: means of the Gaussians, ``(K, D)``.
+        std: standard deviation of every Gaussian, in each coordinate.
+        **options: arguments of :class:`DrawnPoints`.
+
+    Raises:
+        InputError: if ``std`` is not above 0.
     """
 
     def __init__(self, centres: Tensor, std: float, **options: Any) -> None:
         super().__init__(**options)
         if std <= 0:
-            raise InputError(f"std={std}: above 0")
+            raise InputError(f"std={std}: expected a number above 0")
         self.centres, self.std = centres, std
 
     @classmethod
     def ring(cls, num: int = 8, radius: float = 1.0, std: float = 0.01, **options: Any) -> "GaussianMixture":
+        """Make a mixture of ``num`` Gaussians on a circle."""
         return cls(ring(num, radius), std, **options)
 
     @classmethod
     def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05, **options: Any) -> "GaussianMixture":
+        """Make a mixture of ``side``² Gaussians on a square grid."""
         return cls(grid(side, spacing), std, **options)
 
     def draw(self, num: int, generator: torch.Generator) -> Examples:
@@ -115,12 +128,12 @@ class GaussianMixture(DrawnPoints):
 
 
 def ring(num: int, radius: float) -> Tensor:
-    """Evenly on a circle, ``(num, 2)``, the first on the right."""
+    """Give ``num`` evenly spaced points on a circle around 0, ``(num, 2)``, starting at ``(radius, 0)``."""
     angle = 2 * math.pi * torch.arange(num) / num
     return radius * torch.stack([angle.cos(), angle.sin()], 1)
 
 
 def grid(side: int, spacing: float) -> Tensor:
-    """A square grid around 0, ``(side², 2)``."""
+    """Give the points of a square grid around 0, ``(side², 2)``."""
     line = spacing * (torch.arange(side) - (side - 1) / 2)
     return torch.cartesian_prod(line, line)

@@ -1,5 +1,7 @@
-"""Stacked MNIST: a digit in each channel, and with three channels 1000 modes: Unrolled Generative Adversarial Networks
-(arXiv:1611.02163), VEEGAN (arXiv:1705.07761) and PacGAN (arXiv:1712.04086)."""
+"""Stacked MNIST: images with one digit in each channel, and therefore 1000 modes with three channels.
+
+Unrolled Generative Adversarial Networks (arXiv:1611.02163), VEEGAN (arXiv:1705.07761) and PacGAN (arXiv:1712.04086).
+"""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -15,11 +17,12 @@ from genlab.errors import InputError
 
 @dataclass(frozen=True)
 class Stacked(Examples):
-    """Digits kept once, ``images`` ``(M, 1, H, W)``, and stacked when they are taken.
+    """Examples made of several digits each; every digit is stored once, and digits are stacked when they are taken.
 
     Attributes:
-        labels: the digits read as one number, the first channel its ones, ``(N,)``.
-        digits: which of them make an example, int64 ``(N, C)``.
+        images: the M different digits, uint8 ``(M, 1, H, W)``.
+        labels: digits of an example read as one decimal number, int64 ``(N,)``; the first channel is the last digit.
+        digits: indices into ``images`` of the digits in each example, int64 ``(N, C)``.
     """
 
     digits: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
@@ -40,16 +43,21 @@ class Stacked(Examples):
 
 
 class StackedMNIST:
-    """Random digits of MNIST in the channels; train, val and test are of different digits.
+    """Source of images with a random MNIST digit in each channel; no digit is shared between train, val and test.
 
-    PacGAN fixes 128,000 images beforehand, too, but takes their digits from MNIST's training and test images.
+    PacGAN also fixes 128,000 images in advance, but takes their digits from MNIST's training and test images.
 
     Args:
-        root: of :class:`~genlab.data.mnist.MNIST`.
-        channels: digits of an image.
-        num_train, num_val, num_test: images.
-        val_digits: of MNIST's training digits, for val alone.
-        seed: of the choice; the same for every run, so that runs compare.
+        root: data folder, as for :class:`~genlab.data.mnist.MNIST`.
+        channels: number of digits in an image.
+        num_train: number of training images.
+        num_val: number of validation images.
+        num_test: number of test images.
+        val_digits: number of MNIST's training digits that are reserved for validation.
+        seed: random seed of the choice of digits; the same for every run, so that runs are comparable.
+
+    Raises:
+        InputError: if one of the numbers is below 1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Any table of numbers as points: CSV, Parquet or NumPy."""
+"""Any table of numbers as points, from a CSV, Parquet or NumPy file."""
 
 import csv
 import io
@@ -19,15 +19,19 @@ from genlab.errors import InputError
 
 
 class Table:
-    """The rows of a file as float64 points ``(N, D)``, in which every cell is a finite number.
+    """Source of the rows of a file as float64 points ``(N, D)``; every cell must be a finite number.
 
-    Rows and columns are counted from 1 where they are named; a header is no row, and is found by itself: it is a first
-    row of a CSV in which nothing is a number.
+    Rows and columns are counted from 1. The first row of a CSV file is a header if none of its cells is a number; a
+    header does not count as a row.
 
     Args:
-        path: of ``.csv``, ``.tsv`` or ``.txt`` (separated by tabs, semicolons, commas or spaces, the first of these
-            that is there), ``.parquet``, ``.npy`` (an array ``(N, D)``) or ``.npz`` (with one such array).
-        columns: to take, by their names or numbers, in this order; ``None`` for all.
+        path: path of a ``.csv``, ``.tsv`` or ``.txt`` file (separated by tabs, semicolons, commas or spaces, whichever
+            of these comes first in this list and occurs in the first line), a ``.parquet`` file, a ``.npy`` file with
+            an array ``(N, D)``, or a ``.npz`` file with one such array.
+        columns: names or numbers of the columns to take, in this order; ``None`` for all.
+
+    Raises:
+        InputError: if ``columns`` is empty.
     """
 
     def __init__(self, path: str, columns: Sequence[str | int] | None = None) -> None:
@@ -36,7 +40,11 @@ class Table:
         self.path, self.columns = Path(path).expanduser(), columns
 
     def load(self) -> dict[Split, Examples]:
-        """Raises InputError where the file cannot be read, or a cell is not a finite number."""
+        """Read the file.
+
+        Raises:
+            InputError: if the file cannot be read, or a cell is not a finite number.
+        """
         if not self.path.is_file():
             raise InputError(f"there is no file {self.path}: give a table as dataset.source.path=...")
         read = READERS.get(self.path.suffix.lower())
@@ -46,7 +54,7 @@ class Table:
         return {"train": Examples(torch.from_numpy(values), torch.zeros(len(values), dtype=torch.long))}
 
     def _chosen(self, read: "Columns") -> np.ndarray:
-        """float64 ``(N, D)``."""
+        """Give the chosen columns as float64 ``(N, D)``."""
         names = read.names
         if not names or not len(read.cells[0]):
             raise InputError(f"{self.path} has no rows")
@@ -61,10 +69,10 @@ class Table:
         return np.stack([self._numbers(names[i], read.cells[i]) for i in chosen], 1)
 
     def _numbers(self, name: str, cells: Sequence[Any]) -> np.ndarray:
-        """A column as float64 ``(N,)``."""
+        """Convert the cells of a column to float64 ``(N,)``."""
         values = np.asarray(cells)
         try:
-            # NumPy would count a date's days.
+            # As text, which fails: NumPy would turn a date into a number of days.
             numbers = (values.astype(str) if values.dtype.kind in "mM" else values).astype(np.float64)
         except (ValueError, TypeError):
             numbers = np.array([_number(cell) for cell in cells])
@@ -79,20 +87,21 @@ class Table:
 
 
 class TableDataModule(PointDataModule):
-    """The rows of a table, standardised by the mean and standard deviation of the training rows.
+    """Data set of the rows of a table, standardised by the mean and standard deviation of the training rows.
 
-    Models then see, draw and score standardised values; the density of the table's own is lower by the sum of the
+    Models see, sample and score standardised values. The log-density of the original values is lower by the sum of the
     logarithms of the standard deviations.
 
     Args:
-        source: the table.
-        name: of the data set.
-        shape: ``(D,)``.
-        standardize: ``False`` leaves the values as they are.
-        **options: of :class:`~genlab.data.module.DataModule`.
+        source: source of the rows.
+        name: name of the data set.
+        shape: shape ``(D,)`` of a row.
+        standardize: whether to standardise the values; ``False`` leaves them unchanged.
+        **options: arguments of :class:`~genlab.data.module.DataModule`.
 
     Attributes:
-        mean, std: of the training rows, float64 ``(D,)``; 0 and 1 where values are left as they are.
+        mean: mean of the training rows, float64 ``(D,)``; 0 if values are not standardised.
+        std: standard deviation of the training rows, float64 ``(D,)``; 1 if values are not standardised.
     """
 
     mean: Tensor
@@ -105,7 +114,7 @@ class TableDataModule(PointDataModule):
     @property
     def protocol(self) -> dict[str, object]:
         protocol = {**super().protocol, "standardized": "by the training rows" if self.standardize else "no"}
-        if self.splits:  # every table has the same name
+        if self.splits:  # all tables have the same data set name; the hash tells them apart
             protocol["test_sha256"] = self._test_sha256
         return protocol
 
@@ -136,7 +145,12 @@ class TableDataModule(PointDataModule):
 
 
 class Standardized:
-    """float64 rows to float32 points."""
+    """Transform from float64 rows to standardised float32 points.
+
+    Args:
+        mean: values to subtract, float64 ``(D,)``.
+        std: values to divide by, float64 ``(D,)``.
+    """
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean, self.std = mean, std
@@ -150,13 +164,18 @@ class Standardized:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a file holds: names, and the cells of each column, whatever they are."""
+    """Columns of a file: their names, and the cells of each, of any type."""
 
     names: list[str]
     cells: list[Sequence[Any]]
 
 
 def read_csv(path: Path) -> Columns:
+    """Read a table in text form, with or without a header.
+
+    Raises:
+        InputError: if the file is not a table in UTF-8, or its rows differ in length.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
         first = text.partition("\n")[0]
@@ -176,6 +195,11 @@ def read_csv(path: Path) -> Columns:
 
 
 def read_parquet(path: Path) -> Columns:
+    """Read a Parquet file.
+
+    Raises:
+        InputError: if the file cannot be read, or pyarrow is not installed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -189,11 +213,16 @@ def read_parquet(path: Path) -> Columns:
 
 
 def _as_array(column: Any) -> Sequence[Any]:
-    """A Parquet column's values; missing ones as ``None``, which is no number."""
+    """Give the values of a Parquet column; missing ones become ``None``, which is later refused as not a number."""
     return column.to_numpy() if column.null_count == 0 else column.to_pylist()
 
 
 def read_array(path: Path) -> Columns:
+    """Read a NumPy file with one array ``(N, D)``.
+
+    Raises:
+        InputError: if the file cannot be read, or does not hold exactly one such array.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = {path.name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
@@ -208,7 +237,7 @@ def read_array(path: Path) -> Columns:
 
 
 def _is_number(cell: str) -> bool:
-    """NaN included, which is a missing number and no name of a column."""
+    """Tell whether a cell is a number; NaN is one, because it marks a missing value and is no name of a column."""
     try:
         float(cell)
     except ValueError:
@@ -217,7 +246,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _number(cell: Any) -> float:
-    """NaN for what is none."""
+    """Convert a cell to a number, or to NaN if it is none."""
     try:
         return float(cell)
     except (ValueError, TypeError):

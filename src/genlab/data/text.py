@@ -1,4 +1,4 @@
-"""The DataModule of text: contiguous parts of it, as windows of tokens that are predicted each once."""
+"""The DataModule of text: contiguous splits, cut into windows of tokens so that each token is predicted once."""
 
 import hashlib
 import io
@@ -24,28 +24,33 @@ from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 from genlab.modalities.text import Text
 
-FORMAT = 1  # of the kept tokens; another one where the same text must be tokenized anew
+FORMAT = 1  # version of cached tokens; increase it if the same text must be tokenized anew
 
 
 class TextDataModule(DataModule):
-    """Windows of L tokens, each after the token before it: int64 ``(B, 1 + L)``.
+    """Data set of text: each example is a window of L tokens and the token before it, int64 ``(B, 1 + L)``.
 
-    A model predicts a window's L tokens given the token before them, so that windows side by side predict every token
-    of a split but its first once; up to L - 1 at the end, which fill no window, are left out. The windows of training
-    are shifted together by an offset in [0, L) that changes with the epoch; those of validation and test never are.
+    A model predicts the L tokens of a window given the token before them. Adjacent windows therefore predict each
+    token of a split exactly once (except the first). A remainder shorter than L is dropped. All training windows are
+    shifted by a common offset in [0, L) that changes with the epoch; validation and test windows are never shifted.
 
     Args:
-        source: of the text. Its first part is trained on, validation follows, and test is last.
-        name: of the data set.
-        shape: ``(L,)``, the tokens of a window that are predicted.
-        tokenizer: or what makes one.
-        vocab_size: as stated; checked against the tokenizer.
-        val_size: a share of the text's characters.
-        test_size: likewise; with 0 there is no third part, and test is the validation text.
-        cache_dir: where tokens are kept and mapped into memory from; ``None`` for in memory alone.
-        num_classes: not used, for a text has no classes; configs of earlier versions state the vocabulary's size.
-        kind: name of the modality, for the config; a text has no levels.
-        **options: of :class:`~genlab.data.module.DataModule`; sizes are numbers of windows.
+        source: source of the text; its first part is for training, the next for validation, the last for test.
+        name: name of the data set.
+        shape: shape ``(L,)``, where L is the number of predicted tokens in a window.
+        tokenizer: tokenizer, or function that makes one from the text.
+        vocab_size: number of tokens in the vocabulary, checked against the tokenizer; ``None`` for no check.
+        val_size: fraction of the characters of the text for validation.
+        test_size: fraction for test; if 0, the validation text is also the test text.
+        cache_dir: folder in which tokens are cached and from which they are memory-mapped; ``None`` to keep them in
+            memory only.
+        num_classes: ignored, because a text has no classes; configs of earlier versions set it to the vocabulary size.
+        kind: name of the modality, for the config.
+        levels: always ``None``, because a text has no levels; for the config.
+        **options: arguments of :class:`~genlab.data.module.DataModule`; sizes are numbers of windows.
+
+    Raises:
+        InputError: if ``val_size`` and ``test_size`` leave no part of the text for a split.
     """
 
     def __init__(
@@ -88,7 +93,7 @@ class TextDataModule(DataModule):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Made from the text where it has to be."""
+        """The tokenizer; the text is loaded first, because the tokenizer may have to be made from it."""
         self.setup()
         assert self._text.tokenizer is not None
         return self._text.tokenizer
@@ -101,7 +106,7 @@ class TextDataModule(DataModule):
                 **self.tokenizer.facts,
                 "windows": f"of {self.shape[0]} tokens, side by side",
                 "left_out": {split: self._text.left_out[split] for split in ("val", "test")},  # tokens at the end
-                "test_sha256": self._text.test_sha256,  # every text has the same name
+                "test_sha256": self._text.test_sha256,  # texts may share a name; the hash tells them apart
             }
             if self.test_size == 0:
                 protocol["test"] = "the validation text"
@@ -123,7 +128,7 @@ class TextDataModule(DataModule):
         return lambda tokens, index, epoch: tokens[:, offset(epoch) : offset(epoch) + span].long()
 
     def _offset(self, split: Split, augment: bool) -> Callable[[int], int]:
-        """Of an epoch's windows."""
+        """Give the function from an epoch to the offset of its windows."""
         if split != "train" or not augment:
             return lambda epoch: 0
         return lambda epoch: mix(self.seed, epoch, 1) % self.shape[0]
@@ -133,7 +138,7 @@ class TextDataModule(DataModule):
         if split not in self._per_example:
             counts = torch.zeros(self.tokenizer.vocab_size, dtype=torch.long)
             for x, _ in self.batches(split, augment=False):
-                counts += x[:, 1:].flatten().bincount(minlength=len(counts))  # what is predicted
+                counts += x[:, 1:].flatten().bincount(minlength=len(counts))  # the predicted tokens
             num = len(self.splits[split])
             self._per_example[split] = {
                 "nats_per_token": float(self.shape[0]),
@@ -143,19 +148,19 @@ class TextDataModule(DataModule):
         return self._per_example[split]
 
     def text(self, tokens: Tensor) -> list[str]:
-        """What ``(N, T)`` tokens say."""
+        """Decode tokens ``(N, T)`` to N texts."""
         return [self.tokenizer.decode(row) for row in tokens.tolist()]
 
 
 @dataclass(frozen=True)
 class Windows(Examples):
-    """Windows of a text, of which only the text is in memory.
+    """Overlapping windows of a text; each token is in memory only once.
 
     Attributes:
-        images: ``(N, span)``, a view of the tokens, in which windows overlap.
-        labels: zeros ``(N,)``, for a text has no classes.
-        tokens: the text, ``(T,)``.
-        step: from one window's first token to the next one's.
+        images: windows ``(N, span)``, a view of ``tokens``.
+        labels: zeros ``(N,)``, because a text has no classes.
+        tokens: tokens of the text, ``(T,)``.
+        step: number of tokens from the start of a window to the start of the next.
     """
 
     tokens: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
@@ -163,6 +168,7 @@ class Windows(Examples):
 
     @classmethod
     def of(cls, tokens: Tensor, span: int, step: int) -> "Windows":
+        """Cut tokens ``(T,)`` into windows of ``span`` tokens that start every ``step`` tokens."""
         windows = tokens.unfold(0, span, step)
         labels = torch.zeros(len(windows), dtype=torch.long, device=tokens.device)
         return cls(windows, labels, tokens=tokens, step=step)
@@ -173,15 +179,24 @@ class Windows(Examples):
 
 
 class TokenizedText:
-    """The source of a :class:`TextDataModule`, whose arguments these are.
+    """Source of a :class:`TextDataModule`: the splits of a text as windows of tokens.
 
-    A window of validation or test is the token before it and L more. One of training is 2 L tokens, so that it can be
-    shifted by up to L - 1.
+    A stored window of validation or test is the token before it and L more. A stored window of training has 2 L
+    tokens, so that it can be shifted by up to L - 1.
+
+    Args:
+        source: source of the text.
+        name: name of the data set, for messages and cached files.
+        tokenizer: tokenizer, or function that makes one from the text.
+        length: number L of predicted tokens in a window.
+        val_size: fraction of the characters of the text for validation.
+        test_size: fraction for test; if 0, the validation text is also the test text.
+        cache_dir: folder in which tokens are cached; ``None`` for no cache.
 
     Attributes:
-        tokenizer: ``None`` until the text is loaded, unless one was given.
-        left_out: tokens at the end of each split that are in no window.
-        test_sha256: of the test text.
+        tokenizer: the tokenizer; ``None`` until the text is loaded, unless one was given.
+        left_out: number of tokens at the end of each split that are in no window.
+        test_sha256: SHA-256 of the test text.
     """
 
     def __init__(
@@ -202,7 +217,11 @@ class TokenizedText:
         self.test_sha256 = ""
 
     def load(self) -> dict[Split, Examples]:
-        """Raises InputError where a part of the text does not fill a window."""
+        """Read the text, split it and tokenize it.
+
+        Raises:
+            InputError: if a part of the text does not fill a window.
+        """
         text = self.source.read()
         parts = contiguous(text, self.val_size, self.test_size)
         if self._make is not None:
@@ -224,10 +243,10 @@ class TokenizedText:
         return splits
 
     def _tokens(self, split: Split, text: str) -> Tensor:
-        """``(T,)``, mapped from the cache, or encoded and put there.
+        """Give the tokens of a text, ``(T,)``, memory-mapped from the cache, or encoded and cached.
 
-        The file's name holds a hash of the text and the tokenizer, and it appears whole or not at all. A damaged file
-        is made anew, and a cache that cannot be written to costs memory, not the result.
+        The name of the cached file contains a hash of the text and the tokenizer, and the file is written atomically.
+        A damaged file is replaced. If the cache cannot be written, the tokens are kept in memory.
         """
         assert self.tokenizer is not None
         if self.cache_dir is None:
@@ -250,11 +269,11 @@ class TokenizedText:
 
 
 def _mapped(path: Path) -> Tensor | None:
-    """Kept tokens, ``(T,)``, read as they are asked for; ``None`` where there are none."""
+    """Memory-map cached tokens, ``(T,)``; give ``None`` if the file is missing or damaged."""
     if not path.is_file():
         return None
     try:
-        # Copied where written to, which nobody does: PyTorch knows no arrays that are only read.
+        # Copy-on-write ("c"), although nothing writes to it: PyTorch warns about read-only arrays.
         return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         warnings.warn(f"{path} is damaged ({error}): the text is tokenized again", stacklevel=2)
@@ -262,7 +281,13 @@ def _mapped(path: Path) -> Tensor | None:
 
 
 def contiguous(text: str, val_size: float, test_size: float) -> dict[Split, str]:
-    """Train, then val, then test, by shares of the characters; no test where its share is 0."""
+    """Split a text into train, val and test, in this order, by fractions of its characters.
+
+    Args:
+        text: the whole text.
+        val_size: fraction for validation.
+        test_size: fraction for test; if 0, there is no test part.
+    """
     val, test = (int((1 - held_out) * len(text)) for held_out in (val_size + test_size, test_size))
     parts: dict[Split, str] = {"train": text[:val], "val": text[val:test], "test": text[test:]}
     return parts if test_size else {"train": parts["train"], "val": text[val:]}

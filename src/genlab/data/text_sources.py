@@ -1,4 +1,4 @@
-"""Where texts come from: files, tiny-shakespeare, Python's own documentation. Nothing heavy is imported here."""
+"""Sources of texts: files, tiny-shakespeare and Python's own documentation. No heavy library is imported here."""
 
 import hashlib
 import http.client
@@ -14,23 +14,33 @@ SUFFIXES = {".txt", ".md"}
 
 
 class TextSource(Protocol):
+    """Source of a text."""
+
     def read(self) -> str:
-        """The whole text; raises InputError where there is none."""
+        """Read the whole text.
+
+        Raises:
+            InputError: if there is no text, or it cannot be read.
+        """
         ...
 
 
 class TextFiles:
-    """A file in UTF-8, or a folder's ``.txt`` and ``.md`` files in the order of their paths, a blank line between them.
+    """Text of a UTF-8 file, or of all ``.txt`` and ``.md`` files in a folder, sorted by path, blank lines in between.
 
     Args:
-        path: of the file or the folder, which is searched recursively.
+        path: path of the file, or of the folder, which is searched recursively.
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser()
 
     def read(self) -> str:
-        """Raises InputError where there is no file, or one that is no text."""
+        """Read the whole text.
+
+        Raises:
+            InputError: if there is no file, or one is not a text in UTF-8.
+        """
         if self.path.is_dir():
             files = sorted(p for p in self.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not files:
@@ -46,10 +56,10 @@ class TextFiles:
 
 
 def read_text(path: Path) -> str:
-    """A file's text, without the mark of UTF-8 that some editors put before it.
+    """Read a file's text, without the byte order mark that some editors put at its start.
 
     Raises:
-        InputError: where it is not in UTF-8.
+        InputError: if the file cannot be read, or is not in UTF-8.
     """
     try:
         content = path.read_bytes()
@@ -66,10 +76,10 @@ def read_text(path: Path) -> str:
 
 
 class Shakespeare:
-    """tiny-shakespeare: 1,115,394 characters of the plays, downloaded once from char-rnn (Karpathy, 2015).
+    """Text of tiny-shakespeare: 1,115,394 characters of the plays, downloaded once from char-rnn (Karpathy, 2015).
 
     Args:
-        root: the folder that holds, or will hold, ``tinyshakespeare/input.txt``.
+        root: folder that holds ``tinyshakespeare/input.txt``, or to which it is downloaded.
     """
 
     URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -79,7 +89,11 @@ class Shakespeare:
         self.path = Path(root).expanduser() / "tinyshakespeare" / "input.txt"
 
     def read(self) -> str:
-        """Raises InputError where the file is damaged, or neither there nor to be downloaded."""
+        """Read the text, after downloading it if necessary.
+
+        Raises:
+            InputError: if the file is damaged, or is missing and cannot be downloaded.
+        """
         if not self.path.is_file():
             self._download()
         content = self.path.read_bytes()
@@ -94,7 +108,7 @@ class Shakespeare:
             with urllib.request.urlopen(self.URL, timeout=20) as answer:
                 content = answer.read()
             if hashlib.sha256(content).hexdigest() != self.SHA256:
-                raise OSError("another file came")
+                raise OSError("the sha256 of the downloaded file is wrong")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, content)
         except (OSError, http.client.HTTPException) as error:
@@ -105,13 +119,17 @@ class Shakespeare:
 
 
 class PythonDocs:
-    """The topics of Python's ``help()``, half a million characters about the language that come with CPython.
+    """Text of the topics of Python's ``help()``: half a million characters about the language, part of CPython.
 
-    They differ a little from one version of Python to the next.
+    The text differs a little from one version of Python to the next.
     """
 
     def read(self) -> str:
-        """Raises InputError where Python was installed without them."""
+        """Read the topics, sorted by name.
+
+        Raises:
+            InputError: if Python was installed without them.
+        """
         try:
             topics: dict[str, str] = import_module("pydoc_data.topics").topics
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""Text as tokens and back: characters, bytes, or pairs of bytes that are merged into longer ones."""
+"""Conversion of text to tokens and back: characters, bytes, or byte pairs merged into longer tokens."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ import numpy as np
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
-TOKENIZER = "tokenizer.json"  # in the folder of a run whose model writes
+TOKENIZER = "tokenizer.json"  # file name in the folder of a run on text
 
 
 class Tokenizer(ABC):
-    """A vocabulary of pieces of UTF-8, and the way to cut a text into them, from which it comes back as it was.
+    """A vocabulary of pieces of UTF-8, and the way to cut a text into them; decoding gives the same text back.
 
     Attributes:
-        name: of the kind of tokenizer.
-        pieces: the bytes that each token stands for.
+        name: name of the kind of tokenizer.
+        pieces: bytes that each token stands for.
     """
 
     name: ClassVar[str]
@@ -31,62 +31,68 @@ class Tokenizer(ABC):
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens in the vocabulary."""
         return len(self.pieces)
 
     @property
     def facts(self) -> dict[str, object]:
-        """What a number that is measured on tokens must say about them."""
+        """Facts about the tokenizer that must accompany every result measured on its tokens."""
         digest = hashlib.sha256(repr(self._identity()).encode()).hexdigest()[:16]
         return {"tokenizer": self.name, "vocab_size": self.vocab_size, "tokenizer_sha256": digest}
 
     @cached_property
     def num_bytes(self) -> np.ndarray:
-        """Of each token, int64 ``(vocab_size,)``."""
+        """Number of bytes in each token, int64 ``(vocab_size,)``."""
         return np.array([len(piece) for piece in self.pieces])
 
     @cached_property
     def num_chars(self) -> np.ndarray:
-        """Characters that begin in each token, int64 ``(vocab_size,)``; a token may be a part of one."""
+        """Number of characters that begin in each token, int64 ``(vocab_size,)``; a token may be a part of one."""
         return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in self.pieces])
 
     @property
     def dtype(self) -> type[np.integer]:
-        """The smallest that holds every token, of those that PyTorch indexes on every device."""
+        """The smallest integer type that holds every token, among those that PyTorch can index on every device."""
         return np.uint8 if self.vocab_size <= 2**8 else np.int16 if self.vocab_size <= 2**15 else np.int32
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
-        """``(T,)`` of :attr:`dtype`.
+        """Convert a text to tokens, ``(T,)`` of :attr:`dtype`.
 
         Raises:
-            InputError: for a text that has no tokens.
+            InputError: if the vocabulary has no tokens for a part of the text.
         """
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text; bytes that are no whole character become U+FFFD."""
+        """Convert tokens to text; bytes that form no complete character become U+FFFD."""
         return b"".join([self.pieces[token] for token in tokens]).decode("utf-8", errors="replace")
 
     def save(self, path: str | Path) -> None:
-        """As JSON, for :func:`load_tokenizer`."""
+        """Write the tokenizer as JSON, for :func:`load_tokenizer`."""
         write_atomically(Path(path), self.to_json())
 
     @abstractmethod
-    def to_json(self) -> str: ...
+    def to_json(self) -> str:
+        """Describe the tokenizer as JSON, for :func:`load_tokenizer`."""
+        ...
 
     def _identity(self) -> object:
-        """Differs where tokens differ."""
+        """Give a value that differs between tokenizers that give different tokens."""
         return self.pieces
 
 
-# Makes a tokenizer from a text and the part of it that is trained on.
+# Function that makes a tokenizer from a text and the part of it for training.
 Recipe = Callable[[str, str], Tokenizer]
 
 
 class Characters(Tokenizer):
-    """A token a character.
+    """Tokenizer with one token per character.
 
     Args:
-        characters: the vocabulary.
+        characters: characters of the vocabulary.
+
+    Raises:
+        InputError: if there are no characters.
     """
 
     name = "characters"
@@ -100,7 +106,12 @@ class Characters(Tokenizer):
 
     @classmethod
     def of(cls, text: str, train: str) -> "Characters":
-        """Those of the whole text."""
+        """Make a tokenizer for all characters of the whole text.
+
+        Args:
+            text: the whole text.
+            train: part of the text for training; not used.
+        """
         return cls(text)
 
     def encode(self, text: str) -> np.ndarray:
@@ -120,7 +131,7 @@ class Characters(Tokenizer):
 
 
 class Bytes(Tokenizer):
-    """A token a byte of UTF-8."""
+    """Tokenizer with one token per byte of UTF-8."""
 
     name = "bytes"
 
@@ -135,13 +146,13 @@ class Bytes(Tokenizer):
 
 
 class BytePairs(Tokenizer):
-    """Byte-level BPE, as GPT-2's: bytes, and the merges of pairs of tokens that are frequent (arXiv:1508.07909).
+    """Byte-level BPE tokenizer, as in GPT-2: bytes, and merges of frequent pairs of tokens (arXiv:1508.07909).
 
     Args:
-        saved: in the format of ``tokenizer.json``, of Hugging Face's library.
+        saved: content of a ``tokenizer.json`` in the format of Hugging Face's library.
 
     Raises:
-        InputError: for another kind of tokenizer, or without the library.
+        InputError: if it is another kind of tokenizer, or the library is not installed.
     """
 
     name = "byte_pairs"
@@ -152,11 +163,11 @@ class BytePairs(Tokenizer):
             described = json.loads(saved)
             model = described["model"]
             vocabulary: dict[str, int] = model["vocab"]
-            model["dropout"] = None  # one text, one list of tokens
+            model["dropout"] = None  # BPE dropout would give random tokens
             self._merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
             self._encoder = library.Tokenizer.from_str(json.dumps(described))
-        except Exception as error:  # the library has no narrower one
-            raise InputError(f"no tokenizer of byte pairs ({_first_line(error)})") from error
+        except Exception as error:  # the library raises no narrower class
+            raise InputError(f"not a byte-pair tokenizer ({_first_line(error)})") from error
         self._encoder.no_truncation()
         self._encoder.no_padding()
         self.pieces = _pieces(vocabulary, described.get("added_tokens") or [])
@@ -165,14 +176,20 @@ class BytePairs(Tokenizer):
 
     @classmethod
     def of(cls, text: str, train: str, vocab_size: int, cache_dir: str | None = None) -> "BytePairs":
-        """Merges of the text that is trained on, until there are ``vocab_size`` tokens, 256 of which are the bytes.
+        """Learn merges from the training text until there are ``vocab_size`` tokens, including the 256 bytes.
 
         Args:
-            cache_dir: where the tokenizer is kept for the next run on this text; ``None`` for nowhere. A damaged file
-                is made anew, and a cache that cannot be written to costs time, not the result.
+            text: the whole text; not used.
+            train: part of the text for training.
+            vocab_size: number of tokens in the vocabulary.
+            cache_dir: folder in which the tokenizer is cached for the next run on this text; ``None`` for no cache. A
+                damaged file is replaced; if the cache cannot be written, the merges are learned again each time.
+
+        Raises:
+            InputError: if ``vocab_size`` is below 256, or the text has too few different pairs for it.
         """
         if vocab_size < 256:
-            raise InputError(f"tokenizer.vocab_size={vocab_size}: at least the 256 bytes")
+            raise InputError(f"tokenizer.vocab_size={vocab_size}: at least 256, one token for each byte")
         library = _library()
         path = None
         if cache_dir is not None:
@@ -203,7 +220,11 @@ class BytePairs(Tokenizer):
 
     @classmethod
     def read(cls, path: str) -> "BytePairs":
-        """From a ``tokenizer.json``, or a folder with one, or with ``vocab.json`` and ``merges.txt`` as GPT-2's."""
+        """Read a ``tokenizer.json``, or a folder with one, or a folder with GPT-2's ``vocab.json`` and ``merges.txt``.
+
+        Raises:
+            InputError: if a file is missing, damaged, or not a byte-level BPE tokenizer.
+        """
         at = Path(path).expanduser()
         if at.is_dir() and (at / "tokenizer.json").is_file():
             at = at / "tokenizer.json"
@@ -237,10 +258,10 @@ class BytePairs(Tokenizer):
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """What :meth:`Tokenizer.save` wrote; no code is run.
+    """Read a tokenizer that :meth:`Tokenizer.save` wrote, without running any code from the file.
 
     Raises:
-        InputError: where the file is missing or damaged.
+        InputError: if the file is missing or damaged.
     """
     try:
         content = Path(path).read_text(encoding="utf-8")
@@ -257,11 +278,12 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def vocabulary(tokenizer: Tokenizer | Recipe, read: Callable[[], str], stated: int | None = None) -> int:
-    """The number of tokens, before any text is tokenized.
+    """Give the number of tokens in a vocabulary, without tokenizing any text.
 
     Args:
-        read: gives the text, which is asked for where its characters count.
-        stated: of a tokenizer that is trained to so many.
+        tokenizer: tokenizer, or function that makes one from the text.
+        read: function that reads the text; called only if the size depends on the text.
+        stated: vocabulary size from the config, if the tokenizer is trained to a fixed size; ``None`` otherwise.
     """
     if isinstance(tokenizer, Tokenizer):
         return tokenizer.vocab_size
@@ -280,22 +302,22 @@ def _symbols() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-# The sign that GPT-2's files write for each byte.
+# The byte for which each symbol stands in GPT-2's files.
 BYTE_SYMBOLS = _symbols()
-# A text that comes back changed from a tokenizer which normalizes, lowers or adds spaces.
+# Text that a tokenizer changes if it normalizes, lowercases or adds spaces.
 PROBE = "Ab é\r\n  \t☃ 1ﬁ e\u0301\N{GRINNING FACE} "
 
 
 def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]]) -> list[bytes]:
-    """The bytes of each token, in the order of their numbers; added tokens are written as they are."""
+    """Give the bytes of each token, by token number; the files contain added tokens as plain text."""
     if missing := BYTE_SYMBOLS.keys() - vocabulary.keys():
-        raise InputError(f"no tokenizer of bytes: it lacks {len(missing)} of the 256")
+        raise InputError(f"not a byte-level tokenizer: it lacks {len(missing)} of the 256 bytes")
     written = {token["id"]: token["content"] for token in added}
     pieces = [b""] * (1 + max(*vocabulary.values(), *written))
     for symbols, token in vocabulary.items():
         if token not in written:
             if not set(symbols) <= BYTE_SYMBOLS.keys():
-                raise InputError(f"no tokenizer of bytes: its token {symbols!r} is of others")
+                raise InputError(f"not a byte-level tokenizer: its token {symbols!r} does not consist of byte symbols")
             pieces[token] = bytes([BYTE_SYMBOLS[symbol] for symbol in symbols])
     for token, content in written.items():
         pieces[token] = content.encode()
@@ -303,7 +325,7 @@ def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]]) -> list[byt
 
 
 def _described(vocabulary: dict[str, int], merges: list[list[str]]) -> dict[str, Any]:
-    """In the format of ``tokenizer.json``, cut into words as GPT-2 does it."""
+    """Describe a tokenizer that splits words as GPT-2 does, in the format of ``tokenizer.json``."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
@@ -328,9 +350,9 @@ _WORD_ENDS = re.compile(r"(?<=\S)(?=\n)")
 
 
 def _chunks(text: str, size: int = 2**20) -> Iterator[str]:
-    """A text in parts of a little more than ``size`` characters, cut where no token of GPT-2's crosses.
+    """Cut a text into parts of a little more than ``size`` characters, at places that no token of GPT-2 crosses.
 
-    The library takes hundreds of bytes of memory for each token of what it is given at once.
+    The library needs hundreds of bytes of memory for each token of a text that it encodes in one call.
     """
     start = 0
     while start < len(text):
@@ -341,7 +363,7 @@ def _chunks(text: str, size: int = 2**20) -> Iterator[str]:
 
 
 def _codes(text: str) -> np.ndarray:
-    """Code points, uint32 ``(T,)``."""
+    """Give the code points of a text, uint32 ``(T,)``."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
@@ -349,7 +371,7 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"a text with {text[error.start]!a}, which is half a character: mend it") from error
+        raise InputError(f"a text with {text[error.start]!a}, which is half a character: correct the text") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Probability distributions of pixel values, and the random numbers that samples are drawn from."""

@@ -1,4 +1,4 @@
-"""The channels of a pixel jointly, by a mixture whose components shift with the channels before."""
+"""Joint distributions of a pixel's channels, in which each channel depends on the channels before it."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,29 +11,33 @@ from genlab.errors import InputError
 
 
 class PixelChannels(ABC):
-    """How one output of a network for each pixel tells all of its channels.
+    """Factorization of a pixel's joint distribution over its channels, with all parameters from one network output.
 
     Attributes:
-        num_params: of a pixel.
+        num_params: number of parameters for a pixel.
     """
 
     num_params: int
 
     @abstractmethod
     def given(self, params: Tensor, x: Tensor) -> Tensor:
-        """Parameters of each channel's distribution given the channels before it.
+        """Compute the parameters of each channel's distribution given the channels before it.
 
         Args:
-            params: of the pixels, ``(B, num_params, *S)``.
-            x: their channels in [0, 1], or the first ``c`` of them, ``(B, c, *S)``.
+            params: parameters of the pixels, ``(B, num_params, *S)``.
+            x: first ``c`` channels of the pixels, or all of them, in [0, 1], ``(B, c, *S)``.
 
         Returns:
-            ``(B, parameters of a value, c + 1, *S)``, at most of all ``C`` channels.
+            Parameters ``(B, parameters of a value, c + 1, *S)``: one channel more than ``x`` has, but at most ``C``.
         """
 
 
 class OneChannel(PixelChannels):
-    """Of images of one channel: there are none before it, and any distribution will do."""
+    """Distribution of the only channel, for images of one channel; it may have any form.
+
+    Args:
+        each: distribution of a value.
+    """
 
     def __init__(self, each: PixelDistribution) -> None:
         self.num_params = each.num_params
@@ -43,22 +47,23 @@ class OneChannel(PixelChannels):
 
 
 class LinearChannels(PixelChannels):
-    """Equation 3 of PixelCNN++ (arXiv:1701.05517), for any number of channels.
+    """Mixture whose means depend linearly on the channels before: equation 3 of PixelCNN++ (arXiv:1701.05517).
 
-    A pixel has one mixture; in component ``k`` a channel is a discretized logistic whose mean is moved by a multiple of
-    each of the channels before it. Given those, a channel alone is again a mixture of discretized logistics, with the
-    components weighted by how well they told the channels before; the product of these is the joint probability.
+    It works for any number of channels. A pixel has one mixture; in component ``k`` a channel is a discretized logistic
+    whose mean is shifted by a multiple of each channel before it. Given those channels, one channel is again a mixture
+    of discretized logistics, in which the components are weighted by how well they predicted the channels before. The
+    product over channels is the joint probability.
 
     Args:
-        each: distribution of one channel given those before it; K components.
-        channels: C.
+        each: distribution of one channel given the channels before it, with K components.
+        channels: number of channels C.
     """
 
     def __init__(self, each: DiscretizedLogisticMixture, channels: int) -> None:
         self.each, self.channels = each, channels
         self.component = DiscretizedLogisticMixture(each.levels, 1)
         self.num_pairs = math.comb(channels, 2)
-        # Of each component: its logit, means, log-scales, and a coefficient for every pair of channels.
+        # Each component has a logit, C means, C log-scales, and a coefficient for every pair of channels.
         self.num_params = each.num_components * (1 + 2 * channels + self.num_pairs)
 
     def given(self, params: Tensor, x: Tensor) -> Tensor:
@@ -82,16 +87,16 @@ class LinearChannels(PixelChannels):
 
 
 def jointly(channels: int, distribution: PixelDistribution) -> PixelChannels:
-    """Of images with so many channels and this distribution of one value.
+    """Choose the joint distribution of a pixel's channels, given their number and the distribution of one value.
 
     Raises:
-        InputError: there are several channels, and the distribution has no means to move.
+        InputError: if there are several channels, and the distribution has no means to shift.
     """
     if channels == 1:
         return OneChannel(distribution)
     if not isinstance(distribution, DiscretizedLogisticMixture):
         raise InputError(
-            f"the {channels} channels of a pixel are told by one mixture of logistics: "
+            f"the {channels} channels of a pixel are modelled by one mixture of logistics: "
             "use distribution=logistic_mixture"
         )
     return LinearChannels(distribution, channels)

@@ -1,4 +1,4 @@
-"""From grey levels to unbounded reals and back, with the change of variables of each step.
+"""Conversion of grey levels to unbounded real numbers and back, with the log-determinant of each step.
 
 A density over real numbers can be made arbitrarily high at the grey levels themselves, so it is not a likelihood of
 discrete data. Uniform dequantization spreads each level over its bin; the mean of the density over a bin is then the
@@ -14,15 +14,16 @@ from torch import Tensor
 
 
 def dequantize(x: Tensor, u: Tensor | float, levels: int) -> tuple[Tensor, Tensor]:
-    """Grey levels ``k / (levels - 1)`` to the point ``(k + u) / levels`` of their bin, for ``u`` in [0, 1).
+    """Map grey levels ``k / (levels - 1)`` to points ``(k + u) / levels`` in their bins, for ``u`` in [0, 1).
 
     Args:
-        x: ``(B, *S)`` in [0, 1].
-        u: ``(B, *S)`` uniform noise, or a number; 1/2 is the middle of the bin.
+        x: grey levels in [0, 1], ``(B, *S)``.
+        u: uniform noise ``(B, *S)``, or a number; 1/2 is the middle of the bin.
+        levels: number of grey levels.
 
     Returns:
-        The point in [0, 1], ``(B, *S)``, and the log-determinant ``(B,)``: minus the dimensions times ``log(levels)``,
-        the volume of the bin that one level's probability is spread over.
+        The points in [0, 1], ``(B, *S)``, and the log-determinant ``(B,)``: minus the number of dimensions times
+        ``log(levels)``, which is the log-volume of the bin that the probability of a level is spread over.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     point = ((x * (levels - 1)).round() + u) / levels
@@ -30,12 +31,12 @@ def dequantize(x: Tensor, u: Tensor | float, levels: int) -> tuple[Tensor, Tenso
 
 
 def quantize(x: Tensor, levels: int) -> Tensor:
-    """The grey level ``k / (levels - 1)`` whose bin a point of [0, 1] lies in: the inverse of ``dequantize``."""
+    """Give the grey level ``k / (levels - 1)`` whose bin contains a point of [0, 1]: the inverse of ``dequantize``."""
     return (x * levels).floor().clamp(0, levels - 1) / (levels - 1)
 
 
 def to_logit(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """``logit(alpha + (1 - 2 alpha) x)``: [0, 1] to the reals, with ``alpha`` to keep the ends finite.
+    """Map [0, 1] to the real numbers by ``logit(alpha + (1 - 2 alpha) x)``; ``alpha`` keeps the ends finite.
 
     Returns:
         The logits ``(B, *S)`` and the log-determinant ``(B,)``.
@@ -48,5 +49,5 @@ def to_logit(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
 
 def from_logit(h: Tensor, alpha: float) -> Tensor:
-    """The inverse of ``to_logit``; logits that no ``x`` of [0, 1] maps to end at its nearest end."""
+    """Invert ``to_logit``; logits outside its range give the nearer of 0 and 1."""
     return ((torch.sigmoid(h) - alpha) / (1 - 2 * alpha)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Values that are drawn one after the other, some of which may be known."""
+"""Sequential drawing of values, some of which may be known in advance."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from genlab.errors import InputError
 
 
 def check_known(known: Tensor, like: Tensor) -> Tensor:
-    """Values that are known, on the device of ``like`` and of its type.
+    """Check known values and move them to the device and type of ``like``.
 
     Args:
         known: values in [0, 1], NaN where they are to be drawn.
         like: any tensor of the shape that ``known`` must have.
 
     Raises:
-        InputError: ``known`` has another shape, or values outside of [0, 1].
+        InputError: if ``known`` has another shape, or values outside of [0, 1].
     """
     if known.shape != like.shape:
         raise InputError(f"known has the shape {list(known.shape)}: expected {list(like.shape)}")
@@ -27,14 +27,14 @@ def check_known(known: Tensor, like: Tensor) -> Tensor:
 
 
 class Draws:
-    """What each value becomes: what it is known to be, or else what its distribution gives at a uniform of its own.
+    """Rule that gives each value: its known value, or else a draw from its distribution with a fixed uniform number.
 
     Args:
-        distribution: of one value.
-        u: a uniform for every value, ``(N, *S)``.
-        temperature: of the distribution.
-        known: ``(N, *S)`` in [0, 1], NaN at the values to be drawn; ``None`` draws all of them.
-        order: which of a model's orders each example is drawn in, int64 ``(N,)``; ``None`` where there is one.
+        distribution: distribution of one value.
+        u: uniform numbers in [0, 1), one for every value, ``(N, *S)``.
+        temperature: temperature of the distribution.
+        known: known values in [0, 1], ``(N, *S)``, NaN at the values to be drawn; ``None`` draws all of them.
+        order: number of the model's generation order for each example, int64 ``(N,)``; ``None`` if there is only one.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Draws:
         self.known, self.order = known, order
 
     def map(self, view: Callable[[Tensor], Tensor]) -> "Draws":
-        """The same draws with the values of each example in another arrangement."""
+        """Give the same draws with the values of each example rearranged by ``view``."""
         known = None if self.known is None else view(self.known)
         return Draws(self.distribution, view(self.u), self.temperature, known, self.order)
 
     def of(self, chosen: Tensor) -> "Draws":
-        """The draws of some examples, bool ``(N,)``."""
+        """Give the draws of the examples chosen by a mask, bool ``(N,)``."""
         known, order = (None if part is None else part[chosen] for part in (self.known, self.order))
         return Draws(self.distribution, self.u[chosen], self.temperature, known, order)
 
     def __call__(self, params: Tensor, *place: int | slice) -> Tensor:
-        """The values at one place of ``S``, ``(N, ...)``, from their parameters, ``(N, num_params, ...)``."""
+        """Draw the values at one place of ``S``, ``(N, ...)``, given their parameters, ``(N, num_params, ...)``."""
         value = self.distribution.sample(params, self.u[:, *place], self.temperature)
         if self.known is None:
             return value

@@ -1,6 +1,6 @@
-"""Logarithms of the logistic function and of its differences, quick on CPUs.
+"""Logarithms of the logistic function and of its differences, fast on CPUs.
 
-There torch's kernels for log1p and expm1 take twelve times as long as those for log and exp, and would be the most
+On CPUs, torch's kernels for log1p and expm1 take twelve times as long as those for log and exp, and would be the most
 expensive part of a small model's likelihood.
 """
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 def log_sigmoid(s: Tensor) -> Tensor:
-    """log sigmoid(s), elementwise, with an absolute error of one rounding of float32 (6e-8)."""
+    """Compute log(sigmoid(s)) elementwise, with an absolute error of one rounding of float32 (6e-8)."""
     if s.device.type != "cpu":
         return F.logsigmoid(s)
-    if torch.compiler.is_compiling():  # what the compiler makes of log1p is as slow
+    if torch.compiler.is_compiling():  # the compiler's code for log1p is slow, too
         return torch.minimum(s, torch.zeros_like(s)) - torch.log(1 + torch.exp(-s.abs()))
     return _LogSigmoid.apply(s)
 
 
 class _LogSigmoid(torch.autograd.Function):
-    """min(s, 0) - log(1 + exp(-|s|)); its derivative sigmoid(-s) holds at 0 too, where autograd's of |s| would not."""
+    """Function min(s, 0) - log(1 + exp(-|s|)), with its derivative sigmoid(-s); autograd's would be wrong at s = 0."""
 
     @staticmethod
     def forward(s: Tensor) -> Tensor:
@@ -39,10 +39,10 @@ class _LogSigmoid(torch.autograd.Function):
 
 
 def log_one_minus_exp(w: Tensor) -> Tensor:
-    """log(1 - exp(-w)) of w > 0, elementwise, without cancellation where w is small."""
+    """Compute log(1 - exp(-w)) for w > 0, elementwise, without cancellation if w is small."""
     if w.device.type != "cpu":
         return torch.log(-torch.expm1(-w))
-    # Its series around 0, with a remainder below 1e-11 there.
+    # The series around 0, with a remainder below 1e-11 for w < 0.1.
     square = w * w
     series = torch.log(w) - w / 2 + square / 24 - square * square / 2880
     return torch.where(w < 0.1, series, torch.log(1 - torch.exp(-w.clamp_min(0.1))))

@@ -1,9 +1,9 @@
-"""Randomness that depends on what is drawn, not on how the drawing is batched.
+"""Random numbers that depend only on the sample they belong to, not on how samples are batched.
 
-Sample ``i`` of a run must not change with the batch size, the number of devices or the kind of device. So noise is
-drawn on the CPU, one stream per sample, and moved to the device afterwards. A ``generator`` argument is, everywhere in
-genlab, one ``torch.Generator`` (shared by the batch), a sequence of them (one per sample) or ``None`` (PyTorch's global
-one).
+Sample ``i`` of a run must not change with the batch size, the number of devices or the kind of device. Noise is
+therefore drawn on the CPU, with one stream per sample, and then moved to the device. Everywhere in genlab, a
+``generator`` argument is one ``torch.Generator`` (shared by the batch), a sequence of them (one per sample) or ``None``
+(PyTorch's global generator).
 """
 
 import math
@@ -29,7 +29,7 @@ def mix(*words: int) -> int:
 
 
 def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
-    """One generator per sample index, a function of ``(seed, index)`` alone."""
+    """Make a generator for each sample index, which depends on ``(seed, index)`` alone."""
     return [torch.Generator().manual_seed(mix(seed, index)) for index in indices]
 
 
@@ -40,25 +40,25 @@ def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generato
         return draw(*shape, generator=generator, device=generator.device).to(device)
     if len(generator) != shape[0]:
         raise ValueError(f"{len(generator)} generators for {shape[0]} samples")
-    # Each row from its own stream. torch's CPU kernels fill fewer than 16 values and more than that by different
-    # routes, but a row's length does not change with the batch, so a row is always filled the same way.
+    # Each row from its own stream. torch's CPU kernels use one algorithm for fewer than 16 values and another for more,
+    # but the length of a row does not change with the batch, so a row is always filled the same way.
     return torch.stack([draw(*shape[1:], generator=g) for g in generator]).to(device)
 
 
 def normal(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
-    """Standard normal noise of ``shape``; the first dimension counts the samples."""
+    """Draw standard normal noise of ``shape``; the first dimension is the number of samples."""
     return _draw(torch.randn, shape, generator, device)
 
 
 def uniform(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
-    """Uniform noise in [0, 1) of ``shape``; the first dimension counts the samples."""
+    """Draw uniform noise in [0, 1) of ``shape``; the first dimension is the number of samples."""
     return _draw(torch.rand, shape, generator, device)
 
 
 def truncated(z: Tensor, bound: float) -> Tensor:
-    """Standard normal noise as noise of the normal distribution cut at ``-bound`` and ``bound``, number by number.
+    """Map standard normal noise, elementwise, to noise of the normal distribution truncated at ±``bound``.
 
-    Each number keeps its cumulative probability, so nothing is drawn again.
+    Each number keeps its cumulative probability, so nothing has to be drawn again.
     """
     root2 = math.sqrt(2)
     within = math.erf(bound / root2)  # the probability of [-bound, bound]
@@ -66,12 +66,12 @@ def truncated(z: Tensor, bound: float) -> Tensor:
 
 
 def integers(high: int, num: int, generator: Generators, device: torch.device) -> Tensor:
-    """``num`` uniform integers in [0, high), int64 ``(num,)``."""
+    """Draw ``num`` uniform integers in [0, high), int64 ``(num,)``."""
     return (uniform((num, 1), generator, device).squeeze(1) * high).long().clamp_(max=high - 1)
 
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
-    """Logical right shift of int64 (torch's ``>>`` keeps the sign)."""
+    """Shift int64 to the right logically (torch's ``>>`` keeps the sign)."""
     return (bits >> places) & ((1 << (64 - places)) - 1)
 
 
@@ -80,15 +80,17 @@ def _signed(word: int) -> int:
 
 
 def indexed_uniform(index: Tensor, num: int, *, seed: int, epoch: int) -> Tensor:
-    """Uniforms in [0, 1), ``(B, num)``, each a function of ``(seed, epoch, index, position)`` alone.
+    """Draw uniform numbers in [0, 1), ``(B, num)``, each a function of ``(seed, epoch, index, position)`` alone.
 
-    A counter-based generator (SplitMix64's finalizer over a counter, vectorised on ``index``'s device), so that the
-    data's own randomness, such as dynamic binarization, is the same for any batch size, worker or device count, and
-    needs no state to resume.
+    This is a counter-based generator (SplitMix64's finalizer over a counter, vectorised on the device of ``index``).
+    Randomness in the data, such as dynamic binarization, is therefore the same for any batch size and any number of
+    workers or devices, and needs no state to resume.
 
     Args:
-        index: int64 ``(B,)``, positions of the examples in the data set.
-        num: uniforms per example.
+        index: positions of the examples in the data set, int64 ``(B,)``.
+        num: number of uniform numbers for an example.
+        seed: random seed.
+        epoch: number of the epoch.
     """
     position = torch.arange(num, device=index.device)
     bits = index[:, None] * num + position + _signed(mix(seed, epoch) << 1)

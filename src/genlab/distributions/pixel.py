@@ -1,10 +1,10 @@
 """Distributions of one discrete pixel value given a network's output.
 
-Each is a plain object that a config composes into a model. ``params`` is ``(B, num_params, *S)`` for values ``x`` of
-``(B, *S)``: the parameters come right after the batch, whatever follows (``C, H, W`` for images, ``L`` for sequences).
-Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value; every distribution sums to 1
-over the ``levels`` values exactly. Sampling inverts the CDF at a uniform ``u``, so that a sample is a function of
-``(params, u)``.
+Each is a plain object that a config passes to a model. ``params`` is ``(B, num_params, *S)`` for values ``x`` of shape
+``(B, *S)``: the parameters are the dimension after the batch, whatever follows (``C, H, W`` for images, ``L`` for
+sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value; every distribution
+sums to 1 over the ``levels`` values exactly. Sampling inverts the CDF at a uniform number ``u``, so that a sample is a
+function of ``(params, u)``.
 """
 
 import math
@@ -19,20 +19,27 @@ from genlab.distributions.dequantization import quantize
 from genlab.distributions.logistic import log_one_minus_exp, log_sigmoid
 from genlab.errors import InputError
 
-# Up to so many grey levels each has a logit of its own: the 17 of scikit-learn's digits, whose levels run from 0 to 16.
-# Logits of more cost memory and compute for each pixel, and do not know that neighbouring levels are alike.
+# Up to this number of grey levels, each level has its own logit: scikit-learn's digits have 17 levels, from 0 to 16.
+# More logits would cost memory and compute for each pixel, and ignore that neighbouring levels are similar.
 FEW_LEVELS = 17
 
 
 class PixelDistribution(ABC):
-    """The interface; see the module's docstring for the shapes.
+    """Distribution of one pixel value given ``params``; see the module's docstring for the shapes.
 
     Args:
-        levels: number of values a pixel takes.
+        levels: number of values a pixel can take.
+
+    Attributes:
+        num_params: number of parameters for a value.
+        needs_float32: whether a network's last layer must compute the parameters in float32.
+
+    Raises:
+        InputError: if ``levels`` is below 2.
     """
 
     num_params: int
-    # Of parameters that say where a value lies, bfloat16 would be too coarse a grid.
+    # bfloat16 is too coarse for parameters that are positions on the axis of values.
     needs_float32: ClassVar[bool] = True
 
     def __init__(self, levels: int) -> None:
@@ -42,30 +49,37 @@ class PixelDistribution(ABC):
 
     @abstractmethod
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        """Log-probability in nats of each value, same shape as ``x``; float32 whatever the precision of ``params``."""
+        """Give the log-probability of each value in nats, of the shape of ``x``; always computed in float32."""
 
     @abstractmethod
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        """The value at which the CDF passes ``u``, in [0, 1], same shape as ``u``."""
+        """Give the value at which the CDF passes ``u``, in [0, 1], of the shape of ``u``."""
 
     @abstractmethod
     def mean(self, params: Tensor) -> Tensor:
-        """Expected value in [0, 1], ``(B, *S)`` (of a mixture of discretized logistics: of the component means)."""
+        """Give the expected value in [0, 1], ``(B, *S)``; a mixture of logistics averages its component means."""
 
     @abstractmethod
     def fit(self, x: Tensor) -> Tensor:
-        """Parameters that every position begins with: of its own values in ``x``, ``(N, *S)`` to ``(num_params, *S)``.
+        """Fit initial parameters ``(num_params, *S)`` to values ``x`` ``(N, *S)``, separately at every position.
 
-        They come near the distribution of those values, and keep every level possible.
+        The distribution comes close to that of the values, and gives every level a positive probability.
         """
 
     def index(self, x: Tensor) -> Tensor:
-        """Grey levels in [0, 1] as int64 indices."""
+        """Convert grey levels in [0, 1] to int64 indices."""
         return (x * (self.levels - 1)).round().long()
 
 
 class Bernoulli(PixelDistribution):
-    """A binary pixel; one logit per value. Not a likelihood of grey levels, and refused for them."""
+    """Distribution of a binary pixel, with one logit per value.
+
+    Args:
+        levels: number of values a pixel can take; must be 2.
+
+    Raises:
+        InputError: if there are more than 2 levels: a Bernoulli is no likelihood of grey levels.
+    """
 
     num_params = 1
     needs_float32 = False
@@ -92,7 +106,7 @@ class Bernoulli(PixelDistribution):
 
 
 class Categorical(PixelDistribution):
-    """Any distribution over the levels: one logit each, as in Pixel Recurrent Neural Networks (arXiv:1601.06759)."""
+    """Distribution with one logit for each level, as in Pixel Recurrent Neural Networks (arXiv:1601.06759)."""
 
     needs_float32 = False
 
@@ -105,7 +119,8 @@ class Categorical(PixelDistribution):
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         cdf = torch.softmax(params.float() / temperature, 1).cumsum(1)
-        # The number of levels whose CDF lies at or below u; its end is made exactly 1, or u could pass it by rounding.
+        # The number of levels whose CDF is at most u. The division makes the end of the CDF exactly 1; by rounding, u
+        # could exceed it otherwise.
         index = (cdf / cdf[:, -1:] <= u.unsqueeze(1)).sum(1)
         return index.float() / (self.levels - 1)
 
@@ -120,13 +135,17 @@ class Categorical(PixelDistribution):
 
 
 class DiscretizedLogisticMixture(PixelDistribution):
-    """A mixture of logistics integrated over each level's bin: PixelCNN++ (arXiv:1701.05517), equation 2.
+    """Mixture of logistics integrated over the bin of each level: PixelCNN++ (arXiv:1701.05517), equation 2.
 
-    Values live on [-1, 1] with bins of width ``2 / (levels - 1)``; the edge bins reach to infinity. Here a value is
-    conditioned on the channels before it by the network, not by the paper's linear coefficients.
+    Values are scaled to [-1, 1] with bins of width ``2 / (levels - 1)``; the outermost bins extend to infinity. Here
+    the network conditions a value on the channels before it, instead of the paper's linear coefficients.
 
     Args:
-        num_components: of the mixture; 1 is the discretized logistic of a VAE's decoder.
+        levels: number of values a pixel can take.
+        num_components: number of components; 1 is the discretized logistic of a VAE's decoder.
+
+    Raises:
+        InputError: if ``num_components`` is below 1.
     """
 
     def __init__(self, levels: int, num_components: int = 10) -> None:
@@ -157,13 +176,13 @@ class DiscretizedLogisticMixture(PixelDistribution):
         return torch.logsumexp(torch.log_softmax(logits, 1) + log_bin, dim=1)
 
     def cdf(self, params: Tensor, temperature: float = 1.0) -> Tensor:
-        """CDF at each level but the last, ``(B, levels - 1, *S)``."""
+        """Give the CDF at each level except the last, ``(B, levels - 1, *S)``."""
         logits, means, log_scales = self._split(params)
         edges = torch.arange(self.levels - 1, device=params.device) * 2 / (self.levels - 1) - 1 + 1 / (self.levels - 1)
         edges = edges.view(1, -1, 1, *[1] * (params.ndim - 2))
         scaled = (edges - means.unsqueeze(1)) * torch.exp(-log_scales).unsqueeze(1) / temperature
         weights = torch.softmax(logits / temperature, 1).unsqueeze(1)
-        # Divided by the weights' sum as rounded, so that the end of the CDF is exactly 1.
+        # Divide by the rounded sum of the weights, so that the end of the CDF is exactly 1.
         return (weights * torch.sigmoid(scaled)).sum(2) / weights.sum(2)
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
@@ -175,7 +194,7 @@ class DiscretizedLogisticMixture(PixelDistribution):
         return ((torch.softmax(logits, 1) * means).sum(1).clamp(-1, 1) + 1) / 2
 
     def fit(self, x: Tensor) -> Tensor:
-        """Components side by side over [-1, 1], as heavy as their part of it holds values."""
+        """Place the components evenly over [-1, 1], weighted by the share of values in the part of each."""
         K = self.num_components
         means = (torch.arange(K, device=x.device) + 0.5) * 2 / K - 1
         part = (x.float() * K).long().clamp(max=K - 1)
@@ -183,18 +202,19 @@ class DiscretizedLogisticMixture(PixelDistribution):
         logits = torch.log((counts + 0.1) / (len(x) + 0.1 * K))
         if K == 1:
             value = 2 * x.float() - 1
-            scale = value.std(0) * math.sqrt(3) / math.pi  # of a logistic with that variance
+            scale = value.std(0) * math.sqrt(3) / math.pi  # scale of a logistic with that variance
             return torch.stack([logits[0], value.mean(0), scale.clamp_min(0.01).log()])
         rest = [1] * (x.ndim - 1)
         return torch.cat([logits, means.view(-1, *rest).expand_as(logits), torch.full_like(logits, math.log(1 / K))])
 
 
 class DequantizedGaussian(PixelDistribution):
-    """A normal density of the value spread over its bin by uniform noise: a bound on the probability of the level.
+    """Normal density of the value after uniform dequantization: a lower bound on the level's log-probability.
 
-    ``log_prob`` is one draw of it, log N((k + u) / levels) - log levels with u ~ U[0, 1), on average below the
-    logarithm of the bin's integral (A note on the evaluation of generative models, arXiv:1511.01844, section 3.1).
-    Mass beyond [0, 1] is lost, and goes to the outermost levels in sampling.
+    ``log_prob`` is a one-sample estimate of the bound, log N((k + u) / levels) - log levels with u ~ U[0, 1). On
+    average it is below the logarithm of the bin's integral (A note on the evaluation of generative models,
+    arXiv:1511.01844, section 3.1). Mass outside [0, 1] is lost to the bound; in sampling it goes to the outermost
+    levels.
     """
 
     num_params = 2
@@ -223,7 +243,14 @@ class DequantizedGaussian(PixelDistribution):
 
 
 def natural(levels: int, num_components: int = 10) -> PixelDistribution:
-    """Bernoulli for binary data; every level its own logit where they are few; a mixture of logistics for the rest."""
+    """Choose the natural distribution for a number of levels.
+
+    That is Bernoulli for 2 levels, one logit per level for up to ``FEW_LEVELS``, and a mixture of logistics for more.
+
+    Args:
+        levels: number of values a pixel can take.
+        num_components: number of components, if the distribution is a mixture.
+    """
     if levels == 2:
         return Bernoulli(levels)
     if levels <= FEW_LEVELS:

@@ -1,0 +1,1 @@
+"""Layers and operations on tensors that networks and models are built from."""

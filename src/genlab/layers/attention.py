@@ -1,4 +1,4 @@
-"""Self-attention, causal or not, with a cache of keys and values to generate one position at a time.
+"""Self-attention, causal or not, with a cache of keys and values for generation one position at a time.
 
 Attention Is All You Need, arXiv:1706.03762.
 """
@@ -16,10 +16,10 @@ from genlab.layers.positions import Rotary
 
 
 class KeyValueCache:
-    """Keys and values of the positions seen so far by one attention layer, in memory reserved once.
+    """Keys and values of the positions that one attention layer has seen so far, in memory that is allocated once.
 
     Args:
-        max_length: positions to reserve memory for.
+        max_length: number of positions to allocate memory for.
     """
 
     def __init__(self, max_length: int) -> None:
@@ -28,15 +28,15 @@ class KeyValueCache:
         self.keys = self.values = torch.empty(0)
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the keys and values of T new positions, ``(B, heads, T, head_dim)``; return those of all so far.
+        """Store the keys and values of T new positions, ``(B, heads, T, head_dim)``; return those of all positions.
 
         Raises:
-            ValueError: if more than ``max_length`` positions come.
+            ValueError: if there are more than ``max_length`` positions in total.
         """
         start, end = self.length, self.length + k.shape[2]
-        if end > self.max_length:  # writing to an empty slice would pass in silence
+        if end > self.max_length:  # writing to an empty slice would raise no error
             raise ValueError(f"{end} positions for a cache of {self.max_length}")
-        if start == 0:  # the first keys tell the batch, the device, and the precision under autocast
+        if start == 0:  # the first keys determine the batch size, the device, and the precision under autocast
             B, heads, _, head_dim = k.shape
             self.keys = k.new_empty(B, heads, self.max_length, head_dim)
             self.values = torch.empty_like(self.keys)
@@ -47,18 +47,19 @@ class KeyValueCache:
 
 
 class BlockedCausalAttention(torch.autograd.Function):
-    """Causal attention of a CPU in bfloat16: matrix products over blocks of queries, and the keys up to their end.
+    """Causal attention for CPUs in bfloat16: each block of queries is multiplied by the keys up to the block's end.
 
-    On a CPU with AVX-512 BF16, 1.3 times as fast as PyTorch's kernel, which gains nothing from bfloat16 there, at 784
-    positions of 32 dimensions. The weights of all blocks are kept for the backward pass: half the square of the
-    positions for each head.
+    With 784 positions of 32 dimensions, on a CPU with AVX-512 BF16, it is 1.3 times as fast as PyTorch's kernel, which
+    gains nothing from bfloat16 there. The attention weights of all blocks are kept for the backward pass: for each
+    head, about half of the square of the number of positions.
     """
 
     BLOCK = 112
-    LONGEST = 1024  # positions for which that is still a bargain
+    LONGEST = 1024  # positions up to which the memory for the attention weights is acceptable
 
     @classmethod
     def suits(cls, q: Tensor, k: Tensor, dropout: float) -> bool:
+        """Tell whether this function can replace PyTorch's kernel for these queries and keys, and is faster."""
         return (
             q.device.type == "cpu"
             and q.dtype == torch.bfloat16
@@ -68,7 +69,7 @@ class BlockedCausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """``(B, heads, T, head_dim)`` each to the same."""
+        """Attend to earlier positions; queries, keys, values and the result are ``(B, heads, T, head_dim)``."""
         shape = q.shape
         q, k, v = (t.reshape(-1, *shape[2:]) for t in (q, k, v))  # (B heads, T, head_dim)
         out, weights = torch.empty_like(q), []
@@ -87,7 +88,7 @@ class BlockedCausalAttention(torch.autograd.Function):
         q, k, v, *weights = ctx.saved_tensors
         grad = grad.reshape(q.shape)
         grad_q = torch.empty_like(q)
-        # Sums over blocks, in float32 as PyTorch's own kernel has them.
+        # Sums over blocks are in float32, as in PyTorch's own kernel.
         grad_k, grad_v = (torch.zeros_like(k, dtype=torch.float32) for _ in range(2))
         for (start, end), p in zip(_blocks(q.shape[1]), weights, strict=True):
             grad_out = grad[:, start:end]
@@ -105,21 +106,22 @@ def _blocks(length: int) -> list[tuple[int, int]]:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention in which position i looks at positions up to and including i, or at all of them.
+    """Multi-head attention in which position i sees positions up to and including i, or all positions.
 
     Args:
-        width: of the features.
-        num_heads: of ``width / num_heads`` dimensions each.
-        dropout: on the attention weights, and on the output.
-        num_kv_heads: heads of keys and values, each of which so many queries share (grouped-query attention,
-            arXiv:2305.13245); ``None`` for as many as ``num_heads``.
-        rotary: turns queries and keys by their positions.
-        causal: whether a position sees nothing that comes after it.
-        pattern: of a causal layer that sees a part of what is before it alone (:mod:`genlab.layers.sparse_attention`).
-        stride: of the pattern.
+        width: number of features.
+        num_heads: number of query heads, each of ``width / num_heads`` dimensions.
+        dropout: dropout probability of the attention weights, and of the output.
+        num_kv_heads: number of heads of keys and values, each shared by several query heads (grouped-query attention,
+            arXiv:2305.13245); ``None`` for ``num_heads``.
+        rotary: module that rotates queries and keys by their positions; ``None`` for no rotation.
+        causal: whether a position sees only itself and earlier positions.
+        pattern: sparse pattern of a causal layer, which then sees only a part of the earlier positions
+            (:mod:`genlab.layers.sparse_attention`); ``None`` for all of them.
+        stride: stride of the pattern.
 
     Raises:
-        InputError: if the heads do not share the width, or the queries the keys, evenly.
+        InputError: if ``width`` is no multiple of ``num_heads``, or ``num_heads`` no multiple of ``num_kv_heads``.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class SelfAttention(nn.Module):
         self.pattern, self.stride = pattern, stride
 
     def forward(self, h: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """``(B, T, width)`` to the same; with a cache, ``h`` are the T positions after those in it."""
+        """Map features ``(B, T, width)`` to the same shape; with a cache, ``h`` are the positions after those in it."""
         B, T, _ = h.shape
         heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         parts = self.qkv(h).split([n * self.head_dim for n in heads], dim=-1)
@@ -166,7 +168,7 @@ class SelfAttention(nn.Module):
         return self.dropout(self.projection(out))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-        """``(B, heads, T, head_dim)``, of the last T positions of S."""
+        """Give the attention output ``(B, heads, T, head_dim)`` at the last T of S positions."""
         if not self.causal:
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         if self.pattern is not None:
@@ -175,7 +177,7 @@ class SelfAttention(nn.Module):
             with torch.autocast(q.device.type, enabled=False):
                 return BlockedCausalAttention.apply(q, k, v)
         T, S = q.shape[2], k.shape[2]
-        # is_causal aligns the first query with the first key, which is right only while nothing came before; one new
-        # query sees everything; several after a past see it and each other up to themselves.
+        # is_causal aligns the first query with the first key, which is right only if nothing is cached (T == S). A
+        # single new query sees everything. Several new queries need a mask: all of the past, and each other causally.
         mask = None if T in (1, S) else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S)

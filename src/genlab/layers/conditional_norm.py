@@ -1,16 +1,19 @@
-"""Batch normalization whose gain and bias a condition gives: A Learned Representation for Artistic Style
-(arXiv:1610.07629), in GANs since cGANs with Projection Discriminator (arXiv:1802.05637)."""
+"""Batch normalization whose gain and bias depend on a condition.
+
+A Learned Representation for Artistic Style (arXiv:1610.07629); used in GANs since cGANs with Projection Discriminator
+(arXiv:1802.05637).
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Normalize features ``(B, C, H, W)`` over a batch, then scale and shift each channel as a condition asks.
+    """Batch normalization of features ``(B, C, H, W)``, with a scale and a shift of each channel given by a condition.
 
     Args:
         num_features: number of channels C.
-        to_affine: network from the condition to ``(B, 2C)``, what is added to a gain of 1 and to a bias of 0.
+        to_affine: network from the condition to ``(B, 2C)``: the C gains minus 1, then the C biases.
     """
 
     def __init__(self, num_features: int, to_affine: nn.Module) -> None:

@@ -1,4 +1,7 @@
-"""Affine coupling, its masks, and the squeeze between scales: Density estimation using Real NVP, arXiv:1605.08803."""
+"""Affine couplings, their masks, and the squeeze between scales.
+
+Density estimation using Real NVP, arXiv:1605.08803.
+"""
 
 from collections.abc import Iterable
 from typing import cast
@@ -8,22 +11,22 @@ from torch import Tensor, nn
 
 
 def checkerboard_mask(height: int, width: int, parity: int) -> Tensor:
-    """1 where row + column is even (``parity`` 0) or odd (1), else 0: ``(1, height, width)``."""
+    """Make a mask ``(1, height, width)``: 1 where row + column is even (``parity`` 0) or odd (1), else 0."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     return ((rows + columns) % 2 == parity).float()[None]
 
 
 def channel_mask(channels: int, parity: int) -> Tensor:
-    """1 on the first (``parity`` 0) or the last (1) half of the channels, else 0: ``(channels, 1, 1)``."""
+    """Make a mask ``(channels, 1, 1)``: 1 on the first (``parity`` 0) or the last (1) half of the channels, else 0."""
     first = torch.arange(channels) < channels // 2
     return (first if parity == 0 else ~first).float()[:, None, None]
 
 
 def squeeze(h: Tensor) -> Tensor:
-    """Each 2x2 patch of pixels to channels, ``(B, C, H, W)`` to ``(B, 4C, H/2, W/2)``.
+    """Move each 2x2 patch of pixels to channels: ``(B, C, H, W)`` to ``(B, 4C, H/2, W/2)``.
 
-    The place in the patch varies slowest: half of the channels is every second row, in all colours, so that a channel
-    mask does not split the pixels as a checkerboard does.
+    The place in the patch varies slowest: the first half of the channels holds every second row, in all colours. A
+    channel mask therefore does not split the pixels in the same way as a checkerboard.
     """
     B, C, H, W = h.shape
     h = h.reshape(B, C, H // 2, 2, W // 2, 2)
@@ -31,22 +34,23 @@ def squeeze(h: Tensor) -> Tensor:
 
 
 def unsqueeze(h: Tensor) -> Tensor:
-    """The inverse of ``squeeze``."""
+    """Invert ``squeeze``: ``(B, C, H, W)`` to ``(B, C/4, 2H, 2W)``."""
     B, C, H, W = h.shape
     h = h.reshape(B, 2, 2, C // 4, H, W)
     return h.permute(0, 3, 4, 1, 5, 2).reshape(B, C // 4, 2 * H, 2 * W)
 
 
 class AffineCoupling(nn.Module):
-    """``h -> h exp(s) + t`` where the mask is 0; ``s`` and ``t`` are functions of the rest, which stays as it is.
+    """Affine coupling ``h -> h exp(s) + t`` where the mask is 0, with ``s`` and ``t`` computed from the rest.
 
-    ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The precision of ``h`` is kept,
-    whatever the network runs in.
+    The rest is unchanged. ``s`` is a tanh times a learned scale per channel, as in section 4.1 of the paper. The result
+    has the precision of ``h``, also if the network runs in another.
 
     Args:
-        net: ``net(h, y)`` maps ``(B, C, H, W)`` and classes to ``(B, 2C, H, W)``: ``s`` before the tanh, and ``t``.
-        mask: of zeros and ones, broadcastable to ``(C, H, W)``.
-        channels: C.
+        net: network; ``net(h, y)`` maps ``(B, C, H, W)`` and classes to ``(B, 2C, H, W)``: ``s`` before the tanh, and
+            ``t``.
+        mask: mask of zeros and ones, broadcastable to ``(C, H, W)``.
+        channels: number of channels C.
     """
 
     mask: Tensor
@@ -63,7 +67,7 @@ class AffineCoupling(nn.Module):
         return transformed * self.scale * torch.tanh(s), transformed * t
 
     def forward(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The transformed ``(B, C, H, W)`` and its log-determinant in nats, ``(B,)``."""
+        """Give the transformed ``(B, C, H, W)`` and the log-determinant in nats, ``(B,)``."""
         s, t = self._s_and_t(h, y)
         return h * torch.exp(s) + t, s.flatten(1).sum(1)
 
@@ -73,7 +77,7 @@ class AffineCoupling(nn.Module):
 
 
 class Couplings(nn.ModuleList):
-    """Couplings one after the other, as one."""
+    """Composition of couplings, which are applied one after the other."""
 
     def __init__(self, couplings: Iterable[AffineCoupling]) -> None:
         super().__init__(couplings)

@@ -1,5 +1,8 @@
-"""Equalized learning rate: weights are kept near N(0, 1) and scaled by He's constant when they are used, so that every
-layer learns at one speed. Progressive Growing of GANs (arXiv:1710.10196), section 4.1."""
+"""Layers with equalized learning rate: Progressive Growing of GANs (arXiv:1710.10196), section 4.1.
+
+Weights are stored at the scale of N(0, 1) and multiplied by He's constant when they are used, so that every layer
+learns at the same speed.
+"""
 
 import math
 
@@ -9,10 +12,13 @@ from torch import Tensor, nn
 
 
 class EqualizedLinear(nn.Module):
-    """
+    """Linear layer with equalized learning rate.
+
     Args:
-        bias: the initial one.
-        lr_multiplier: of the optimizer's rate, for these weights.
+        inputs: number of input features.
+        outputs: number of output features.
+        bias: initial value of the biases.
+        lr_multiplier: factor on the optimizer's learning rate for this layer.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, lr_multiplier: float = 1.0) -> None:
@@ -26,7 +32,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """A convolution that keeps the sides; with a stride, one without padding."""
+    """Convolution with equalized learning rate: padded to keep the sides if the stride is 1, else without padding."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, bias: bool = True, stride: int = 1) -> None:
         super().__init__()

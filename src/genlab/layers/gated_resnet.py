@@ -9,27 +9,30 @@ from torch import Tensor, nn
 from genlab.errors import InputError
 from genlab.layers.shifted_conv import ShiftedConv2d
 
-# How a convolution is applied: to whole images, or at one row or pixel of a ShiftedCache.
+# Function that applies a convolution to whole images, or at one row or pixel of a ShiftedCache.
 Apply = Callable[[ShiftedConv2d, Tensor], Tensor]
 
 
 def concat_elu(x: Tensor) -> Tensor:
-    """A non-linearity of both signs: ``(B, channels, ...)`` to ``(B, 2 channels, ...)``."""
+    """Apply ELU to ``x`` and to ``-x``: ``(B, channels, ...)`` to ``(B, 2 channels, ...)``."""
     return F.elu(torch.cat([x, -x], dim=1))
 
 
 class GatedResnet(nn.Module):
-    """Two convolutions, the second twice as wide, for a gate: ``(B, channels, H, W)`` to the same.
+    """Residual block of two convolutions; the second is twice as wide, for a gate. It keeps ``(B, channels, H, W)``.
 
-    The paper's weight normalisation is left out; weights begin at a scale that keeps the variance of features.
+    The weight normalisation of the paper is left out; the initial scale of the weights preserves the variance of the
+    features instead.
 
     Args:
-        conv: builds a convolution from its channels in and out, with a ``gain``.
-        beside: channels of other features that are added to the first convolution by a 1x1 one; 0 for none.
-        dropout: between the convolutions.
+        channels: number of channels.
+        conv: function that builds a convolution from its numbers of input and output channels, and a ``gain``.
+        beside: number of channels of other features, which a 1x1 convolution adds to the output of the first
+            convolution; 0 for none.
+        dropout: dropout probability between the convolutions.
 
     Raises:
-        InputError: ``dropout`` is not in [0, 1).
+        InputError: if ``dropout`` is not in [0, 1).
     """
 
     def __init__(
@@ -41,11 +44,19 @@ class GatedResnet(nn.Module):
         self.first = conv(2 * channels, channels, gain=1.0)
         self.beside = nn.Conv2d(2 * beside, channels, 1) if beside else None
         self.dropout = nn.Dropout(dropout)
-        # Small at first: the sum over many blocks hardly grows.
+        # A small gain, so that at initialization the sum over many blocks hardly grows.
         self.second = conv(2 * channels, 2 * channels, gain=0.1)
 
     def forward(self, x: Tensor, beside: Tensor | None, class_bias: Tensor | None, apply: Apply) -> Tensor:
-        """``class_bias`` is of both parts of the gate, ``(B, 2 channels, 1, 1)``."""
+        """Apply the block.
+
+        Args:
+            x: features, ``(B, channels, H, W)``.
+            beside: other features, ``(B, C', H, W)`` with the number of channels given to the constructor; ``None`` for
+                none.
+            class_bias: bias of both halves of the gate, ``(B, 2 channels, 1, 1)``; ``None`` for none.
+            apply: function that applies a convolution.
+        """
         z = apply(self.first, concat_elu(x))
         if self.beside is not None:
             assert beside is not None

@@ -1,9 +1,9 @@
-"""Masked convolution for autoregressive images, and its evaluation at one position after the other.
+"""Masked convolution for autoregressive models of images, and its evaluation one position at a time.
 
 Pixel Recurrent Neural Networks (arXiv:1601.06759), sections 3.4 and 4. Values are generated in raster order and, within
-a pixel, channel by channel. The features of every layer are split into as many groups as the image has channels;
-group ``g`` of a mask-A layer sees the groups before ``g`` at its own pixel, of a mask-B layer also ``g`` itself, and
-either sees everything at the pixels before.
+a pixel, channel by channel. The features of every layer are split into as many groups as the image has channels. At
+its own pixel, group ``g`` of a mask-A layer sees the groups before ``g``; group ``g`` of a mask-B layer also sees ``g``
+itself. Both see everything at earlier pixels.
 """
 
 from collections.abc import Iterable
@@ -19,17 +19,19 @@ from genlab.errors import InputError
 class MaskedConv2d(nn.Module):
     """Convolution of stride 1 that sees no later value; ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``.
 
-    The rows of the kernel below its centre would be masked throughout, so they are not there: the weight is
+    The weight has no rows below the centre of the kernel, because they would be masked completely. Its shape is
     ``(out_channels, in_channels, kernel_size // 2 + 1, kernel_size)``.
 
     Args:
-        in_channels, out_channels: multiples of ``num_groups``; group ``g`` is the ``g``-th contiguous block.
-        kernel_size: odd.
+        in_channels: number of input channels, a multiple of ``num_groups``; group ``g`` is the ``g``-th contiguous
+            block.
+        out_channels: number of output channels, grouped in the same way.
+        kernel_size: side of the kernel before the cut; odd.
         mask: "A" for the layer that sees the image, "B" for the layers after it.
-        num_groups: channels of the image.
+        num_groups: number of channels of the image.
 
     Raises:
-        InputError: ``kernel_size`` is even, or the groups do not divide the channels.
+        InputError: if ``kernel_size`` is even, or the channels are no multiples of the groups.
     """
 
     mask: Tensor
@@ -55,12 +57,13 @@ class MaskedConv2d(nn.Module):
         seen[:, :, -1, radius] = (in_group < out_group if mask == "A" else in_group <= out_group).float()
         self.register_buffer("mask", seen, persistent=False)
 
-        # He et al.'s initialisation; the inputs that a unit sees are its fan-in.
+        # He et al.'s initialisation; only the inputs that a unit sees count as its fan-in.
         fan_in = seen.sum((1, 2, 3), keepdim=True).clamp(min=1)
         self.weight = nn.Parameter(torch.randn_like(seen) * seen * (2 / fan_in).sqrt())
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def masked_weight(self) -> Tensor:
+        """Give the weight with zeros where it is masked."""
         return self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,16 +73,16 @@ class MaskedConv2d(nn.Module):
 
 
 class RasterCache:
-    """The inputs of a stack of masked convolutions, kept while images are generated value by value.
+    """Cache of the inputs of a stack of masked convolutions, while images are generated value by value.
 
-    At the current position, ``cache(conv, x)`` is to one group of one column of features what ``conv(x)`` is to whole
-    images: it files ``x``, ``(B, in_channels / groups)``, as the layer's input there and returns the layer's output
-    there, ``(B, out_channels / groups)``, from the values filed before. Only the rows that a kernel covers are kept.
+    ``cache(conv, x)`` does at one position what ``conv(x)`` does for whole images. It stores ``x``,
+    ``(B, in_channels / groups)``, as the layer's input in the current column and group, and returns the layer's output
+    there, ``(B, out_channels / groups)``, computed from all stored values. Only the rows that a kernel covers are kept.
 
     Args:
-        convs: the layers; their weights are read once, here.
-        num_samples: ``B``.
-        width: of the images.
+        convs: convolutions whose inputs are cached; their weights are read only once, by the constructor.
+        num_samples: number of images B.
+        width: width of the images in pixels.
     """
 
     def __init__(self, convs: Iterable[MaskedConv2d], num_samples: int, width: int) -> None:
@@ -96,7 +99,7 @@ class RasterCache:
             )
 
     def next_row(self) -> None:
-        """Move down by one row. What stays in the last row is masked until it is overwritten."""
+        """Move down by one row; old values in the last row are masked until they are overwritten."""
         for inputs in self._inputs.values():
             inputs[:, :-1] = inputs[:, 1:].clone()
 
@@ -105,12 +108,12 @@ class RasterCache:
         self.column, self.group = column, group
 
     def write(self, conv: MaskedConv2d, x: Tensor) -> None:
-        """File the layer's input at the current position, ``(B, in_channels / groups)``."""
+        """Store the layer's input at the current position, ``(B, in_channels / groups)``."""
         size = conv.in_channels // conv.num_groups
         self._inputs[conv][:, -1, self.column + conv.radius, self.group * size : (self.group + 1) * size] = x
 
     def read(self, conv: MaskedConv2d) -> Tensor:
-        """The layer's output at the current position, ``(B, out_channels / groups)``."""
+        """Compute the layer's output at the current position, ``(B, out_channels / groups)``."""
         patch = self._inputs[conv][:, :, self.column : self.column + 2 * conv.radius + 1].flatten(1)
         return F.linear(patch, *self._weights[conv][self.group])
 

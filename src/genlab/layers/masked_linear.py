@@ -1,4 +1,4 @@
-"""Networks whose outputs for one dimension see the dimensions before it alone."""
+"""Masked linear layers, and networks whose outputs for a dimension depend only on earlier dimensions."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,7 +11,11 @@ from genlab.errors import InputError
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer of which only the weights that ``mask`` allows, ``(out_features, in_features)``, count."""
+    """Linear layer whose weights are multiplied by a mask.
+
+    Args:
+        mask: mask of the weights, ``(out_features, in_features)``: 1 or True for weights that are used, else 0.
+    """
 
     mask: Tensor
 
@@ -24,24 +28,28 @@ class MaskedLinear(nn.Linear):
 
 
 class AutoregressiveNet(nn.Module):
-    """MADE: Masked Autoencoder for Distribution Estimation (arXiv:1502.03509), in the order of the dimensions.
+    """Masked network of MADE: Masked Autoencoder for Distribution Estimation (arXiv:1502.03509).
 
-    Output i is a function of the inputs before i, and of a context where there is one; hidden units see evenly many
-    inputs each.
+    Dimensions are in their natural order. Output i is a function of the inputs before i, and of a context if there is
+    one. The numbers of inputs that hidden units see are spread evenly.
 
     Args:
-        num_dims: of the input.
-        hidden: widths of the layers between.
-        num_outputs: numbers for every dimension.
-        context: numbers that every hidden unit of the first layer sees besides; 0 for none.
+        num_dims: number of input dimensions D.
+        hidden: widths of the hidden layers.
+        num_outputs: number of outputs for each dimension.
+        context: number of context features, which every unit of the first hidden layer sees; 0 for no context.
+
+    Raises:
+        InputError: if there is no hidden layer, or a size is below 1.
     """
 
     def __init__(self, num_dims: int, hidden: Sequence[int], num_outputs: int, context: int = 0) -> None:
         super().__init__()
         if min(num_dims, num_outputs, *hidden) < 1 or not hidden:
-            raise InputError(f"num_dims={num_dims}, hidden={list(hidden)}: at least one layer, and 1 of everything")
+            raise InputError(f"num_dims={num_dims}, hidden={list(hidden)}: at least one layer, and sizes of at least 1")
         self.num_outputs = num_outputs
-        # The number of inputs that a unit may depend on: of the inputs themselves 1..D, of hidden units 0..D-1.
+        # The degree of a unit is the number of inputs that it may depend on: 1..D for the inputs themselves, and 0..D-1
+        # for hidden units.
         degrees = [torch.arange(1, num_dims + 1), *(torch.arange(width) % num_dims for width in hidden)]
         self.layers = nn.ModuleList(
             MaskedLinear(after[:, None] >= before) for before, after in itertools.pairwise(degrees)
@@ -51,7 +59,7 @@ class AutoregressiveNet(nn.Module):
         self.context = nn.Linear(context, hidden[0], bias=False) if context else None
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """``(..., D)``, and a context that broadcasts with it, to ``(..., D, num_outputs)``."""
+        """Map ``(..., D)``, and a context that broadcasts with it, to ``(..., D, num_outputs)``."""
         h = self.layers[0](z)
         if self.context is not None:
             h = h + self.context(context)

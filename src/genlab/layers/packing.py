@@ -1,4 +1,4 @@
-"""PacGAN: The power of two samples in generative adversarial networks (arXiv:1712.04086)."""
+"""Packing of examples: PacGAN: The power of two samples in generative adversarial networks (arXiv:1712.04086)."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from genlab.errors import InputError
 
 
 def packed(x: Tensor, pack: int) -> Tensor:
-    """Every ``pack`` examples as one with as many times the channels: ``(B, C, ...)`` to ``(B / pack, pack C, ...)``.
+    """Join every ``pack`` examples along their channels: ``(B, C, ...)`` to ``(B / pack, pack C, ...)``.
 
     Raises:
-        InputError: the batch does not divide.
+        InputError: if the batch is no multiple of ``pack``.
     """
     if len(x) % pack:
         raise InputError(f"a batch of {len(x)} does not divide into packs of {pack}: change dataset.batch_size")

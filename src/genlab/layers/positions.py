@@ -1,4 +1,4 @@
-"""Where a position stands in its sequence: added to its features, or turned into its queries and keys."""
+"""Encodings of positions in a sequence, which are added to features, or applied to queries and keys by rotation."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,11 @@ from genlab.errors import InputError
 
 
 class LearnedPositions(nn.Module):
-    """A vector learned for every position, added to its features.
+    """Learned vector for every position, which is added to its features.
 
     Args:
-        max_length: positions.
-        width: of the features.
+        max_length: number of positions.
+        width: number of features.
     """
 
     def __init__(self, max_length: int, width: int) -> None:
@@ -20,14 +20,22 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.02)
 
     def forward(self, h: Tensor, start: int = 0) -> Tensor:
-        """``(B, T, width)`` of the positions from ``start`` on to the same."""
+        """Add the vectors of the positions from ``start`` on to features ``(B, T, width)``."""
         return h + self.embedding.weight[start : start + h.shape[1]]
 
 
 class SinusoidalPositions(nn.Module):
     """Sines and cosines of geometrically growing wavelengths: Attention Is All You Need (arXiv:1706.03762), 3.5.
 
-    Scaled to the size of GPT-2's embeddings, beside which the paper's would drown the tokens.
+    They are added to the features, scaled to the size of GPT-2's embeddings. At the scale of the paper they would
+    dominate the token embeddings.
+
+    Args:
+        max_length: number of positions.
+        width: number of features; even.
+
+    Raises:
+        InputError: if ``width`` is odd.
     """
 
     table: Tensor
@@ -41,20 +49,23 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", 0.02 * 2**0.5 * table, persistent=False)
 
     def forward(self, h: Tensor, start: int = 0) -> Tensor:
-        """``(B, T, width)`` of the positions from ``start`` on to the same."""
+        """Add the vectors of the positions from ``start`` on to features ``(B, T, width)``."""
         return h + self.table[start : start + h.shape[1]].to(h.dtype)
 
 
 class Rotary(nn.Module):
-    """Rotates pairs of dimensions by angles that grow with the position: RoFormer (arXiv:2104.09864).
+    """Rotation of pairs of dimensions by angles that grow with the position: RoFormer (arXiv:2104.09864).
 
-    The product of a query and a key then depends on their distance alone. Dimension i is paired with i + d / 2, as in
-    GPT-NeoX and LLaMA.
+    After the rotation, the positions enter the product of a query and a key only by their distance. Dimension i is
+    paired with i + d / 2, as in GPT-NeoX and LLaMA.
 
     Args:
-        max_length: positions.
-        head_dim: d, of a query.
-        base: the longest wavelength is 2 pi times nearly that.
+        max_length: number of positions.
+        head_dim: number of dimensions d of a query or key; even.
+        base: base of the wavelengths; the longest is a little below 2 pi times this number.
+
+    Raises:
+        InputError: if ``head_dim`` is odd.
     """
 
     cos: Tensor
@@ -69,7 +80,7 @@ class Rotary(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Queries or keys ``(B, heads, T, d)`` of the positions from ``start`` on, in their own precision."""
+        """Rotate queries or keys ``(B, heads, T, d)`` at the positions from ``start`` on, in their own precision."""
         T = x.shape[2]
         cos, sin = self.cos[start : start + T].to(x.dtype), self.sin[start : start + T].to(x.dtype)
         x1, x2 = x.chunk(2, dim=-1)
@@ -77,6 +88,6 @@ class Rotary(nn.Module):
 
 
 def _angles(positions: Tensor, dims: int, base: float) -> Tensor:
-    """Of every position in every pair of dimensions, ``(T, dims / 2)``."""
+    """Give the angle of every position in every pair of dimensions, ``(T, dims / 2)``."""
     frequencies = base ** (-torch.arange(0, dims, 2).double() / dims)
     return torch.outer(positions.double(), frequencies).float()

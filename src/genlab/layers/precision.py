@@ -1,4 +1,4 @@
-"""Layers that compute in the precision of their weights under autocast."""
+"""Computation in the precision of the weights, also under autocast."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def own_precision(h: Tensor, needed: bool) -> AbstractContextManager[object]:
-    """No autocast on the device of ``h`` inside, where that is needed."""
+    """Give a context that disables autocast on the device of ``h`` if ``needed``, and otherwise does nothing."""
     return torch.autocast(h.device.type, enabled=False) if needed else nullcontext()

@@ -1,4 +1,4 @@
-"""Halving and doubling the sides of images, whatever they are."""
+"""Halving and doubling of the sides of images, odd sides included."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 def resolutions(size: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """From the smallest to the image's ``(H, W)``: sides are halved, and rounded up, once and while at least 8."""
+    """List the resolutions from the smallest to the image's ``(H, W)``.
+
+    Sides are halved and rounded up: once if the smaller side is at least 2, and again as long as it is at least 8.
+    """
     sizes = [size]
     while min(sizes[0]) >= (8 if len(sizes) > 1 else 2):
         sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
@@ -16,26 +19,31 @@ def resolutions(size: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def widths(channels: int, channel_base: int | None, sizes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Channels of each resolution.
+    """Give the number of channels at each resolution.
 
     Args:
-        channels: at most.
-        channel_base: channels times side, at most, where the side is rounded up to a power of two; ``None`` is 32 times
-            ``channels``.
+        channels: upper limit on the number of channels.
+        channel_base: upper limit on the number of channels times the smaller side, where the side is rounded up to a
+            power of two; ``None`` for 32 times ``channels``.
+        sizes: resolutions ``(H, W)``.
     """
     base = 32 * channels if channel_base is None else channel_base
     return [max(1, min(channels, base // (1 << (min(size) - 1).bit_length()))) for size in sizes]
 
 
 def doubled(h: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinearly to twice the sides, cut to ``size``: the filter [1, 3, 3, 1] of StyleGAN2 and R3GAN."""
+    """Double the sides bilinearly and cut to ``size``; this is the filter [1, 3, 3, 1] of StyleGAN2 and R3GAN."""
     h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
     return h[:, :, : size[0], : size[1]]
 
 
 class Smooth(nn.Module):
-    """``(B, C, H, W)`` through the filter [1, 3, 3, 1] in both directions; the defaults give half the sides, rounded
-    down."""
+    """Filter [1, 3, 3, 1] in both directions, on ``(B, C, H, W)``; the defaults halve the sides, rounded down.
+
+    Args:
+        stride: stride of the filter.
+        padding: number of zeros at each border.
+    """
 
     kernel: Tensor
 

@@ -1,4 +1,4 @@
-"""Self-attention over the places of an image: Self-Attention Generative Adversarial Networks (arXiv:1805.08318)."""
+"""Self-attention over the positions of an image: Self-Attention Generative Adversarial Networks (arXiv:1805.08318)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 
 class SelfAttention2d(nn.Module):
-    """``h + gamma attention(h)``, ``gamma`` 0 at first; keys and values of every second place in each direction.
+    """Residual attention ``h + gamma attention(h)`` with a learned ``gamma``, initially 0.
 
-    Written out, for a penalty on gradients goes through it twice, which fused attention does not allow.
+    Keys and values are max-pooled over 2x2 patches. The attention is written out, because fused attention has no second
+    derivative, which a penalty on gradients needs.
 
     Args:
-        channels: C of ``(B, C, H, W)``.
+        channels: number of channels C of the features ``(B, C, H, W)``.
     """
 
     def __init__(self, channels: int) -> None:

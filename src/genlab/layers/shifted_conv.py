@@ -1,8 +1,8 @@
-"""Convolutions that look up, or up and to the left, and their evaluation at one row or position after the other.
+"""Convolutions that look up, or up and to the left, and their evaluation one row or one pixel at a time.
 
-PixelCNN++ (arXiv:1701.05517), section 2.5. Nothing is masked: padding moves the kernel, and who wants the pixels before
-its own alone gives the image moved by one. A layer of stride 2 halves a map, sides of odd length rounded up: it looks
-up and left from every other pixel, so that what it sees comes before all four that it stands for.
+PixelCNN++ (arXiv:1701.05517), section 2.5. Nothing is masked: padding shifts the kernel. To exclude the current pixel
+itself, shift the image by one. A layer of stride 2 halves a map, with odd sides rounded up. It looks up and left from
+every second pixel, so that everything it sees comes before all four pixels that its output represents.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,12 @@ class ShiftedConv2d(nn.Module):
     """Convolution over a row and the rows above it; ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``.
 
     Args:
-        kernel_size: rows, its own the last, and columns.
-        left: columns to the left of its own; as many to the right as are over.
-        stride: 2 halves the map.
-        gain: variance of an output whose inputs have variance 1, at first.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: numbers of rows and columns of the kernel; the current row is the last.
+        left: number of columns to the left of the current one; the remaining columns are to its right.
+        stride: 1, or 2 to halve the map.
+        gain: variance of the outputs at initialization, for inputs of variance 1.
     """
 
     def __init__(
@@ -46,10 +48,10 @@ class ShiftedConv2d(nn.Module):
 
 
 class DownConv(ShiftedConv2d):
-    """Looks up, and to both sides alike.
+    """Convolution that looks up, and equally far to the left and right; see :class:`ShiftedConv2d`.
 
     Raises:
-        InputError: the kernel has an even number of columns.
+        InputError: if the kernel has an even number of columns.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class DownConv(ShiftedConv2d):
 
 
 class DownRightConv(ShiftedConv2d):
-    """Looks up and to the left."""
+    """Convolution that looks up and to the left; see :class:`ShiftedConv2d`."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1, gain: float = 1.0
@@ -70,15 +72,16 @@ class DownRightConv(ShiftedConv2d):
 
 
 class ShiftedCache:
-    """The inputs of a network of such convolutions, kept while images are generated pixel by pixel.
+    """Cache of the inputs of a network of shifted convolutions, while images are generated pixel by pixel.
 
-    A map of scale ``s`` has been halved ``s`` times: its pixel is due when the image's row and column are multiples of
-    ``2**s``. A :class:`DownConv` is given whole rows, ``(N, in_channels, 1, W)``, a :class:`DownRightConv` one pixel,
-    ``(N, in_channels, 1, 1)``; each in the order of the raster, and each gives there what it gives of whole images.
+    A map of scale ``s`` has been halved ``s`` times: its next pixel is computed when the row and the column of the
+    image are multiples of ``2**s``. A :class:`DownConv` takes whole rows, ``(N, in_channels, 1, W)``, a
+    :class:`DownRightConv` one pixel, ``(N, in_channels, 1, 1)``, both in raster order. The outputs are the same as for
+    whole images.
 
     Args:
-        layers: whose inputs to keep, each with the width of the map that it reads.
-        num_samples: ``N``.
+        layers: convolutions whose inputs are cached, each with the width of the map that it reads.
+        num_samples: number of images N.
     """
 
     def __init__(self, layers: Iterable[tuple[ShiftedConv2d, int]], num_samples: int) -> None:
@@ -94,20 +97,20 @@ class ShiftedCache:
         self.row, self.column = row, column
 
     def width(self, layer: ShiftedConv2d) -> int:
-        """Of the map that the layer reads."""
+        """Give the width of the map that the layer reads."""
         return self._inputs[layer].shape[3] - layer.left - layer.right
 
     def write(self, layer: ShiftedConv2d, x: Tensor, scale: int = 0) -> None:
-        """File ``x`` as the layer's input at the current row or pixel of a map of ``scale``."""
+        """Store ``x`` as the layer's input at the current row or pixel of a map of ``scale``."""
         inputs, row = self._inputs[layer], self.row >> scale
-        if self._rows[layer] != row:  # the first of a new row
+        if self._rows[layer] != row:  # first input of a new row
             inputs[:, :, :-1] = inputs[:, :, 1:].clone()
             self._rows[layer] = row
         first = layer.left + (self.column >> scale if isinstance(layer, DownRightConv) else 0)
         inputs[:, :, -1:, first : first + x.shape[3]] = x
 
     def read(self, layer: ShiftedConv2d, scale: int = 0) -> Tensor:
-        """The layer's output at the current row, or pixel, of the map of ``scale`` that it reads."""
+        """Compute the layer's output at the current row or pixel of the map of ``scale`` that it reads."""
         inputs = self._inputs[layer]
         if isinstance(layer, DownRightConv):
             column = self.column >> scale

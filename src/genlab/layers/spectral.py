@@ -9,12 +9,18 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def spectrally_normalized(network: N, embeddings: bool = True) -> N:
-    """Divide every weight of linear and convolutional layers by its largest singular value, by PyTorch's own
-    parametrization: Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957).
+    """Divide the weight of every linear and convolutional layer by its largest singular value.
+
+    It uses PyTorch's parametrization, in place. Spectral Normalization for Generative Adversarial Networks
+    (arXiv:1802.05957).
 
     Args:
-        embeddings: theirs, too: D's logits are linear in its class embedding. G's embeddings, which SAGAN and BigGAN do
-            not normalise, may be 0.
+        network: network whose layers are normalized.
+        embeddings: whether to normalize embeddings, too. D's should be, because its logits are linear in its class
+            embedding; SAGAN and BigGAN do not normalize those of G, which may be 0.
+
+    Returns:
+        The same network.
     """
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     if embeddings:

@@ -1,7 +1,7 @@
-"""Convolutions of a vertical and a horizontal stack, and their evaluation at one row and one position after the other.
+"""Convolutions of a vertical and a horizontal stack, and their evaluation one row or one position at a time.
 
 Conditional Image Generation with PixelCNN Decoders (arXiv:1606.05328), section 2.2. The vertical stack sees whole rows,
-the horizontal one the values of its own row before its own; together there is no blind spot. Values are generated in
+the horizontal stack the earlier values in the current row; together they have no blind spot. Values are generated in
 raster order and, within a pixel, channel by channel: the features of the horizontal stack are split into as many groups
 as the image has channels, as in :mod:`genlab.layers.masked_conv`.
 """
@@ -19,15 +19,17 @@ from genlab.errors import InputError
 class VerticalConv(nn.Module):
     """Convolution over a row and the rows above it; ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``.
 
-    Nothing is masked: who wants the rows above alone gives the image moved down by one row.
+    Nothing is masked; to see only the rows above, shift the image down by one row.
 
     Args:
-        rows: that the kernel covers, its own the last.
-        kernel_size: columns, odd.
-        gain: variance of an output whose inputs have variance 1, at first.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        rows: number of rows that the kernel covers; the current row is the last.
+        kernel_size: number of columns that the kernel covers; odd.
+        gain: variance of the outputs at initialization, for inputs of variance 1.
 
     Raises:
-        InputError: ``kernel_size`` is even.
+        InputError: if ``kernel_size`` is even.
     """
 
     def __init__(self, in_channels: int, out_channels: int, rows: int, kernel_size: int, gain: float = 1.0) -> None:
@@ -47,14 +49,17 @@ class HorizontalConv(nn.Module):
     """Convolution over a pixel and the pixels to its left; ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``.
 
     Args:
-        in_channels, out_channels: multiples of ``num_groups``; group ``g`` is the ``g``-th contiguous block.
-        kernel_size: odd; of its columns, those to the right of the centre would be masked, so they are not there.
-        mask: at its own pixel, group ``g`` sees the groups before ``g`` ("A"), or also ``g`` itself ("B").
-        num_groups: channels of the image.
-        gain: variance of an output whose inputs have variance 1, at first.
+        in_channels: number of input channels, a multiple of ``num_groups``; group ``g`` is the ``g``-th contiguous
+            block.
+        out_channels: number of output channels, grouped in the same way.
+        kernel_size: number of columns of the kernel before the cut; odd. The columns to the right of the centre are
+            cut off, because they would be masked.
+        mask: type of the mask: at its own pixel, group ``g`` sees the groups before ``g`` ("A"), or also ``g`` ("B").
+        num_groups: number of channels of the image.
+        gain: variance of the outputs at initialization, for inputs of variance 1.
 
     Raises:
-        InputError: ``kernel_size`` is even, or the groups do not divide the channels.
+        InputError: if ``kernel_size`` is even, or the channels are no multiples of the groups.
     """
 
     mask: Tensor
@@ -87,6 +92,7 @@ class HorizontalConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def masked_weight(self) -> Tensor:
+        """Give the weight with zeros where it is masked."""
         return self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,16 +102,16 @@ class HorizontalConv(nn.Module):
 
 
 class StackCache:
-    """The inputs of both stacks, kept while images are generated value by value.
+    """Cache of the inputs of both stacks, while images are generated value by value.
 
-    A vertical layer computes one row at a time, from ``(B, in_channels, 1, W)`` and the rows filed before, when all of
-    the row above is there. A horizontal layer computes one group at one position, from ``(B, in_channels / groups)``
-    and what was filed to its left. Each gives there what it gives of whole images.
+    A vertical layer computes one row at a time, from ``(B, in_channels, 1, W)`` and the stored rows above, once the row
+    above is complete. A horizontal layer computes one group at one position, from ``(B, in_channels / groups)`` and the
+    stored values to its left. The outputs are the same as for whole images.
 
     Args:
-        layers: of both kinds; their weights are read once, here.
-        num_samples: ``B``.
-        width: of the images.
+        layers: layers of both kinds; their weights are read only once, by the constructor.
+        num_samples: number of images B.
+        width: width of the images in pixels.
     """
 
     def __init__(self, layers: Iterable[VerticalConv | HorizontalConv], num_samples: int, width: int) -> None:
@@ -123,7 +129,10 @@ class StackCache:
                 self._weights[layer] = list(parts)
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """File ``x`` as the layer's input, a vertical one's next row or a horizontal one's here; gives its output."""
+        """Store a layer's next input ``x`` and compute its output there.
+
+        For a vertical layer that is the next row; for a horizontal layer, the current position.
+        """
         if isinstance(layer, VerticalConv):
             inputs = self._inputs[layer]
             inputs[:, :, :-1] = inputs[:, :, 1:].clone()
@@ -135,11 +144,11 @@ class StackCache:
         return F.linear(patch, *self._weights[layer][self.group])
 
     def move(self, column: int, group: int) -> None:
-        """Move to a column and a group of the current row. What the row above left there is masked or overwritten."""
+        """Move to a column and a group of the current row; values left from the row above are masked or overwritten."""
         self.column, self.group = column, group
 
     def write(self, layer: HorizontalConv, x: Tensor) -> None:
-        """File the layer's input at the current position, ``(B, in_channels / groups)``."""
+        """Store the layer's input at the current position, ``(B, in_channels / groups)``."""
         size = layer.in_channels // layer.num_groups
         self._inputs[layer][:, self.column + layer.radius, self.group * size : (self.group + 1) * size] = x
 

@@ -1,7 +1,7 @@
-"""Increasing maps of single values, whose parameters a network gives: what a coupling does to each value.
+"""Increasing maps that a coupling applies to each value, with parameters from a network.
 
-Values ``(B, *S)`` have parameters ``(B, num_params, *S)``. Whatever a network runs in, values are at least float32;
-float64 stays what it is. Log-determinants are in nats, of each value, ``(B, *S)``.
+Values ``(B, *S)`` have parameters ``(B, num_params, *S)``. Values are computed in at least float32, also if the network
+runs in a lower precision; float64 is kept. Logarithms of slopes are in nats for each value, ``(B, *S)``.
 """
 
 import math
@@ -15,34 +15,34 @@ from genlab.errors import InputError
 
 
 class Transform(ABC):
-    """A family of increasing maps of the real line onto itself.
+    """Family of increasing maps of the real line onto itself.
 
     Attributes:
-        num_params: numbers for every value; all 0 is near the identity.
+        num_params: number of parameters for each value; all 0 gives a map near the identity.
     """
 
     num_params: int
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of ``x`` and the logarithm of the map's slope there, ``(B, *S)`` each."""
+        """Map ``x``; give the results and the logarithm of the map's slope at ``x``, ``(B, *S)`` each."""
 
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> Tensor:
-        """What ``forward`` takes to ``y``."""
+        """Give the values that ``forward`` maps to ``y``, ``(B, *S)``."""
 
 
 def precise(values: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the values' precision, out of bfloat16 and float16."""
+    """Convert values and parameters to the precision of the values, but at least to float32."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     return values, params.to(values.dtype)
 
 
 class Affine(Transform):
-    """``(x + t) sigmoid(s + 2)``: Glow, Generative Flow with Invertible 1x1 Convolutions (arXiv:1807.03039).
+    """Affine map ``(x + t) sigmoid(s + 2)``: Glow, Generative Flow with Invertible 1x1 Convolutions (arXiv:1807.03039).
 
-    The sigmoid keeps the scale below 1, so that one coupling cannot blow up the next one's input; the normalization
-    that follows gives size back.
+    The sigmoid keeps the scale below 1, so that a coupling cannot blow up the input of the next one; the normalization
+    that follows restores the scale.
     """
 
     num_params = 2
@@ -59,19 +59,21 @@ class Affine(Transform):
 
 
 class RationalQuadraticSpline(Transform):
-    """Monotone pieces, each a quotient of two quadratics: Neural Spline Flows (arXiv:1906.04032), section 3.1.
+    """Spline of monotone pieces that are quotients of two quadratics: Neural Spline Flows (arXiv:1906.04032).
 
-    Knots ``(x_k, y_k)`` and slopes ``d_k`` there make the spline, from corner to corner of the square from ``-bound``
-    to ``bound``. Outside it is the identity, whose slope of 1 it has at both ends. All parameters 0 are the identity.
+    See section 3.1 of the paper. The spline is given by knots ``(x_k, y_k)`` and the slopes ``d_k`` at them. It runs
+    between opposite corners of the square from ``-bound`` to ``bound``. Outside, the map is the identity; the spline
+    has slope 1 at both ends, to match it. If all parameters are 0, the whole map is the identity.
 
     Args:
-        num_bins: pieces.
-        bound: half of the square's side.
-        least: width and height of a piece, as shares of the side, and slope at a knot; steeper or flatter pieces could
-            not be inverted in float32.
+        num_bins: number of pieces.
+        bound: half the side of the square.
+        least: lower limit on the width and the height of a piece, as fractions of the side, and on the slope at a knot;
+            steeper or flatter pieces could not be inverted in float32.
 
     Raises:
-        InputError: fewer than 2 bins, a bound that is not positive, or a least share that leaves nothing to share out.
+        InputError: if ``num_bins`` is below 2, ``bound`` is not positive, or ``least`` is not between 0 and
+            ``1 / num_bins``.
     """
 
     def __init__(self, num_bins: int = 8, bound: float = 3.0, least: float = 1e-3) -> None:
@@ -105,7 +107,7 @@ class RationalQuadraticSpline(Transform):
         at = y.clamp(-self.bound, self.bound)
         x0, width, y0, height, d0, d1 = self._piece(at, ys, xs, ys, slopes)
         s = height / width
-        # a xi^2 + b xi + c = 0, and of its roots the one in [0, 1], in the form that does not cancel.
+        # a xi^2 + b xi + c = 0: take the root in [0, 1], in the form without cancellation.
         bend = (at - y0) * (d0 + d1 - 2 * s)
         a = height * (s - d0) + bend
         b = height * d0 - bend
@@ -115,9 +117,9 @@ class RationalQuadraticSpline(Transform):
         return torch.where(inside, x, y)
 
     def _knots(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions on both axes, and slopes, ``(B, num_bins + 1, *S)`` each."""
+        """Give the knots' x, y and slopes, ``(B, num_bins + 1, *S)`` each."""
         widths, heights, inner = params.split([self.num_bins, self.num_bins, self.num_bins - 1], 1)
-        of_one = math.log(math.expm1(1 - self.least))  # softplus of it and the least slope are 1
+        of_one = math.log(math.expm1(1 - self.least))  # softplus(of_one) + least = 1
         ones = torch.ones_like(widths[:, :1])
         slopes = torch.cat([ones, self.least - log_sigmoid(-inner - of_one), ones], 1)
         return self._positions(widths), self._positions(heights), slopes
@@ -129,7 +131,7 @@ class RationalQuadraticSpline(Transform):
         return torch.cat([-end, inner, end], 1)
 
     def _piece(self, at: Tensor, along: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor) -> list[Tensor]:
-        """Of the piece that ``at`` lies in on the axis ``along``: x, width, y, height, and the slopes at its ends."""
+        """Give x, width, y, height and end slopes of the piece that contains ``at``, given the knots of its axis."""
         k = (at.unsqueeze(1) >= along[:, 1:-1]).sum(1, keepdim=True)
         (x0, x1), (y0, y1), (d0, d1) = (
             (knots.gather(1, k).squeeze(1), knots.gather(1, k + 1).squeeze(1)) for knots in (xs, ys, slopes)
@@ -138,22 +140,21 @@ class RationalQuadraticSpline(Transform):
 
 
 class LogisticMixture(Transform):
-    """``Affine`` after the logit of a mixture of logistics' distribution function: Flow++ (arXiv:1902.00275), section
-    3.2.
+    """Logit of the CDF of a mixture of logistics, followed by ``Affine``: Flow++ (arXiv:1902.00275), section 3.2.
 
-    ``logit F(x) = log F(x) - log(1 - F(x))`` has the slope ``f / (F (1 - F))``, and each of the three is a sum over
-    components that is taken in logarithms, exact in both tails. There is no closed inverse; it is found by halving an
-    interval.
+    ``logit F(x) = log F(x) - log(1 - F(x))`` has the slope ``f / (F (1 - F))``. Each of ``f``, ``F`` and ``1 - F`` is a
+    sum over components, computed in logarithms to be exact in both tails. The inverse has no closed form; it is found
+    by bisection.
 
     Args:
-        num_components: of the mixture.
+        num_components: number of components of the mixture.
 
     Raises:
-        InputError: no component.
+        InputError: if ``num_components`` is below 1.
     """
 
-    # A component's scale lies between e^-3 and e^3: between two much narrower ones the map would be too flat to invert
-    # in float32.
+    # Limits the scale of a component to between e^-3 and e^3: between two much narrower components, the map would be
+    # too flat to invert in float32.
     LOG_SCALE = 3.0
 
     def __init__(self, num_components: int = 4) -> None:
@@ -178,10 +179,10 @@ class LogisticMixture(Transform):
         y, params = precise(y, params)
         log_pi, mean, log_scale, of_affine = self._components(params)
         logit = self.affine.inverse(y, of_affine)
-        # The mixture's quantile lies between the least and the greatest of its components'.
+        # The quantile of the mixture lies between the smallest and the largest quantile of its components.
         quantiles = mean + log_scale.exp() * logit.unsqueeze(1)
         low, high = quantiles.amin(1), quantiles.amax(1)
-        # Half as many halvings again as there are bits: for intervals that are wide beside the value.
+        # 1.5 times as many bisections as bits of precision: the interval may be wide compared with the value.
         for _ in range(int(-1.5 * math.log2(torch.finfo(y.dtype).eps))):
             middle = (low + high) / 2
             v = (middle.unsqueeze(1) - mean) * torch.exp(-log_scale)
@@ -190,10 +191,10 @@ class LogisticMixture(Transform):
         return (low + high) / 2
 
     def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log-weights, means and log-scales, ``(B, num_components, *S)`` each, and the affine map's parameters."""
+        """Give log-weights, means and log-scales, ``(B, num_components, *S)`` each, and the affine map's parameters."""
         K = self.num_components
         logits, mean, log_scale, of_affine = params.split([K, K, K, self.affine.num_params], 1)
-        # Components that begin as one would learn as one: their means begin apart.
+        # Components with equal initial parameters would get equal gradients, so their means start at different places.
         apart = torch.linspace(-1, 1, K, dtype=params.dtype, device=params.device) if K > 1 else params.new_zeros(1)
         mean = mean + apart.view(-1, *[1] * (params.ndim - 2))
         log_scale = self.LOG_SCALE * torch.tanh(log_scale / self.LOG_SCALE)

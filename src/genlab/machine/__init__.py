@@ -1,1 +1,1 @@
-"""The machine that a run uses, and the terminal that it is watched from."""
+"""The machine that a run uses: its devices, processes, files and terminal."""

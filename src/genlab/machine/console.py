@@ -1,4 +1,4 @@
-"""Where tables go: the terminal's width on a terminal, wide lines elsewhere, so that no path is cut."""
+"""Consoles that tables are printed to: as wide as the terminal, or wide lines elsewhere, so that no path is cut."""
 
 from rich.console import Console
 
@@ -6,10 +6,11 @@ WIDE = 180
 
 
 def console(*, stderr: bool = False, at_least: int = WIDE) -> Console:
-    """Standard output or error.
+    """Make a console on standard output or error.
 
     Args:
-        at_least: width of the lines where there is no terminal.
+        stderr: whether to print to standard error instead of standard output.
+        at_least: minimal width of the lines in characters, if the output is not a terminal.
     """
     found = Console(stderr=stderr)
     return found if found.is_terminal else Console(stderr=stderr, width=max(WIDE, at_least))

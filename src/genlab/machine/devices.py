@@ -1,4 +1,4 @@
-"""What the device that will be trained on can do."""
+"""Capabilities of the training device, and settings that make it faster."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import torch
 
 
 def computes_in_bfloat16(accelerator: str) -> bool:
-    """Whether it multiplies in bfloat16.
+    """Tell whether the device multiplies matrices in bfloat16 in hardware.
 
     Args:
-        accelerator: as Lightning names it; ``auto`` is a GPU where there is one.
+        accelerator: Lightning's name of the device type; ``auto`` is a GPU if there is one.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -20,18 +20,19 @@ def computes_in_bfloat16(accelerator: str) -> bool:
 
 
 def tune_processor() -> None:
-    """What makes PyTorch quicker on a CPU, for this process from now on."""
+    """Make PyTorch faster on CPUs, for the rest of this process."""
     multiply_by_onednn()
-    # Of weights that no longer learn, Adam's moments fade to below 1e-38, where a processor takes many times as long: a
-    # whole step 1.7 times, late in the game of points. Threads that are started later inherit this.
+    # Adam's moments for weights that no longer change decay below 1e-38, to denormal numbers, with which a processor is
+    # many times slower: late in the training of a GAN on points, a step took 1.7 times as long. Threads that are
+    # started later inherit this setting.
     torch.set_flush_denormal(True)
 
 
 def multiply_by_onednn() -> None:
-    """Let oneDNN multiply float32 matrices on AMD's processors with AVX-512, where it is twice as quick as MKL.
+    """Let oneDNN multiply float32 matrices on AMD processors with AVX-512, where it is twice as fast as MKL.
 
-    PyTorch leaves it such products only with leave to round to bfloat16 on the way, which it makes use of on processors
-    with AMX alone. Those keep MKL.
+    PyTorch uses oneDNN for float32 only if rounding to bfloat16 is permitted. Only processors with AMX then actually
+    round, so those keep MKL.
     """
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text()[:200]:

@@ -1,4 +1,4 @@
-"""Where and with what a number was made."""
+"""Description of the software and hardware that a result was obtained with."""
 
 import platform
 import subprocess
@@ -31,7 +31,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout genlab runs from, ``+`` where files differ from it; ``None`` outside of one."""
+    """Give the commit of the checkout that genlab runs from, with ``+`` if files differ, or ``None`` without one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -48,12 +48,18 @@ def _commit() -> str | None:
 
 
 def code() -> dict[str, Any]:
-    """Which code this is."""
+    """Give genlab's commit (None outside a checkout) and version."""
     return {"commit": _commit(), "version": version("genlab")}
 
 
 def environment(device: str, world_size: int, precision: str) -> dict[str, Any]:
-    """Versions, commit and hardware."""
+    """Describe versions, commit, hardware and settings.
+
+    Args:
+        device: device of the computation, such as ``"cpu"`` or ``"cuda:0"``.
+        world_size: number of devices.
+        precision: precision of the computation, as Lightning names it.
+    """
     return {
         "versions": _versions(),
         "commit": _commit(),
@@ -68,7 +74,7 @@ def environment(device: str, world_size: int, precision: str) -> dict[str, Any]:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Most memory held: on the GPU by PyTorch, on the CPU by the process."""
+    """Give the peak memory in MiB: on a GPU, of PyTorch's tensors; on a CPU, of the process (None on Windows)."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     try:

@@ -1,19 +1,19 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 import os
 import tempfile
 from pathlib import Path
 
-_umask = os.umask(0)  # it can only be read by setting it
+_umask = os.umask(0)  # the umask can be read only by setting it
 os.umask(_umask)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """A kill leaves the old file or the new one, never a half."""
+    """Write a file so that an interruption leaves either the old file or the complete new one."""
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        os.chmod(name, 0o666 & ~_umask)  # as any file; a temporary one is its owner's alone
+        os.chmod(name, 0o666 & ~_umask)  # the usual permissions; only its owner can read a temporary file
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()

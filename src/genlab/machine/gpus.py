@@ -1,4 +1,4 @@
-"""The GPUs of this machine, of which each process of a sweep takes one for itself."""
+"""Assignment of this machine's GPUs to the processes of a sweep, one for each."""
 
 import fcntl
 import os
@@ -14,10 +14,10 @@ _mine: tuple[str, IO[str]] | None = None
 
 
 def visible() -> list[str]:
-    """As ``CUDA_VISIBLE_DEVICES`` names them, or else all.
+    """List the GPUs in ``CUDA_VISIBLE_DEVICES``, or all GPUs if that is not set.
 
     Raises:
-        InputError: where there are none.
+        InputError: if there are none.
     """
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         found = [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
@@ -31,10 +31,10 @@ def visible() -> list[str]:
 
 
 def claim() -> str:
-    """The GPU of this process: one that no other process has claimed, waited for, and kept until the process ends.
+    """Claim a GPU that no other process has claimed, wait for one if necessary, and keep it until this process ends.
 
-    Jobs end in any order, so that their numbers cannot say which GPU is free; the system releases a file's lock
-    however its process ends.
+    Jobs end in any order, so a job's number cannot determine which GPU is free. A GPU is therefore claimed by locking a
+    file; the operating system releases the lock, however the process ends.
     """
     global _mine
     if _mine is not None:
@@ -44,7 +44,7 @@ def claim() -> str:
     said = False
     while True:
         for name in visible():
-            file = open(folder / f"{name}.lock", "w")  # noqa: SIM115 (open as long as the process lives)
+            file = open(folder / f"{name}.lock", "w")  # noqa: SIM115 (stays open until the process ends)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

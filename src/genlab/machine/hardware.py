@@ -1,4 +1,4 @@
-"""The machine that a number was measured on."""
+"""Description of the machine that a result was measured on."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from genlab.machine.environment import environment
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, GPUs, threads and versions."""
+    """Describe processor, cores, threads, GPUs, operating system, commit and versions."""
     about = environment("cpu", 1, "")
     return {
         "processor": _processor(),

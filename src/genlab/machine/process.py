@@ -8,16 +8,16 @@ import warnings
 
 
 def rank() -> int:
-    """Of this process among those of its run; 0 for one that is alone."""
+    """Give the rank of this process among the processes of its run; 0 if it is the only one."""
     names = ("RANK", "SLURM_PROCID")
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def quiet_libraries() -> None:
-    """genlab prints its own summary: Lightning's tips and warnings would stand between it and the progress bar."""
+    """Silence the tips and warnings of libraries, which would appear between genlab's summary and the progress bar."""
     for name in (
         "pytorch_lightning",
-        # By itself: Lightning sets the level of the first again when it is imported.
+        # Listed separately, because Lightning resets the level of its parent when it is imported.
         "pytorch_lightning.accelerators.cuda",
         "pytorch_lightning.utilities.rank_zero",
         "lightning.pytorch",
@@ -30,9 +30,9 @@ def quiet_libraries() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors instead of giving it back to the kernel at every step.
+    """Let glibc keep the memory of freed tensors instead of returning it to the kernel at every step.
 
-    On a CPU, the page faults of asking for it again cost a convolutional network up to a fifth of its step.
+    On a CPU, the page faults of requesting it again cost a convolutional network up to a fifth of the time of a step.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

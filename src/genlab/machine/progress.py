@@ -1,4 +1,4 @@
-"""Progress of anything long: a bar on a terminal, lines in a log file."""
+"""Progress of long computations: a bar on a terminal, lines in a log file."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from genlab.machine.console import console
 
 @contextmanager
 def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time left on a terminal; elsewhere a line every half minute, and none if it is quicker.
+    """Show a bar with the remaining time on a terminal; elsewhere, print a line every half minute.
 
     Args:
-        what: name of what is counted.
-        total: number to count to.
+        what: name of the counted items.
+        total: number of items.
 
     Yields:
-        A function to call with the number that was done since the last call.
+        A function to call with the number of items that were completed since the last call.
     """
     from rich.progress import (
         BarColumn,
@@ -38,7 +38,7 @@ def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class _Lines:
-    """Progress for a log file."""
+    """Progress as lines in a log file."""
 
     def __init__(self, what: str, total: int, every: float = 30.0) -> None:
         self.what, self.total, self.every = what, total, every

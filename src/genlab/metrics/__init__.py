@@ -1,1 +1,1 @@
-"""What models are measured by: results with their protocol, and what measures look at."""
+"""Evaluation of models: measures, the samples and data they are applied to, and results with their protocol."""

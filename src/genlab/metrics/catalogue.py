@@ -1,4 +1,4 @@
-"""All figures that are known: those that the measures declare, and those that training logs."""
+"""The catalogue of known figures: those declared by the measures, and those logged during training."""
 
 import importlib
 import pkgutil
@@ -9,7 +9,7 @@ from genlab.metrics import measures
 from genlab.metrics.figure import Figure, short
 from genlab.metrics.measures.base import Measure
 
-# Logged while training; the losses of a game have no direction.
+# Logged during training. Adversarial losses have no direction of improvement.
 TRAINING = {
     "loss": Figure("loss", "min"),
     "train/loss": Figure("loss", "min", curve=5),
@@ -20,7 +20,7 @@ TRAINING = {
 
 @cache
 def catalogue() -> Mapping[str, Figure]:
-    """Declarations of the figures of every class in :mod:`genlab.metrics.measures`, by name, and of training."""
+    """Collect the declarations of all figures, by name: those of every measure and those logged during training."""
     found = dict(TRAINING)
     for module in pkgutil.iter_modules(measures.__path__, f"{measures.__name__}."):
         for one in vars(importlib.import_module(module.name)).values():
@@ -30,10 +30,11 @@ def catalogue() -> Mapping[str, Figure]:
 
 
 def figure(name: str, declared: Mapping[str, Figure] | None = None) -> Figure:
-    """What is known of ``test/fid``, ``val/fid`` or ``fid``.
+    """Look up the declaration of a figure; an unknown figure gets a declaration with its name as label.
 
     Args:
-        declared: declarations of figures that the catalogue lacks, by short name, as run folders hold them.
+        name: name of the figure, with or without a split: ``test/fid``, ``val/fid`` or ``fid``.
+        declared: declarations stored in a run folder, by short name; used for figures missing from the catalogue.
     """
     known = catalogue()
     return known.get(name) or known.get(short(name)) or (declared or {}).get(short(name)) or Figure(short(name))

@@ -1,6 +1,6 @@
-"""Classifiers of handwritten digits, small and shipped with the package: features and classes with no network at all.
+"""Small classifiers of handwritten digits, shipped with the package: features and class logits without a download.
 
-``benchmarks/train_digit_classifier.py`` of the repository made the weights in ``weights/``.
+The weights in ``weights/`` were trained by ``benchmarks/train_digit_classifier.py`` of the repository.
 """
 
 import hashlib
@@ -20,16 +20,17 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class DigitClassifier(FeatureExtractor):
-    """Five convolutions with batch normalization, averaged over the image to 128 features, and ten classes.
+    """Convolutional classifier of ten digits: five convolutions with batch normalization, then global averaging.
 
-    Images become grey (ITU-R 601 luma of colour) and ``side`` x ``side`` (antialiased bilinear) before the network.
+    The averaged feature maps are the 128 features. Before the network, images are converted to grey (ITU-R 601 luma)
+    and resized to ``side`` x ``side`` (antialiased bilinear).
 
     Args:
-        side: of the images that the network is for.
-        strides: of the convolutions; the last one is unpadded.
+        side: height and width of the network's input images, in pixels.
+        strides: stride of each convolution; the last convolution has no padding.
 
     Attributes:
-        facts: what the weights' file says of itself: the data, the accuracy on its test set, the recipe.
+        facts: metadata of the weights file: training data, test accuracy and training recipe.
     """
 
     num_features = 128
@@ -53,10 +54,14 @@ class DigitClassifier(FeatureExtractor):
 
     @classmethod
     def pretrained(cls, weights: str, sha256: str | None = None) -> "DigitClassifier":
-        """The classifier of a weights' file: the name of one in the package's ``weights/``, or a path.
+        """Load a trained classifier.
+
+        Args:
+            weights: name of a file in the package's ``weights/``, or a path to a safetensors file.
+            sha256: expected SHA-256 of the file; None skips the check.
 
         Raises:
-            InputError: where there is none, or its sha256 is another than the one given.
+            InputError: if the file does not exist or its SHA-256 differs from ``sha256``.
         """
         path = Path(weights).expanduser()
         if not path.suffix:
@@ -76,7 +81,7 @@ class DigitClassifier(FeatureExtractor):
         return classifier.eval().requires_grad_(False)
 
     def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Grey images in [0, 1], ``(B, 1, side, side)``, to features ``(B, 128)`` and logits ``(B, 10)``."""
+        """Compute features ``(B, 128)`` and logits ``(B, 10)`` of grey images in [0, 1], ``(B, 1, side, side)``."""
         x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         features = self.convolutions(x).mean((2, 3))
         return features, self.head(features)

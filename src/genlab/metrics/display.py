@@ -1,4 +1,4 @@
-"""Results as people read them: in few digits, with their protocol in a few words, as a table."""
+"""Display of results in the terminal: rounded values, short descriptions of the protocol, a table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,12 @@ from genlab.metrics.result import Result
 
 
 def digits(value: float) -> str:
-    """A value in four decimals, a small one in three digits."""
+    """Format a value with four decimals, or with three significant digits if it is below 0.01."""
     return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
 
 
 def remark(result: Result) -> str:
-    """A result's protocol in a few words."""
+    """Describe a result's protocol in a few words."""
     protocol, extra = result.protocol, result.extra
     words = [result.unit] if result.unit else []
     examples = "windows" if "windows" in protocol else "images" if "levels" in protocol else "examples"
@@ -42,11 +42,12 @@ def remark(result: Result) -> str:
 def print_figures(
     figures: Mapping[str, Result], more: Mapping[str, str], declared: Mapping[str, Figure] | None = None
 ) -> None:
-    """Print a table of results with their warnings, then further facts, one a line.
+    """Print a table of results with their warnings, then further facts, one per line.
 
     Args:
-        more: facts by name.
-        declared: declarations of figures that the catalogue lacks.
+        figures: results by the name of the figure.
+        more: further facts by name, printed below the table.
+        declared: declarations of figures that are missing from the catalogue.
     """
     from rich.table import Table
 
@@ -60,5 +61,5 @@ def print_figures(
         table.add_row(figure(name, declared).label, f"{digits(result.value)}{spread}", "; ".join(filter(None, words)))
     out = console()
     out.print(table)
-    for name, value in more.items():  # unbroken, however long, so that a path can be copied
+    for name, value in more.items():  # no line breaks, so that a long path can be copied
         out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""Everything that a run is measured by."""
+"""Evaluation of a run: applies all configured measures to a model and its data, or to two sets of images."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -35,7 +35,7 @@ from genlab.models.base import GenerativeModel
 
 
 def first_measures() -> dict[str, Measure]:
-    """The measures of runs from before a config could name them; a new measure belongs into ``conf/`` alone."""
+    """Build the measures of runs whose config predates ``metrics.measures``; add new measures in ``conf/`` only."""
     return {
         "likelihood": Likelihood(),
         "importance_weighted": ImportanceWeightedLikelihood(),
@@ -52,13 +52,13 @@ def first_measures() -> dict[str, Measure]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What :meth:`Evaluation.measure` gives.
+    """Output of :meth:`Evaluation.measure`.
 
     Attributes:
-        figures: results by name, ``test/fid``.
-        samples: samples that were measured, ``(N, *shape)``; ``None`` where no measure asked for their neighbours.
-        neighbours: indices of the training images nearest to each sample, ``(N, 5)``, nearest first; ``None`` where
-            they were not looked for.
+        figures: results by name, e.g. ``test/fid``.
+        samples: samples that were measured, ``(N, *shape)``; None if no measure needed their neighbours.
+        neighbours: indices of the training images nearest to each sample, ``(N, 5)``, nearest first; None if no
+            measure needed them.
     """
 
     figures: dict[str, Result]
@@ -67,26 +67,26 @@ class Measured:
 
 
 class Evaluation:
-    """The measures of ``conf/metrics``, for a model on its data and for two sets of images.
+    """The measures configured in ``conf/metrics``, applied to a model on its data or to two sets of images.
 
     Args:
-        features: extractor, or any module that gives ``(B, d)`` features, or (features, logits), of float images in
-            [0, 1]; ``None`` leaves out what compares features.
-        modes: counter of modes, where the data has some.
-        reference: split that samples are compared with.
-        num_samples: number of samples drawn for every measure of samples.
-        num_test: number of images of the test set that the likelihood is taken of; ``None`` for all.
-        importance_samples: number of draws an image for the importance-weighted likelihood of a model of latents;
-            ``None`` leaves it out.
-        memorization: whether to compare samples with the training images one by one.
-        num_shown: number of samples kept as a picture and an array.
-        seed: random seed of the samples, and of a bound's draws.
-        cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
-        measures: measures by name, in the order in which their figures are reported; ``None`` entries are left out.
-            ``None`` is the list of :func:`first_measures`.
+        features: feature extractor, or any module that maps float images in [0, 1] to ``(B, d)`` features or to
+            (features, logits); None disables all measures that compare features.
+        modes: counter of the data's modes; None if the modes cannot be counted.
+        reference: split whose images the samples are compared with.
+        num_samples: number of samples drawn for the measures that need samples.
+        num_test: number of test examples on which the likelihood is measured; None for all.
+        importance_samples: number of latents drawn per image for the importance-weighted likelihood of a
+            latent-variable model; None disables this measure.
+        memorization: whether to search the training images for near copies of the samples.
+        num_shown: number of samples that are saved as a picture and an array.
+        seed: random seed of the samples and of the draws in a likelihood bound.
+        cache_dir: folder in which features of the reference images are cached; None disables the cache.
+        measures: measures by name, in the order in which their figures are reported; entries that are None are
+            skipped. None for the measures of :func:`first_measures`.
 
     Raises:
-        InputError: for numbers that are too small, and for two measures of one figure.
+        InputError: if a number is too small, or if two measures declare the same figure.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Evaluation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What tells one evaluation of a checkpoint from another one, as plain values."""
+        """Settings that identify an evaluation of a checkpoint, as plain values."""
         features = self.features
         return {
             "measures": [*self.measures],
@@ -135,13 +135,13 @@ class Evaluation:
 
     @property
     def declared(self) -> dict[str, Figure]:
-        """Declarations of the figures that :func:`~genlab.metrics.catalogue.catalogue` lacks or has otherwise."""
+        """Declarations of figures that are missing from the catalogue or differ from it."""
         known = catalogue()
         figures = {name: figure for measure in self.measures.values() for name, figure in measure.figures.items()}
         return {name: figure for name, figure in figures.items() if known.get(name) != figure}
 
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
-        """Draw the samples to measure, and to show where more are shown, ``(N, *shape)``; of text to show alone."""
+        """Draw the samples to measure and to show, ``(N, *shape)``; text samples are only shown, not measured."""
         total = max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
@@ -154,13 +154,15 @@ class Evaluation:
         protocol: Mapping[str, Any] | None = None,
         known: Mapping[str, Result] | None = None,
     ) -> Measured:
-        """Measure a model on its data, with samples drawn by the model's own settings of sampling.
+        """Measure a model on its data, with samples drawn under the model's own sampling settings.
 
         Args:
-            samples: samples of :meth:`draw`; ``None`` draws them once a measure asks for some.
-            protocol: which checkpoint and weights the model holds; joins each result's own.
-            known: figures of the same weights under other settings of sampling; those that no sample counts in, such as
-                the likelihood, are not measured again.
+            model: model to measure.
+            data: data on which the model was trained.
+            samples: samples from :meth:`draw`; None draws them as soon as a measure needs them.
+            protocol: fields added to the protocol of every result, such as the checkpoint and the weights.
+            known: figures of the same weights under other sampling settings; figures that do not depend on samples,
+                such as the likelihood, are taken from here instead of being measured again.
         """
         subject = ModelSubject(
             model,
@@ -200,7 +202,7 @@ class Evaluation:
         return Measured(figures, subject.samples, subject.neighbours[1].cpu())
 
     def compare(self, real: ImageSet, fake: ImageSet, device: torch.device) -> dict[str, Result]:
-        """Measure a set of images against another; no model is needed."""
+        """Measure the images ``fake`` against the images ``real``; no model is needed."""
         if self.features is None:
             raise InputError("metrics.features=null: two folders are compared by features of their images")
         subject = ImagesSubject(
@@ -221,10 +223,10 @@ class Evaluation:
         }
 
     def nearest(self, samples: Tensor, data: DataModule, device: torch.device) -> Tensor:
-        """Indices of the five training images whose features are nearest to those of each sample, ``(N, 5)``.
+        """Find the five training images whose features are nearest to those of each sample, as indices ``(N, 5)``.
 
         Raises:
-            InputError: where there are no features to compare.
+            InputError: if no feature extractor is configured.
         """
         if self.features is None:
             raise InputError("the nearest training images are found by features of images: set metrics.features")
@@ -235,13 +237,14 @@ class Evaluation:
 
 
 def chosen(measures: Mapping[str, Measure | None], where: str) -> dict[str, Measure]:
-    """The measures that are there, by name.
+    """Check the configured measures and drop the entries that are None.
 
     Args:
-        where: key of the config, for the error's line.
+        measures: measures by name.
+        where: config key of the measures, for error messages.
 
     Raises:
-        InputError: where something is no measure, or two of them declare one figure.
+        InputError: if an entry is not a measure, or if two measures declare the same figure.
     """
     found: dict[str, Measure] = {}
     owners: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What images are turned into before two sets of them are compared."""
+"""Feature extractors: functions from images to vectors, on which two sets of images are compared."""
 
 import hashlib
 import math
@@ -15,14 +15,14 @@ from genlab.modalities.image import to_uint8
 
 
 class FeatureExtractor(nn.Module, ABC):
-    """uint8 images ``(B, C, H, W)`` to features ``(B, d)``, and class logits ``(B, K)`` where it has classes.
+    """Module that maps uint8 images ``(B, C, H, W)`` to features ``(B, d)`` and, with classes, logits ``(B, K)``.
 
-    Every image passes through uint8, however it was made, so that samples are measured as they would be saved.
+    All images are converted to uint8 first, so that samples are measured as they would be saved.
 
     Attributes:
-        name: in protocols and tables; its class's, if it does not say another.
-        weights_hash: sha256 of what the features depend on beside the code.
-        batch_size: that extraction uses.
+        name: name in protocols and tables; by default the class name in lower case.
+        weights_hash: SHA-256 of the weights that the features depend on; empty if there are none.
+        batch_size: number of images per batch during extraction.
     """
 
     weights_hash: str = ""
@@ -36,11 +36,11 @@ class FeatureExtractor(nn.Module, ABC):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]: ...
 
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
-        """How images of a shape ``(C, H, W)`` are made ready: channels and resize filter."""
+        """Describe how images of shape ``(C, H, W)`` are prepared: conversion of channels, and resize filter."""
         return {"channels": "as they are", "resize": "none"}
 
     def protocol(self, shape: Sequence[int]) -> dict[str, object]:
-        """What a number measured on these features must say about them."""
+        """Give the protocol fields that every result measured on these features contains."""
         return {
             "features": self.name,
             "weights_sha256": self.weights_hash,
@@ -50,9 +50,9 @@ class FeatureExtractor(nn.Module, ABC):
 
 
 class Pixels(FeatureExtractor):
-    """Grey levels themselves, averaged over blocks until at most ``max_features`` are left.
+    """Features made of the pixel values, averaged over square blocks until at most ``max_features`` are left.
 
-    Needs no network and no download, and sees brightness, strokes and their correlations; not meaning.
+    They need no network and no download. They capture brightness, strokes and their correlations, but not content.
     """
 
     def __init__(self, max_features: int = 256) -> None:
@@ -75,10 +75,11 @@ class Pixels(FeatureExtractor):
 
 
 class Module(FeatureExtractor):
-    """Any module as an extractor: float images in [0, 1] ``(B, C, H, W)`` to features, or to (features, logits).
+    """Extractor that wraps any module mapping float images in [0, 1], ``(B, C, H, W)``, to features.
 
     Args:
-        module: runs in evaluation mode and without gradients; what it gives beyond ``(B, d)`` is flattened.
+        module: module that returns features or (features, logits); it runs in evaluation mode without gradients, and
+            its features are flattened to ``(B, d)``.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -102,10 +103,10 @@ class Module(FeatureExtractor):
 
 
 def as_extractor(built: object) -> FeatureExtractor:
-    """What ``metrics.features`` gave: an extractor, or any module, which is made one.
+    """Return the object built from ``metrics.features`` as an extractor; a plain module is wrapped.
 
     Raises:
-        InputError: where it is neither.
+        InputError: if the object is neither an extractor nor a module.
     """
     if isinstance(built, FeatureExtractor):
         return built
@@ -116,7 +117,7 @@ def as_extractor(built: object) -> FeatureExtractor:
 
 @dataclass(frozen=True)
 class Features:
-    """Of N images: float32 ``(N, d)`` and, where the extractor has classes, logits ``(N, K)``; on the CPU."""
+    """Features of N images, float32 ``(N, d)``, and logits ``(N, K)`` if the extractor has classes; on the CPU."""
 
     features: Tensor
     logits: Tensor | None
@@ -133,14 +134,14 @@ def extract(
     advance: Callable[[int], None] = lambda _: None,
     view: Callable[[Tensor], Tensor] = to_uint8,
 ) -> Features:
-    """Extract features of batches of examples, in float32 whatever precision surrounds it.
+    """Extract the features of batches of examples, in float32 even inside autocast.
 
     Args:
-        extractor: the extractor.
-        batches: batches of examples; images as float in [0, 1] or uint8.
-        device: device to extract on.
-        advance: called with the number of examples that are done.
-        view: conversion of a batch to what the extractor sees, the modality's own; by default that of images.
+        extractor: feature extractor.
+        batches: batches of examples; images as float in [0, 1] or as uint8.
+        device: device to extract on; None for the CPU.
+        advance: callback that receives the number of examples done since its last call.
+        view: function that converts a batch to the extractor's input, specific to the modality; by default for images.
     """
     device = device or torch.device("cpu")
     extractor = extractor.to(device)

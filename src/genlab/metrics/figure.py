@@ -1,4 +1,4 @@
-"""What is known of a figure beside its values: its name for people, its direction, and what must agree to compare two.
+"""Declarations of figures: label, direction of improvement, and the protocol fields that comparable values share.
 
 Nothing heavy is imported here, so that runs can be compared without PyTorch.
 """
@@ -33,7 +33,7 @@ MODES = (
     *WEIGHTS,
 )
 LIKELIHOOD = (*DATA, "test_sha256", "standardized", "split", "num", "of", "given", *WEIGHTS)
-TEXT = ("dataset", "test_sha256", "split", *WEIGHTS)  # of characters and bytes, that tokenizers share
+TEXT = ("dataset", "test_sha256", "split", *WEIGHTS)  # per character or byte: comparable across tokenizers
 TOKENS = (*TEXT, "tokenizer", "tokenizer_sha256")
 
 
@@ -42,13 +42,13 @@ class Figure:
     """The declaration of a figure.
 
     Attributes:
-        label: name for people.
-        better: direction of improvement; ``None`` where there is none.
-        protocol: fields of its protocol that must agree before two values stand in one column.
-        unit: unit of its values; ``None`` for numbers without one.
-        column: place among the columns of a table for which no figures were chosen; ``None`` leaves it out of them.
-        curve: place among the curves that a page offers first; ``None`` for one that comes after these.
-        live: whether its latest value is shown while a run trains.
+        label: name shown to the user.
+        better: direction of improvement; None if the figure has none.
+        protocol: protocol fields that must be equal for two values to appear in one column.
+        unit: unit of the values; None for dimensionless values.
+        column: position among the default columns of a table; None if the figure is not a default column.
+        curve: position among the curves that a report page offers first; None for a later position.
+        live: whether the latest value is shown while a run trains.
     """
 
     label: str
@@ -60,16 +60,16 @@ class Figure:
     live: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The declaration as a run folder holds it."""
+        """Convert the declaration to the form stored in a run folder."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Figure":
-        """The declaration that a run folder holds; keys of a later version are passed over."""
+        """Read a declaration stored in a run folder; keys of later versions are ignored."""
         known = {key: value for key, value in content.items() if key in cls.__dataclass_fields__}
         return cls(**{**known, "protocol": tuple(known.get("protocol", SAMPLES))})
 
 
 def short(name: str) -> str:
-    """``test/fid`` is ``fid``."""
+    """Remove the split from a figure's name: ``test/fid`` becomes ``fid``."""
     return name.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The likelihood of every image in a folder, read as the run's data is."""
+"""Likelihood of the images in a folder, preprocessed like the run's test set."""
 
 import hashlib
 from pathlib import Path
@@ -17,21 +17,23 @@ from genlab.models.base import GenerativeModel, LikelihoodModel
 
 
 class FolderLikelihood:
-    """The images of a folder, and the model to take their likelihood under.
+    """The images of a folder together with the model under which their likelihood is measured.
 
-    Grey levels become those that the data is stored in, and are then read as the test set's: of binary data each is one
-    draw, which depends on the data's ``eval_seed`` and on the image's place among the files by name.
+    Pixel values are rounded to the levels in which the data is stored, then preprocessed like the test set. For binary
+    data, each pixel is drawn once; the draw depends on the data's ``eval_seed`` and on the position of the image among
+    the sorted file names.
 
     Args:
-        path: of the folder.
-        model: of a class-conditional one the classes are equally likely.
-        data: that it was trained on; only how it is read is used, not the examples.
+        path: path of the folder.
+        model: model with a likelihood; if it is class-conditional, all classes are equally likely.
+        data: data on which the model was trained; only its preprocessing is used, not its examples.
 
     Attributes:
-        files: in the order of their names.
+        files: paths of the images, sorted by name.
 
     Raises:
-        InputError: the model has no likelihood, it is not of grey or colour images, or the images are of another size.
+        InputError: if the model has no likelihood or is not trained on grey or colour images, or if the folder's images
+            have a different size.
     """
 
     def __init__(self, path: str, model: GenerativeModel, data: DataModule) -> None:
@@ -53,10 +55,11 @@ class FolderLikelihood:
         return len(self.files)
 
     def measure(self, seed: int, advance: Advance) -> tuple[dict[str, Result], Tensor]:
-        """The mean negative log-likelihood with its protocol, and that of every file in nats, ``(N,)``.
+        """Measure the mean negative log-likelihood with its protocol, and that of every file in nats, ``(N,)``.
 
         Args:
-            seed: of a bound's draws.
+            seed: random seed of the draws in a likelihood bound.
+            advance: callback that receives the number of images done since its last call.
         """
         model, data = self.model, self.data
         transform, highest = data.transform("test", augment=False), data.source_levels - 1

@@ -1,4 +1,4 @@
-"""InceptionV3 of the FID of the literature, with torch-fidelity's conversion of TensorFlow's weights."""
+"""The InceptionV3 used for FID in the literature, with TensorFlow's weights as converted by torch-fidelity."""
 
 import hashlib
 import socket
@@ -14,10 +14,13 @@ from genlab.metrics.features import FeatureExtractor
 
 
 class Inception(FeatureExtractor):
-    """2048 pooled features and 1008 logits without bias (Rethinking the Inception Architecture, arXiv:1512.00567).
+    """InceptionV3 extractor: 2048 pooled features and 1008 logits without bias.
+
+    Rethinking the Inception Architecture (arXiv:1512.00567).
 
     Args:
-        weights: torch-fidelity's file; left out, it is looked for where torch-fidelity keeps it and downloaded once.
+        weights: path of torch-fidelity's weights file; None for torch-fidelity's default location, to which the file is
+            downloaded once.
     """
 
     batch_size = 50
@@ -30,10 +33,10 @@ class Inception(FeatureExtractor):
         if not path.is_file():
             raise InputError(f"metrics.features.weights={path}: there is no such file")
         try:
-            # torch-fidelity reads the file again in a way that could run code; what reads like this cannot.
+            # torch-fidelity unpickles the file, which could run code. A file that loads with weights_only=True is safe.
             torch.load(path, map_location="cpu", weights_only=True)
             self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
-        except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        except Exception as error:  # a damaged file makes torch raise many types of exceptions
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{path} is not torch-fidelity's InceptionV3 ({reason})") from error
         self.weights_hash = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,7 +66,7 @@ def _downloaded() -> Path:
     socket.setdefaulttimeout(20)  # a server that does not answer must not hang the run
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path))  # apart, then moved
+        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path))  # to a temporary file, then moved
     except OSError as error:
         raise InputError(
             f"Inception's weights are not at {path} and could not be downloaded ({error}): put {URL_INCEPTION_V3} "

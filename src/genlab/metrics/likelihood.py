@@ -14,11 +14,16 @@ from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodMo
 def negative_log_likelihoods(
     model: LikelihoodModel, data: DataModule, *, num: int, seed: int, advance: Advance
 ) -> Tensor:
-    """Nats of the first ``num`` examples of the test set, float64 ``(num,)``, each given its class where it has one.
+    """Compute the negative log-likelihoods of the first ``num`` test examples in nats, float64 ``(num,)``.
+
+    A class-conditional model is given the class of each example.
 
     Args:
-        seed: random seed of a bound's draws.
-        advance: called with the number of examples done since the last call.
+        model: model with a likelihood.
+        data: data of the model.
+        num: number of test examples.
+        seed: random seed of the draws in a likelihood bound.
+        advance: callback that receives the number of examples done since its last call.
     """
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
@@ -38,9 +43,18 @@ def importance_weighted_bounds(
     advance: Advance,
     batch_size: int = 50,
 ) -> Tensor:
-    """Upper bounds in nats on the first ``num`` examples of the test set, from ``draws`` latents each, ``(num,)``.
+    """Compute importance-weighted bounds on the negative log-likelihoods of test examples in nats, ``(num,)``.
 
-    In expectation they are bounds, tighter with more draws.
+    They are upper bounds in expectation, tighter with more draws.
+
+    Args:
+        model: latent-variable model.
+        data: data of the model.
+        draws: number of latents drawn per example.
+        num: number of test examples, the first ones of the test set.
+        seed: random seed of the latents.
+        advance: callback that receives the number of examples done since its last call.
+        batch_size: number of examples in a batch.
     """
     assert isinstance(model, GenerativeModel)
     log_probs: list[Tensor] = []
@@ -54,7 +68,7 @@ def importance_weighted_bounds(
 def _test_examples(
     data: DataModule, num: int, device: torch.device, batch_size: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of the test split's first ``num`` examples."""
+    """Iterate over batches of the first ``num`` test examples."""
     left = num
     for x, y in data.batches("test", device=device, batch_size=batch_size):
         if left <= 0:
@@ -64,6 +78,6 @@ def _test_examples(
 
 
 def mean_of(values: Tensor, protocol: Mapping[str, object], unit: str | None) -> Result:
-    """The mean over examples ``(N,)``, with its standard error where there are several."""
+    """Average values ``(N,)`` over examples, with the standard error of the mean if there are at least two."""
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
     return Result(float(values.mean()), protocol, unit=unit, standard_error=error)

@@ -1,4 +1,4 @@
-"""Drawing from a model, and what surrounds every measurement: evaluation mode, randomness of its own."""
+"""Sampling from a model, and the context of every measurement: evaluation mode and separate randomness."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ def _nothing(_: int) -> None:
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's generators inside, and give them back as they were."""
+    """Seed PyTorch's generators inside the context and restore their states afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -28,7 +28,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients and no autocast inside."""
+    """Put the model in evaluation mode, without gradients or autocast, inside the context."""
     training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -51,13 +51,20 @@ def draw(
     decode: Callable[[Tensor], Tensor] | None = None,
     advance: Advance = _nothing,
 ) -> Tensor:
-    """The first ``num`` samples of the stream ``seed``, or those of ``indices``, ``(num, *shape)`` on the CPU.
+    """Draw samples ``(num, *shape)``, on the CPU.
 
-    Sample i is the same for every batch size.
+    Sample i depends on the seed and i only, not on the batch size.
 
     Args:
-        sampling: settings of sampling; the model's own where left out.
-        decode: what is done to a batch of them, as :meth:`~genlab.data.module.DataModule.decode`.
+        model: model to sample from.
+        num: number of samples.
+        seed: random seed of the samples.
+        y: class of each sample, ``(num,)``; None leaves the classes to the model.
+        indices: indices i of the samples to draw; None for the first ``num``.
+        batch_size: number of samples in a batch.
+        sampling: sampling settings; None for the model's own.
+        decode: function applied to every batch, such as :meth:`~genlab.data.module.DataModule.decode`.
+        advance: callback that receives the number of samples done since its last call.
     """
     drawn = []
     with evaluating(model):
@@ -72,7 +79,7 @@ def draw(
 
 
 def marginal_log_prob(model: LikelihoodModel, x: Tensor) -> Tensor:
-    """Nats of examples ``(B,)`` whose classes are not known: of a class-conditional model, all are equally likely."""
+    """Compute log p(x) in nats, ``(B,)``; for a class-conditional model, all classes are equally likely."""
     if model.num_classes is None:
         return model.log_prob(x)
     of_classes = [model.log_prob(x, torch.full((len(x),), k, device=x.device)) for k in range(model.num_classes)]
@@ -80,9 +87,12 @@ def marginal_log_prob(model: LikelihoodModel, x: Tensor) -> Tensor:
 
 
 def density_in_plane(model: GenerativeModel) -> Callable[[Tensor], Tensor] | None:
-    """Of a model with a density of the plane, points ``(B, 2)`` on any device to log p(x) in nats, ``(B,)``.
+    """Return a function from points ``(B, 2)``, on any device, to their log-density in nats, ``(B,)``.
 
-    A class-conditional model's is that of equally likely classes, as they are sampled. ``None`` for other models.
+    For a class-conditional model, all classes are equally likely, as in sampling.
+
+    Returns:
+        The function, or None if the model has no density in the plane.
     """
     if not isinstance(model, LikelihoodModel) or model.discrete or model.shape != (2,):
         return None

@@ -1,29 +1,30 @@
-"""Does a model repeat its training images? The neighbours of its samples, against those of held-out images."""
+"""Test for memorization: compares the distances of samples and of held-out images to the training images."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-BLOCK = 1000  # queries whose distances to every key are in memory at once
+BLOCK = 1000  # number of queries whose distances to all keys are in memory at once
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """Euclidean distances to the k nearest keys and their indices, each ``(N, k)``, nearest first."""
+    """Find the Euclidean distances to the k nearest keys and the indices of these, each ``(N, k)``, nearest first."""
     parts = [torch.cdist(part, keys).topk(min(k, len(keys)), largest=False) for part in queries.split(BLOCK)]
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """How much nearer to the training set samples lie than held-out images do.
+    """Result of a test whether samples are nearer to the training set than held-out images are.
 
     Attributes:
-        too_near: share of samples nearer to a training image than all but ``quantile`` of the held-out images are: a
-            model that draws new images has about ``quantile``, a model that copies has 1.
-        z: the standard normal statistic of A Non-Parametric Test to Detect Data-Copying (arXiv:2004.05675), over the
-            whole space at once (Mann-Whitney): 0 where samples and held-out images lie equally far, far below 0 where
-            samples lie nearer. It grows with the number of samples.
+        too_near: share of samples whose distance to the training images is below the given quantile of the held-out
+            images' distances: about ``quantile`` for a model that draws new images, 1 for a model that copies.
+        z: standard normal statistic of A Non-Parametric Test to Detect Data-Copying (arXiv:2004.05675), over the
+            whole space at once (Mann-Whitney): about 0 if samples and held-out images are equally far from the training
+            images, far below 0 if samples are nearer. Its magnitude grows with the number of samples.
+        quantile: quantile of the held-out images' distances below which a sample is too near.
     """
 
     too_near: float
@@ -32,11 +33,11 @@ class Memorization:
 
     @classmethod
     def test(cls, samples: Tensor, held_out: Tensor, quantile: float = 0.01) -> "Memorization":
-        """Of the distances of samples ``(N,)`` and of held-out images ``(M,)`` to their nearest training images."""
+        """Run the test on distances to the nearest training image: ``(N,)`` of samples, ``(M,)`` of held-out images."""
         samples, held_out = samples.double(), held_out.double()
         too_near = float((samples < held_out.quantile(quantile)).double().mean())
         ordered = held_out.sort().values
-        # Of pairs (sample, held-out image), those in which the sample lies farther; a tie counts half.
+        # u counts the pairs (sample, held-out image) in which the sample is farther; a tie counts half.
         below = torch.searchsorted(ordered, samples, right=False)
         not_above = torch.searchsorted(ordered, samples, right=True)
         u = float((below + not_above).double().sum()) / 2

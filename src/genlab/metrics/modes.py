@@ -1,4 +1,4 @@
-"""How many modes of the data a model reaches, where the data is made of countable modes."""
+"""Counters of the modes reached by samples, for data with a known set of modes."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,22 +14,22 @@ from genlab.modalities.image import to_uint8
 
 
 def kl_to_uniform(counts: Tensor) -> float:
-    """KL(p || uniform) in nats of the distribution that counts ``(K,)`` make; log K where there is nothing to count.
+    """Compute KL(p || uniform) in nats for the distribution p given by counts ``(K,)``; log K if all counts are 0.
 
-    N draws from the uniform distribution itself have about (K - 1) / 2N, not 0.
+    For N draws from the uniform distribution itself, the value is about (K - 1) / 2N, not 0.
     """
     p = counts.double() / max(1, int(counts.sum()))
     return math.log(len(p)) + float(torch.special.xlogy(p, p).sum())
 
 
 class Modes(ABC):
-    """Counts the modes among samples."""
+    """Counter of the modes among samples."""
 
     num_modes: int
 
     @abstractmethod
     def __call__(self, samples: Tensor) -> dict[str, float]:
-        """``modes`` with at least one sample, ``kl_to_uniform`` in nats, and what else there is to say."""
+        """Count ``modes`` (with at least one sample), and compute ``kl_to_uniform`` in nats and further figures."""
 
     @property
     @abstractmethod
@@ -37,12 +37,14 @@ class Modes(ABC):
 
 
 class ClassModes(Modes):
-    """The modes are classes, named by a classifier of digits: PacGAN (arXiv:1712.04086), section 4.
+    """Counter for data whose modes are classes, predicted by a digit classifier: PacGAN (arXiv:1712.04086), section 4.
 
     Args:
-        weights, sha256: of the classifier, see :class:`~genlab.metrics.digit_classifier.DigitClassifier`.
-        stacked: every channel is a digit of its own, as in stacked MNIST, so that there are 10^C modes.
-        channels: of the images, for ``stacked``.
+        weights: name or path of the classifier's weights, as for
+            :class:`~genlab.metrics.digit_classifier.DigitClassifier`.
+        sha256: expected SHA-256 of the weights file; None skips the check.
+        stacked: whether each channel is a separate digit, as in stacked MNIST, which has 10^C modes.
+        channels: number of channels C of the images, used with ``stacked``.
     """
 
     def __init__(self, weights: str, sha256: str | None = None, stacked: bool = False, channels: int = 1) -> None:
@@ -81,14 +83,16 @@ class ClassModes(Modes):
 
 
 class GaussianModes(Modes):
-    """The modes are Gaussians in the plane: VEEGAN (arXiv:1705.07761) and PacGAN's protocol (arXiv:1712.04086).
+    """Counter for data whose modes are Gaussians in the plane.
 
-    A sample is of high quality within ``max_std`` standard deviations of the nearest centre; a mode is reached by one
-    such sample, and the divergence is that of the high-quality samples' modes.
+    The protocol is that of VEEGAN (arXiv:1705.07761) and PacGAN (arXiv:1712.04086): a sample has high quality if it is
+    within ``max_std`` standard deviations of the nearest centre. One such sample suffices to reach a mode, and only
+    such samples count in the KL divergence.
 
     Args:
-        centres: ``(K, 2)``.
-        std: of every Gaussian, in each coordinate.
+        centres: means of the Gaussians, ``(K, 2)``.
+        std: standard deviation of every Gaussian, in each coordinate.
+        max_std: largest distance of a high-quality sample to its centre, in standard deviations.
     """
 
     def __init__(self, centres: Tensor, std: float, max_std: float = 3.0) -> None:

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-BLOCK = 2000  # rows of a distance matrix that are in memory at once
+BLOCK = 2000  # number of rows of the distance matrix that are in memory at once
 
 
 def density_and_coverage(fake: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
-    """Of features ``(N, d)`` and ``(M, d)``, M > k.
+    """Compute density and coverage of samples' features ``(N, d)`` and real features ``(M, d)``, M > k.
 
-    Around each real point lies the ball that just reaches its k-th neighbour among the real ones. Density counts the
-    balls a sample lies in, in units of k, and can exceed 1; coverage is the share of balls that a sample lies in.
+    Each real point has a ball whose radius is the distance to its k-th nearest real neighbour. Density is the mean
+    number of balls that contain a sample, divided by k, and can exceed 1. Coverage is the share of balls that contain
+    at least one sample.
     """
     radii = torch.cat([torch.cdist(part, real).kthvalue(k + 1).values for part in real.split(BLOCK)])
     inside = 0

@@ -1,4 +1,4 @@
-"""How good and how varied samples are, of features that are there already."""
+"""Quality and diversity of samples, from features that are already extracted."""
 
 import torch
 
@@ -14,10 +14,10 @@ from genlab.metrics.subject import FeaturesSubject
 
 
 def sample_quality(fake: Features, real: Reference, device: torch.device | None = None) -> dict[str, Result]:
-    """FID, KID, inception score (where there are logits), precision and recall, density and coverage of samples.
+    """Compute FID, KID, inception score (if there are logits), precision, recall, density and coverage of samples.
 
     Raises:
-        InputError: where there are too few images for any of them.
+        InputError: if there are too few samples or real images.
     """
     subject = FeaturesSubject(fake, real, device or torch.device("cpu"))
     measures = (FID(), KID(), InceptionScore(), PrecisionRecall(), DensityCoverage())

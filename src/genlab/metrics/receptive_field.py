@@ -1,4 +1,4 @@
-"""Which values of an image a model's prediction of one of them depends on."""
+"""Receptive field of an autoregressive model: the values of an image on which one prediction depends."""
 
 import copy
 
@@ -22,17 +22,21 @@ def receptive_field(
     seed: int = 0,
     advance: Advance = _nothing,
 ) -> Tensor:
-    """The values that the parameters at ``place`` change with, bool ``(C, H, W)``.
+    """Find the values on which the predicted parameters at ``place`` depend, bool ``(C, H, W)``.
 
-    Found by changing one value at a time in images of random levels, in double precision. A gradient would not do:
-    there is none through the embedding of a level.
+    The search changes one value at a time in random images, in double precision. Gradients would not do, because none
+    flow through the embedding of a level.
 
     Args:
-        place: channel, row and column.
-        num_inputs: random images that a value has not changed anything in before it counts as unseen.
+        model: autoregressive model.
+        place: channel, row and column of the predicted value.
+        num_inputs: number of random images to try for each value before it counts as having no influence.
+        batch_size: number of changed images in a batch.
+        seed: random seed of the images and changes.
+        advance: callback that receives the number of changed images done since its last call.
 
     Raises:
-        InputError: the model has several parameters of a value, as a mixture of orders.
+        InputError: if the model predicts a value in several ways, as a mixture over orders does.
     """
     model = copy.deepcopy(model).double()
     levels, D = model.distribution.levels, model.num_dims
@@ -41,7 +45,7 @@ def receptive_field(
     candidates = torch.arange(D)
     at = (slice(None), slice(None), *place)
     stream = torch.Generator().manual_seed(seed)
-    # cuDNN may multiply in another domain, where every value is rounded by those beside it.
+    # cuDNN may convolve in a transformed domain (FFT, Winograd), where rounding of a value depends on its neighbours.
     with evaluating(model), torch.backends.cudnn.flags(enabled=False):
         for k in range(num_inputs):
             y = None
@@ -52,7 +56,7 @@ def receptive_field(
                 x = (index.double() / (levels - 1)).view(-1, *model.shape).to(model.device)
                 return model(x, y)[at].cpu()
 
-            # Rows of equal batches are computed alike to the last bit, so that any difference comes from the change.
+            # Equal rows of a batch get bitwise equal results, so any difference is caused by the changed value.
             image = torch.randint(levels, (1, D), generator=stream).repeat(batch_size, 1)
             before = params(image)
             for changed in candidates.split(batch_size):

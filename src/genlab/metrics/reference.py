@@ -1,4 +1,4 @@
-"""Features of the real images that samples are compared with: computed once, kept on disk, shared by all runs."""
+"""Features of the real images that samples are compared with: computed once, cached on disk, shared by all runs."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ from genlab.data.image_sets import ImageSet
 from genlab.machine.files import write_atomically
 from genlab.metrics.features import FeatureExtractor, Features, extract
 
-FORMAT = 1  # of the file; part of its name, so that an older genlab's files are not read
+FORMAT = 1  # version of the file format; part of the file name, so that files of other versions are not read
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images as an extractor sees them.
+    """Extracted features of real images.
 
     Attributes:
-        features: float32 ``(N, d)`` on the CPU, and logits.
-        protocol: which images, and how they became features.
+        features: features ``(N, d)`` and logits, float32 on the CPU.
+        protocol: protocol fields that describe the images and how their features were extracted.
     """
 
     features: Features
@@ -43,14 +43,18 @@ class Reference:
         device: torch.device | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> "Reference":
-        """Read from the cache, or extracted and put there.
+        """Read the features of images from the cache, or extract them and write them to the cache.
 
-        The file's name holds a hash of the images, of what is done to them and of the extractor's weights. It appears
-        whole or not at all: two processes that want it at once both compute it, and either's file serves. A damaged
-        file is made anew, and a cache that cannot be written to costs time, not the result.
+        The name of the cache file contains a hash of the images, their preprocessing and the extractor's weights. The
+        file is written atomically: if two processes need it at once, both compute it and either file is valid. A
+        damaged file is computed again. If the cache cannot be written to, there is only a warning.
 
         Args:
-            cache: its folder; ``None`` for none.
+            images: real images.
+            extractor: feature extractor.
+            cache: folder of the cache; None disables the cache.
+            device: device to extract on; None for the CPU.
+            advance: callback that receives the number of images done since its last call.
         """
         protocol = {
             **images.facts,

@@ -1,4 +1,4 @@
-"""A number with its protocol."""
+"""A result: a measured value with its protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,17 +7,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One measured figure.
+    """The measured value of a figure.
 
     Attributes:
-        value: the number itself.
-        protocol: how it was measured: data, estimator, extractor, numbers of examples, checkpoint, weights, seed.
-        unit: unit of the value; ``None`` for a number without one.
+        value: measured value.
+        protocol: description of the measurement: data, estimator, extractor, numbers of examples, checkpoint, weights,
+            seed.
+        unit: unit of the value; None if it is dimensionless.
         std: standard deviation over the estimator's own repetitions.
         standard_error: standard error of the value over the examples.
-        warning: a reason not to trust the value, in a sentence.
-        extra: what else is to be known of the value, such as the number of modes there are.
-        keys: order of the keys of :meth:`to_json` where it is not the usual one.
+        warning: reason not to trust the value, in a sentence.
+        extra: further facts about the value, such as the total number of modes.
+        keys: order of the keys in :meth:`to_json`, if it differs from the default.
     """
 
     value: float
@@ -30,14 +31,14 @@ class Result:
     keys: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The result as ``summary.json`` and ``evaluation.json`` hold it; what is not known has no key."""
+        """Convert the result to the form stored in ``summary.json`` and ``evaluation.json``, without None values."""
         known = {"value": self.value, "std": self.std, "unit": self.unit, "protocol": dict(self.protocol)}
         known |= {"standard_error": self.standard_error, **self.extra, "warning": self.warning}
         return {key: known[key] for key in dict.fromkeys((*self.keys, *known)) if known.get(key) is not None}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Result":
-        """The result that :meth:`to_json` made the content of, whatever the order of its keys."""
+        """Rebuild a result from the output of :meth:`to_json`, keeping the order of its keys."""
         named = ("value", "protocol", "unit", "std", "standard_error", "warning")
         return cls(
             **{name: content[name] for name in named if name in content},
@@ -46,5 +47,5 @@ class Result:
         )
 
     def under(self, protocol: Mapping[str, Any]) -> "Result":
-        """The result with more of its protocol stated."""
+        """Return a copy of the result with fields added to its protocol."""
         return replace(self, protocol={**self.protocol, **protocol})

@@ -1,4 +1,4 @@
-"""Measuring during training: samples that every process draws its share of, and torchmetrics' FID, KID and IS."""
+"""Measuring during training: samples shared among processes, and the FID, KID and inception score of torchmetrics."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -22,16 +22,22 @@ from genlab.modalities.image import to_uint8
 
 
 class Share(Subject):
-    """The samples that one process of a run in training has drawn, with access to those of all processes.
+    """Samples drawn by one process during training, with access to those of all processes.
 
-    ``samples`` and ``features`` are those of all processes, alike on each of them; ``own`` are this process's features.
+    ``samples`` and ``features`` hold those of all processes and are equal on each process; ``own`` holds the features
+    of this process's samples.
 
     Args:
         drawn: samples of this process, at least one.
-        num_samples: number of samples over all processes.
-        real: features of the real images, on every process the whole of them; ``None`` where none are compared.
-        extractor: extractor of features; ``None`` where none are compared.
-        gather: function from this process's rows to those of all processes, one process after the other.
+        num_samples: total number of samples over all processes.
+        extractor: feature extractor; None if no features are compared.
+        real: features of all the real images, the same on every process; None if no features are compared.
+        modes: counter of modes; None if the modes cannot be counted.
+        data: data of the model, which defines how samples are converted for the extractor; None for images.
+        device: device that distances are computed on.
+        gather: function that concatenates the rows of all processes, in the order of their ranks.
+        rank: rank of this process.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class Share(Subject):
 
 
 class _Given(nn.Module):
-    """Features go in where torchmetrics expects images; they were extracted once for all metrics."""
+    """Identity network that lets torchmetrics take features instead of images; they are extracted once for all."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -93,16 +99,17 @@ class _Given(nn.Module):
 
 
 class RunningMetric:
-    """A metric of torchmetrics, computed anew from every set of samples; the processes exchange what they have.
+    """A torchmetrics metric that is computed from scratch on every set of samples, across all processes.
 
-    KID and IS draw from PyTorch's global generator: seed it alike on all processes, and give it back after.
+    KID and inception score draw from PyTorch's global generator: seed it equally on all processes, and restore it
+    afterwards.
     """
 
     def __init__(self, metric: Metric, device: torch.device) -> None:
         self.metric, self.device = metric.to(device), device
 
     def __call__(self, rows: Tensor, **kind: Any) -> float:
-        """The value of the rows of all processes, of which this process gives its own."""
+        """Compute the metric over the rows of all processes; each process passes its own rows."""
         self.metric.update(rows.to(self.device), **kind)
         value = self.metric.compute()
         self.metric.reset()
@@ -110,7 +117,7 @@ class RunningMetric:
 
 
 def running_fid(share: Share) -> RunningMetric:
-    """FID against the real images, of which every process takes its part."""
+    """Build the FID against the real images, which are split among the processes."""
     part = _real_part(share)
     metric = RunningMetric(FrechetInceptionDistance(_Given(part.shape[1]), reset_real_features=False), share.device)
     metric.metric.update(part, real=True)
@@ -118,7 +125,7 @@ def running_fid(share: Share) -> RunningMetric:
 
 
 def running_kid(share: Share, subsets: int, subset_size: int) -> RunningMetric:
-    """KID against the real images, of which every process takes its part."""
+    """Build the KID against the real images, which are split among the processes."""
     part = _real_part(share)
     size = min(subset_size, share.num_samples, len(share.real))
     metric = RunningMetric(
@@ -130,7 +137,7 @@ def running_kid(share: Share, subsets: int, subset_size: int) -> RunningMetric:
 
 
 def running_inception_score(share: Share, splits: int) -> RunningMetric:
-    """Inception score of logits."""
+    """Build the inception score, computed from logits."""
     given = _Given(share.real.features.features.shape[1])
     return RunningMetric(InceptionScore(given, splits=min(splits, share.num_samples)), share.device)
 

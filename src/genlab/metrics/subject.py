@@ -1,4 +1,4 @@
-"""What measures look at: samples and, where they come from a model, the model and its data."""
+"""Subjects of measures: samples and, if they come from a model, the model and its data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,22 +19,22 @@ from genlab.metrics.modes import Modes
 from genlab.metrics.reference import Reference
 from genlab.models.base import Diagnosable, GenerativeModel, LikelihoodModel
 
-LEAST = 5  # samples and real images, of which more are needed to compare neighbours
-MATCH_SEED = 2020  # of the choice of real images where there are more of them than samples
+LEAST = 5  # comparing nearest neighbours needs more than this number of samples and of real images
+MATCH_SEED = 2020  # seed of the random subset of real images that is taken if there are more of them than samples
 
 
 class Subject(ABC):
-    """Samples, their features and those of real images; each is made once, when a measure first asks for it.
+    """Samples, their features and features of real images; each is computed once, on first access.
 
     Attributes:
         device: device that distances are computed on.
-        seed: random seed of samples, and of a bound's draws.
-        modes: counter of the modes among samples; ``None`` where there are none to count.
-        model: model that the samples were drawn from; ``None`` for samples of unknown origin.
+        seed: random seed of samples and of the draws in a likelihood bound.
+        modes: counter of the modes among samples; None if the modes cannot be counted.
+        model: model that the samples were drawn from; None for samples of unknown origin.
         data: data of the model, as the model sees it.
-        num_test: number of test examples that a likelihood is measured on.
-        importance_samples: number of latents drawn for an image's importance-weighted likelihood; ``None`` for no such.
-        memorization: whether samples are compared with the training images one by one.
+        num_test: number of test examples on which a likelihood is measured.
+        importance_samples: number of latents drawn per image for the importance-weighted likelihood; None disables it.
+        memorization: whether to search the training images for near copies of the samples.
     """
 
     device: torch.device = torch.device("cpu")
@@ -49,16 +49,16 @@ class Subject(ABC):
     @property
     @abstractmethod
     def provides(self) -> frozenset[Need]:
-        """What measures find here."""
+        """The needs of measures that this subject meets."""
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """Protocol of the data that people look at, such as its name and sizes."""
+        """Protocol fields of the data as it is shown to people, such as its name and sizes."""
         return {} if self.data is None else self.data.pictured.protocol
 
     @property
     def samples(self) -> Tensor:
-        """The samples ``(N, *shape)`` as people look at them, on the CPU."""
+        """The samples ``(N, *shape)`` as they are shown to people, on the CPU."""
         raise InputError("there are features of samples here, and not the samples themselves")
 
     @property
@@ -72,7 +72,7 @@ class Subject(ABC):
         """Features of the real images that the samples are compared with."""
 
     def reference(self, split: Split) -> Reference:
-        """Features of a split of the model's data."""
+        """Return the features of a split of the model's data."""
         raise InputError(f"there is no {split} split here: these samples came without their model's data")
 
     @cached_property
@@ -80,7 +80,7 @@ class Subject(ABC):
         """Features of samples and of real images.
 
         Raises:
-            InputError: where there are too few images of either for any comparison.
+            InputError: if there are too few samples or real images for a comparison.
         """
         fake, real = self.features, self.real
         if min(len(fake), len(real)) <= LEAST:
@@ -89,7 +89,7 @@ class Subject(ABC):
 
     @cached_property
     def matched(self) -> tuple[Tensor, Tensor]:
-        """Features of samples ``(N, d)`` and of at most as many real images ``(M, d)``, on the device."""
+        """Features of samples ``(N, d)`` and of real images ``(M, d)``, M <= N, on the device."""
         fake, real = self.compared
         chosen = real.features.features
         if len(chosen) > len(fake):
@@ -99,13 +99,13 @@ class Subject(ABC):
 
     @cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
-        """Distances of every sample to the five training images nearest to it, and their indices, ``(N, 5)``."""
+        """Distances of every sample to the five nearest training images, and their indices, each ``(N, 5)``."""
         keys = self.reference("train").features.features.to(self.device)
         return nearest(self.features.features.to(self.device), keys, 5)
 
     @property
     def own_model(self) -> GenerativeModel:
-        """The model, for measures that cannot do without one."""
+        """The model, for measures that require one."""
         assert self.model is not None
         return self.model
 
@@ -117,21 +117,22 @@ class Subject(ABC):
 
     @property
     def own_data(self) -> DataModule:
-        """The model's data, for measures that cannot do without it."""
+        """The model's data, for measures that require it."""
         assert self.data is not None
         return self.data
 
 
 class ModelSubject(Subject):
-    """A model with its data; samples are drawn when they are first asked for.
+    """A model with its data; samples are drawn on first access.
+
+    The arguments not listed here are attributes of :class:`Subject`.
 
     Args:
         draw: function that draws the samples.
-        extractor: extractor of features; ``None`` where none are compared.
-        reference: split that samples are compared with.
-        cache_dir: folder in which the reference's features are kept; ``None`` for nowhere.
-
-    The other arguments are attributes of :class:`Subject`; ``num_test=None`` is the whole test set.
+        extractor: feature extractor; None if no features are compared.
+        reference: split whose images the samples are compared with.
+        cache_dir: folder in which features of the reference images are cached; None disables the cache.
+        num_test: number of test examples on which a likelihood is measured; None for the whole test set.
     """
 
     def __init__(
@@ -189,11 +190,16 @@ class ModelSubject(Subject):
 
 
 class ImagesSubject(Subject):
-    """A set of images that is compared with another one.
+    """A set of images that is compared with another set.
 
     Args:
-        extractor: extractor of features.
-        cache_dir: folder in which the features of ``real`` are kept; ``None`` for nowhere.
+        real: images to compare with.
+        fake: images to measure.
+        extractor: feature extractor.
+        cache_dir: folder in which the features of ``real`` are cached; None disables the cache.
+        modes: counter of modes; None if the modes cannot be counted.
+        device: device to compute on.
+        seed: random seed of the measures.
     """
 
     def __init__(
@@ -229,7 +235,7 @@ class ImagesSubject(Subject):
 
 
 class FeaturesSubject(Subject):
-    """Features of samples and of real images that are there already."""
+    """Features of samples and of real images that are already extracted."""
 
     def __init__(self, fake: Features, real: Reference, device: torch.device) -> None:
         self.given, self.device = (fake, real), device
@@ -250,6 +256,6 @@ class FeaturesSubject(Subject):
 def reference_of(
     images: ImageSet, extractor: FeatureExtractor, cache_dir: str | None, device: torch.device
 ) -> Reference:
-    """Features of real images, from the cache where they are there, with a progress bar where they are not."""
+    """Read the features of real images from the cache, or extract them with a progress bar."""
     with with_progress(f"features of {images.name}", len(images)) as advance:
         return Reference.of(images, extractor, cache_dir, device, advance)

@@ -1,0 +1,1 @@
+"""Networks that several models share, built from layers: the transformer, and residual networks of GANs."""

@@ -1,5 +1,7 @@
-"""The residual networks of SNGAN, SAGAN and BigGAN: Spectral Normalization for Generative Adversarial Networks
-(arXiv:1802.05957), appendix B.4."""
+"""The residual networks of SNGAN, SAGAN and BigGAN.
+
+Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957), appendix B.4.
+"""
 
 import itertools
 import math
@@ -13,18 +15,20 @@ from genlab.layers.self_attention2d import SelfAttention2d
 
 
 class PlainBatchNorm2d(nn.BatchNorm2d):
-    """For a generator without a condition."""
+    """Batch normalization for a generator without a condition; accepts a condition and ignores it."""
 
     def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
         return super().forward(h)
 
 
 class GeneratorBlock(nn.Module):
-    """``(B, inputs, H, W)`` to ``(B, outputs, *size)``, of twice the sides.
+    """Residual block that doubles the sides: ``(B, inputs, H, W)`` to ``(B, outputs, *size)``.
 
     Args:
-        norms: before each of the two convolutions.
-        size: of the result; an odd side was rounded up when it was halved.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        norms: normalization layers before the two convolutions.
+        size: ``(H', W')`` of the result: twice the sides, or one less for an odd side.
     """
 
     def __init__(self, inputs: int, outputs: int, norms: tuple[nn.Module, nn.Module], size: tuple[int, ...]) -> None:
@@ -39,16 +43,19 @@ class GeneratorBlock(nn.Module):
         return F.interpolate(h, scale_factor=2, mode="nearest")[:, :, : self.size[0], : self.size[1]]
 
     def forward(self, h: Tensor, condition: Tensor | None) -> Tensor:
-        shortcut = self._doubled(self.shortcut(h))  # the same as of the doubled features, and cheaper
+        shortcut = self._doubled(self.shortcut(h))  # convolving before doubling gives the same and is cheaper
         h = self.conv1(self._doubled(F.relu(self.norm1(h, condition))))
         return shortcut + self.conv2(F.relu(self.norm2(h, condition)))
 
 
 class DiscriminatorBlock(nn.Module):
-    """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``, or with ``downsample`` half the sides, rounded down.
+    """Residual block: ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``, or to half the sides, rounded down.
 
     Args:
-        first: the block that sees images, which are not passed through a ReLU.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        downsample: whether to halve the sides.
+        first: whether the block sees images, to which no ReLU is applied.
     """
 
     def __init__(self, inputs: int, outputs: int, downsample: bool, first: bool = False) -> None:
@@ -62,23 +69,25 @@ class DiscriminatorBlock(nn.Module):
         return F.avg_pool2d(h, 2) if self.downsample else h
 
     def forward(self, h: Tensor) -> Tensor:
-        shortcut = self.shortcut(self._halved(h))  # the same as halved after it, and cheaper
+        shortcut = self.shortcut(self._halved(h))  # halving before the convolution gives the same and is cheaper
         h = self.conv2(F.relu(self.conv1(h if self.first else F.relu(h))))
         return shortcut + self._halved(h)
 
 
 class ResidualDiscriminator(nn.Module):
-    """Images in [0, 1] to logits ``(B / pack,)``; classes by projection (arXiv:1802.05637).
+    """Network from images in [0, 1] to logits ``(B / pack,)``; classes enter by projection (arXiv:1802.05637).
 
-    A block for each halving of the sides until the smaller one is at most 8 (of small images one halving all the same),
-    and two blocks more.
+    Blocks halve the sides until the smaller one is at most 8 (even small images are halved once); two more blocks
+    follow.
 
     Args:
-        shape: of an image.
-        channels, channel_base: see :func:`~genlab.layers.resampling.widths`.
-        num_classes: ``None`` for an unconditional D.
-        pack: images that are seen as one.
-        attention: self-attention at the first features with a side of at most this; ``None`` for none.
+        shape: shape ``(C, H, W)`` of an image.
+        channels: upper limit on the number of channels; see :func:`~genlab.layers.resampling.widths`.
+        channel_base: upper limit on channels times side; see :func:`~genlab.layers.resampling.widths`.
+        num_classes: number of classes; ``None`` for an unconditional discriminator.
+        pack: number of images that are joined to one input (PacGAN).
+        attention: self-attention is applied once, to the first features whose smaller side is at most this; ``None``
+            for no attention.
     """
 
     def __init__(
@@ -92,7 +101,7 @@ class ResidualDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.pack = pack
-        size, sizes = shape[1:], [shape[1:]]  # that the halving blocks see
+        size, sizes = shape[1:], [shape[1:]]  # sizes: the input sizes of the halving blocks
         while min(sizes[-1]) > 16:
             sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
         outputs = [*widths(channels, channel_base, sizes), channels, channels]
@@ -119,9 +128,9 @@ class ResidualDiscriminator(nn.Module):
 
 
 def initialise_xavier(module: nn.Module) -> None:
-    """Uniform after Glorot, the convolutions of 3x3 with a gain for their ReLU.
+    """Initialise weights uniformly after Glorot; 3x3 convolutions have a gain of √2 for their ReLU.
 
-    So do SNGAN's authors, but for the last convolution of G, which has no gain there.
+    SNGAN's authors do the same, except that their last convolution of G has no gain.
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         gain = math.sqrt(2) if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) else 1.0
@@ -131,7 +140,7 @@ def initialise_xavier(module: nn.Module) -> None:
 
 
 def initialise_orthogonal(module: nn.Module) -> None:
-    """As BigGAN does."""
+    """Initialise weights orthogonally and biases to 0, as BigGAN does."""
     if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
         nn.init.orthogonal_(module.weight)
         if isinstance(module.bias if hasattr(module, "bias") else None, Tensor):

@@ -1,7 +1,7 @@
-"""The transformer of GPT-2 and of what came after it, one backbone for text, pixels and codes.
+"""The transformer of GPT-2 and its successors: one backbone for text, pixels and codes.
 
 Language Models are Unsupervised Multitask Learners (Radford et al., 2019); the options are those of LLaMA
-(arXiv:2302.13971). Features in, features out: what is embedded and what is predicted from it belong to the model.
+(arXiv:2302.13971). It maps features to features; the embedding and the prediction belong to the model.
 """
 
 import math
@@ -21,7 +21,12 @@ Positions = Literal["learned", "sinusoidal", "rotary"]
 
 
 class MLP(nn.Module):
-    """Two layers with a GELU between, four times as wide inside."""
+    """Two linear layers with a GELU in between; the hidden layer is four times as wide.
+
+    Args:
+        width: number of features.
+        dropout: dropout probability of the output.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -34,11 +39,18 @@ class MLP(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """A gated MLP: GLU Variants Improve Transformer (arXiv:2002.05202). Two thirds as wide, so of the same size."""
+    """Gated MLP: GLU Variants Improve Transformer (arXiv:2002.05202).
+
+    Its hidden layer is two thirds as wide as that of :class:`MLP`, so that it has as many parameters.
+
+    Args:
+        width: number of features.
+        dropout: dropout probability of the output.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        hidden = 8 * math.ceil(8 * width / 3 / 8)  # of a width that processors like
+        hidden = 8 * math.ceil(8 * width / 3 / 8)  # a multiple of 8, for which hardware is fast
         self.hidden = nn.Linear(width, 2 * hidden)
         self.projection = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
@@ -49,7 +61,7 @@ class SwiGLU(nn.Module):
 
 
 class Options(TypedDict, total=False):
-    """Those of :class:`Transformer` that models hand on."""
+    """Arguments of :class:`Transformer` that models pass on."""
 
     dropout: float
     positions: Positions
@@ -65,7 +77,14 @@ MLPS = {"gelu": MLP, "swiglu": SwiGLU}
 
 
 class Block(nn.Module):
-    """Attention moves information between positions, the MLP works on each; both add to the residual stream."""
+    """Attention, which moves information between positions, then an MLP on each; both add to the residual stream.
+
+    Args:
+        norm: class of the normalization layers.
+        attention: self-attention layer.
+        mlp: class of the MLP.
+        dropout: dropout probability of the MLP's output.
+    """
 
     def __init__(self, norm: type[nn.Module], attention: SelfAttention, mlp: type[nn.Module], dropout: float) -> None:
         super().__init__()
@@ -81,28 +100,29 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm blocks: the output at position i is a function of the inputs at positions up to and including i.
+    """Pre-norm transformer: the output at position i is a function of the inputs at positions up to and including i.
 
     Args:
-        num_layers: blocks.
-        num_heads: attention heads a block.
-        width: of the residual stream.
-        max_length: of a sequence.
-        dropout: on the input, the attention weights and each block's two additions.
-        positions: ``"learned"`` or ``"sinusoidal"`` vectors that are added to the input, or ``"rotary"`` queries and
-            keys.
-        norm: ``"layer"`` normalization, or ``"rms"`` (arXiv:1910.07467), which takes no mean away.
-        mlp: ``"gelu"`` or ``"swiglu"``.
-        num_kv_heads: heads of keys and values, where queries share them.
-        stride: layers see, in turns, the last ``stride`` positions and every ``stride``-th one, as in a Sparse
-            Transformer (arXiv:1904.10509); for images a row's length. ``None`` for all positions before.
-        causal: ``False`` lets every position see all.
-        checkpoint_gradients: keep each block's input alone for the backward pass, and compute the rest again: a third
-            more time for a fraction of the memory.
+        num_layers: number of blocks.
+        num_heads: number of attention heads in a block.
+        width: number of features in the residual stream.
+        max_length: maximal length of a sequence.
+        dropout: dropout probability of the input, the attention weights and the two additions of each block.
+        positions: encoding of positions: ``"learned"`` or ``"sinusoidal"`` vectors that are added to the input, or
+            ``"rotary"`` queries and keys.
+        norm: kind of normalization: ``"layer"``, or ``"rms"`` (arXiv:1910.07467), which does not subtract the mean.
+        mlp: kind of MLP, ``"gelu"`` or ``"swiglu"``.
+        num_kv_heads: number of heads of keys and values, if several query heads share one; ``None`` for ``num_heads``.
+        stride: stride of a Sparse Transformer (arXiv:1904.10509), whose layers alternately see the last ``stride``
+            positions and every ``stride``-th position; for images, use the length of a row. ``None`` for layers that
+            see all earlier positions.
+        causal: whether a position sees only itself and earlier positions; ``False`` lets every position see all.
+        checkpoint_gradients: whether to keep only each block's input for the backward pass and compute the rest again,
+            which takes a third more time and a fraction of the memory.
 
     Raises:
-        InputError: for sizes below 1, a width that is no multiple of ``num_heads``, a dropout outside [0, 1), a name
-            that is none of the above.
+        InputError: if a size is below 1, ``width`` is no multiple of ``num_heads``, ``dropout`` is outside [0, 1), a
+            name is not one of the above, or ``stride`` is given without ``causal``.
     """
 
     def __init__(
@@ -128,9 +148,9 @@ class Transformer(nn.Module):
         options = {"norm": (norm, NORMS), "mlp": (mlp, MLPS), "positions": (positions, Positions.__args__)}  # type: ignore[attr-defined]
         for name, (value, known) in options.items():
             if value not in known:
-                raise InputError(f"{name}={value}: there is {', '.join(known)}")
+                raise InputError(f"{name}={value}: choose one of {', '.join(known)}")
         if stride is not None and (stride < 1 or not causal):
-            raise InputError(f"stride={stride}: of a causal transformer, 1 or more")
+            raise InputError(f"stride={stride}: expected 1 or more, and a causal transformer")
         self.width, self.max_length, self.checkpoint_gradients = width, max_length, checkpoint_gradients
         self.positions: nn.Module | None = None
         if positions != "rotary":
@@ -146,13 +166,13 @@ class Transformer(nn.Module):
             self.blocks.append(Block(NORMS[norm], attention, MLPS[mlp], dropout))
         self.norm = NORMS[norm](width)
         self.apply(init_weights)
-        # 2 * num_layers additions to the residual stream: scaled so that its variance does not grow with depth.
+        # The residual stream has 2 * num_layers additions: scale them so that its variance does not grow with depth.
         for name, weight in self.named_parameters():
             if name.endswith("projection.weight"):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * num_layers))
 
     def forward(self, h: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
-        """``(B, T, width)`` to the same; with :meth:`caches`, ``h`` are the T positions after those in them."""
+        """Map features ``(B, T, width)`` to the same shape; with caches, ``h`` are the positions that follow."""
         if self.positions is not None:
             h = self.positions(h, 0 if caches is None else caches[0].length)
         h = self.dropout(h)
@@ -164,23 +184,28 @@ class Transformer(nn.Module):
         return self.norm(h)
 
     def caches(self, max_length: int | None = None) -> list[KeyValueCache]:
-        """Empty caches, one a block, to generate up to ``max_length`` positions."""
+        """Make empty caches, one for each block, to generate up to ``max_length`` positions.
+
+        Args:
+            max_length: number of positions; ``None`` for the maximal length of a sequence.
+        """
         return [KeyValueCache(max_length or self.max_length) for _ in self.blocks]
 
     def flops(self, length: int) -> int:
-        """Of a forward and a backward pass over a sequence: 6 a weight and position, and attention's 12 a pair.
+        """Give the number of FLOPs of a forward and a backward pass over a sequence of ``length`` positions.
 
-        Counted as in PaLM (arXiv:2204.02311), appendix B, where attention is taken over all pairs.
+        They are counted as in PaLM (arXiv:2204.02311), appendix B: 6 for each weight and position, and 12 for each
+        pair of positions, feature and block, where attention is counted over all pairs, also if it is causal.
         """
         weights = sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Linear))
         return 6 * weights * length + 12 * len(self.blocks) * self.width * length**2
 
 
 def init_weights(module: nn.Module) -> None:
-    """GPT-2's initialisation of a linear layer or an embedding: N(0, 0.02²), no bias. For ``nn.Module.apply``."""
+    """Initialise a linear layer or an embedding as in GPT-2: weights N(0, 0.02²), biases 0; for ``nn.Module.apply``."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Embedding):
-        module.weight.embedding = True  # type: ignore[attr-defined]  # for optimizers that treat other matrices otherwise
+        module.weight.embedding = True  # type: ignore[attr-defined]  # for optimizers that treat embeddings differently
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

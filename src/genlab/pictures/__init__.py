@@ -1,1 +1,1 @@
-"""Drawing: how arrays become pictures and films, and the files of both."""
+"""Drawing: functions that turn arrays into pictures and films, and write them to files."""

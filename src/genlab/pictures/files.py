@@ -1,4 +1,4 @@
-"""Pictures, films and arrays as files, each there whole or not at all."""
+"""Files of pictures, films and arrays, all written atomically."""
 
 import io
 from collections.abc import Sequence
@@ -11,7 +11,14 @@ from genlab.machine.files import write_atomically
 
 
 def film(frames: Sequence[Path | Image.Image], path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
-    """Pictures one after the other as an animated GIF; of more than ``max_frames``, evenly chosen ones."""
+    """Write pictures as an animated GIF.
+
+    Args:
+        frames: pictures, or paths of their files.
+        path: path of the GIF.
+        max_frames: upper limit on the number of frames; of more pictures, evenly spaced ones are chosen.
+        seconds: duration of the film before its last frame, unless frames would be shorter than 40 ms.
+    """
     chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
     opened = [frame if isinstance(frame, Image.Image) else Image.open(frame) for frame in chosen]
     images = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in opened]

@@ -5,14 +5,19 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-if TYPE_CHECKING:  # comparing runs needs pictures, not PyTorch
+if TYPE_CHECKING:  # importing PyTorch is slow, and comparing runs draws pictures without it
     from torch import Tensor
 
 
 def grid(images: "Tensor", columns: int | None = None, min_side: int = 32) -> Image.Image:
-    """Images ``(N, C, H, W)`` in [0, 1] on one sheet; small ones are enlarged by a whole factor.
+    """Arrange images on one sheet; small ones are enlarged by an integer factor.
 
-    Channels beyond grey and colour are shown by their mean.
+    Images with neither 1 nor 3 channels are shown as grey, by the mean of their channels.
+
+    Args:
+        images: images in [0, 1], ``(N, C, H, W)``.
+        columns: number of images in a row; ``None`` for a square sheet.
+        min_side: side in pixels to which smaller images are enlarged, at least.
     """
     import torch
     from torchvision.utils import make_grid

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of each pixel: heat maps beside images, and a receptive field."""
+"""Pictures of a model's per-pixel results: heat maps next to images, and receptive fields."""
 
 import math
 
@@ -10,7 +10,14 @@ from genlab.pictures.grid import grid
 
 
 def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> Image.Image:
-    """Each image ``(N, C, H, W)`` and its values ``(N, H, W)`` from 0 to the highest of all, over their scale."""
+    """Draw each image next to a heat map of its values, with a colour scale from 0 to the highest value below.
+
+    Args:
+        images: images in [0, 1], ``(N, C, H, W)``.
+        values: values of the pixels, ``(N, H, W)``.
+        unit: unit of the values, for the scale.
+        columns: number of images in a row.
+    """
     import matplotlib
 
     colours = matplotlib.colormaps["inferno"]
@@ -33,9 +40,14 @@ def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> 
 
 
 def field(seen: Tensor, before: Tensor, pixel: tuple[int, int]) -> Image.Image:
-    """The pixels that one depends on, over those that come before it; of either, ``(C, H, W)``.
+    """Draw which of the earlier pixels the prediction of one pixel depends on.
 
-    A pixel of which only some channels are seen is between the two colours.
+    A pixel of which only some channels are seen has a colour between those of seen and unseen pixels.
+
+    Args:
+        seen: values that the prediction depends on, bool ``(C, H, W)``.
+        before: values that come before the pixel in the generation order, bool ``(C, H, W)``.
+        pixel: row and column of the pixel.
     """
     blue, unseen, after, itself = (
         torch.tensor(colour) / 255 for colour in ((0, 98, 184), (232, 182, 172), (246, 246, 246), (255, 153, 0))

@@ -1,4 +1,4 @@
-"""Points of the plane: samples over data, latents by class."""
+"""Scatter plots: samples over data, and latents by class."""
 
 import math
 from collections.abc import Callable
@@ -17,12 +17,15 @@ def scatter(
     surface: "Callable[[Tensor], Tensor] | None" = None,
     density: "Callable[[Tensor], Tensor] | None" = None,
 ) -> Image.Image:
-    """Points ``(N, D)`` in blue over the data's in grey, on axes that the data sets.
+    """Draw sampled points in blue over data points in grey, on axes that fit the data.
 
     Args:
-        real: ``(M, D)``.
-        surface: of ``(B, 2)`` points, a height ``(B,)`` that colours the plane, red where it is high.
-        density: of ``(B, 2)`` points, log p(x) in nats, ``(B,)``: the darker the higher, from 10 nats below the top.
+        samples: sampled points, ``(N, D)``; only their first two coordinates are drawn.
+        real: data points, ``(M, D)``; ``None`` for none.
+        surface: function from points ``(B, 2)`` to heights ``(B,)``, which colour the plane, red where they are high.
+        density: function from points ``(B, 2)`` to log p(x) in nats, ``(B,)``; darker is higher, and values more than
+            10 nats below the maximum are not distinguished. It is used only without ``surface``. Both are drawn only if
+            D = 2.
     """
     import torch
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -71,7 +74,7 @@ def scatter(
 
 
 def _first_two(points: "Tensor") -> "Tensor":
-    """Coordinates to draw, ``(N, 2)``; points of a line lie on the axis."""
+    """Give the two coordinates to draw, ``(N, 2)``; one-dimensional points lie on the horizontal axis."""
     import torch
 
     points = points.detach().float().cpu()[:, :2]
@@ -79,7 +82,12 @@ def _first_two(points: "Tensor") -> "Tensor":
 
 
 def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:
-    """Latents ``(N, D)`` in the colours of their classes ``(N,)``; of more than two, on their principal components."""
+    """Draw latents in the colours of their classes; if D > 2, by their first two principal components.
+
+    Args:
+        z: latents, ``(N, D)``.
+        y: classes, int64 ``(N,)``.
+    """
     import matplotlib
     import torch
     from matplotlib.backends.backend_agg import FigureCanvasAgg

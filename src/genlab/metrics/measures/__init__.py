@@ -1,4 +1,4 @@
-"""Measures: one file each, a class that declares its figures and measures them.
+"""Measures: one file per measure, with a class that declares its figures and computes them.
 
-The files import nothing heavy at their top, so that ``genlab compare`` reads the declarations without PyTorch.
+The files import nothing heavy at the top level, so that ``genlab compare`` reads the declarations without PyTorch.
 """

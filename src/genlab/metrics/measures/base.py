@@ -1,4 +1,4 @@
-"""What every measure declares and does."""
+"""The interface of a measure."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,40 +16,41 @@ Need = Literal["samples", "features", "likelihood", "latents"]
 
 
 class Measure(ABC):
-    """Something that is measured of a model, or of a set of images.
+    """A measure of a model, or of a set of images, that computes one or more figures.
 
-    A subclass states the class attributes and the call. Its figures then stand in ``summary.json`` under ``test/``, and
-    during training under ``val/``.
+    A subclass sets the class attributes and implements ``__call__``. Its figures then appear in ``summary.json`` with
+    the prefix ``test/``, and during training with the prefix ``val/``.
 
     Attributes:
-        figures: declaration of every figure that the call returns, by name.
-        needs: what the subject must have: ``"samples"`` (drawn from a model, or given), ``"features"`` (of the samples
-            and of real images, where an extractor is configured), ``"likelihood"`` (a model with a log-likelihood) or
-            ``"latents"`` (a model that can say what its latents carry).
+        figures: declaration of every figure that ``__call__`` returns, by name.
+        needs: requirements on the subject: ``"samples"`` (drawn from a model, or loaded), ``"features"`` (of samples
+            and real images, if an extractor is configured), ``"likelihood"`` (a model with a log-likelihood) or
+            ``"latents"`` (a model that can diagnose its latents).
     """
 
     figures: ClassVar[Mapping[str, Figure]] = {}
     needs: ClassVar[frozenset[Need]] = frozenset({"samples"})
 
     def applies(self, subject: "Subject") -> bool:
-        """Whether the subject can be measured by this; what does not apply is left out without a word."""
+        """Tell whether the subject can be measured; a measure that does not apply is skipped silently."""
         return self.needs <= subject.provides
 
     @abstractmethod
     def __call__(self, subject: "Subject") -> dict[str, Result]:
-        """Measure the subject: a result for each figure, under the figure's name.
+        """Measure the subject and return a result for each figure, by the figure's name.
 
-        The subject states the checkpoint, the weights and how samples were drawn; the rest of a result's protocol is
-        the measure's to state.
+        The measure fills in the protocol of each result, except for the checkpoint, the weights and the sampling
+        settings, which the evaluation adds.
         """
 
     def running(self, share: "Share") -> dict[str, float]:
-        """The figures during training, alike on every process.
+        """Compute the figures during training, equal on every process.
 
-        Every process measures the samples of all of them. A measure overrides this where each can do its part.
+        By default, every process measures the samples of all processes. A measure that can split the work among the
+        processes overrides this method.
 
         Args:
-            share: samples that this process has drawn, and access to those of the others.
+            share: samples drawn by this process, with access to those of the other processes.
         """
         return {name: result.value for name, result in self(share).items()}
 
@@ -60,7 +61,7 @@ class FeatureMeasure(Measure):
     needs = frozenset({"features"})
 
     def protocol(self, subject: "Subject", **own: Any) -> dict[str, Any]:
-        """How features came about, and the fields of the estimator itself, which come last."""
+        """Build the protocol: fields that describe the features, then the measure's ``own`` fields."""
         fake, real = subject.compared
         common = {
             **real.protocol,

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class DensityCoverage(FeatureMeasure):
-    """The robust counterparts of precision and recall.
+    """Density and coverage, the robust counterparts of precision and recall.
 
-    Reliable Fidelity and Diversity Metrics for Generative Models (arXiv:2002.09797); see :mod:`genlab.metrics.prdc`. No
-    more real images are used than there are samples.
+    Reliable Fidelity and Diversity Metrics for Generative Models (arXiv:2002.09797); see :mod:`genlab.metrics.prdc`. At
+    most as many real images as samples are used.
 
     Args:
-        neighbours: number of the real neighbour that the ball around a real point just reaches.
+        neighbours: k of the k-th nearest real neighbour, which defines the radius of the ball around a real image.
     """
 
     figures = {

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class FID(FeatureMeasure):
-    """Fréchet distance of Gaussians fitted to features.
+    """Fréchet distance between Gaussians fitted to the features of samples and of real images.
 
-    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (arXiv:1706.08500). In
-    float64 throughout: a float32 mean of many features costs the sixth digit.
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (arXiv:1706.08500). Computed in
+    float64, since a float32 mean over many features loses the sixth digit.
     """
 
     figures = {"fid": Figure("FID", "min", column=6, curve=3, live=True)}

@@ -1,4 +1,4 @@
-"""The importance-weighted likelihood of the test set."""
+"""Importance-weighted likelihood of the test set."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class ImportanceWeightedLikelihood(Measure):
-    """A bound on the test set's likelihood that tightens with the number of latents drawn for an image.
+    """Bound on the test set's likelihood that becomes tighter with the number of latents drawn per image.
 
-    Importance Weighted Autoencoders (arXiv:1509.00519), with ``metrics.importance_samples`` draws an image; left out
-    where that is null, and for models whose latents cannot be weighted.
+    Importance Weighted Autoencoders (arXiv:1509.00519), with ``metrics.importance_samples`` draws per image. Skipped if
+    that is null, and for models without importance weights.
     """
 
     figures = {

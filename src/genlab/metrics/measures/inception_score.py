@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 class InceptionScore(FeatureMeasure):
-    """exp of the mutual information of image and class: Improved Techniques for Training GANs (arXiv:1606.03498).
+    """Inception score: the exponential of the mutual information between image and class.
 
-    Nothing where the extractor has no classes. The defaults are those of torch-fidelity.
+    Improved Techniques for Training GANs (arXiv:1606.03498). There is no result if the extractor has no classes. The
+    defaults are those of torch-fidelity.
 
     Args:
-        splits: number of parts of the samples, over which the score is averaged.
-        rng_seed: random seed of the order in which samples fall into the parts.
+        splits: number of parts into which the samples are split; the score is the mean over the parts.
+        rng_seed: random seed of the assignment of samples to parts.
     """
 
     figures = {"inception_score": Figure("inception score", "max", (*SAMPLES, "estimator"))}

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 
 class KID(FeatureMeasure):
-    """Squared MMD of features with a cubic kernel: Demystifying MMD GANs (arXiv:1801.01401).
+    """Squared maximum mean discrepancy (MMD) of features with a cubic kernel: Demystifying MMD GANs (arXiv:1801.01401).
 
-    Unbiased, so that it can be below 0. The defaults are those of torch-fidelity, whose command gives the same number.
+    The estimator is unbiased, so its value can be negative. The defaults are those of torch-fidelity, whose command
+    line gives the same value.
 
     Args:
-        subsets: number of random subsets that the distance is averaged over.
-        subset_size: images of each subset, of either set; fewer where there are not so many.
-        running_subsets: number of subsets during training, where the value is only looked at as a curve.
+        subsets: number of random subsets over which the distance is averaged.
+        subset_size: number of images in a subset, for samples and real images alike; at most the number available.
+        running_subsets: number of subsets during training, where the value is only plotted as a curve.
         rng_seed: random seed of the subsets.
     """
 
@@ -50,7 +51,7 @@ class KID(FeatureMeasure):
         result = Result(
             found[KEY_METRIC_KID_MEAN],
             self.protocol(subject, estimator=estimator, rng_seed=self.rng_seed),
-            # Subsets that are the whole set are all the same and tell nothing of the spread.
+            # If a subset is the whole set, all subsets are equal and their spread is meaningless.
             std=found[KEY_METRIC_KID_STD] if size < fewest else None,
             warning=f"subsets of {size} for want of images, not of {self.subset_size}"
             if size < self.subset_size

@@ -1,4 +1,4 @@
-"""What the latents of test images carry."""
+"""Diagnosis of the latents of test images."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Latents(Measure):
-    """What a model says of the latents of test images; see :class:`~genlab.models.base.Diagnosable`.
+    """Figures from a model's own diagnosis of its latents on test images; see :class:`~genlab.models.base.Diagnosable`.
 
     Args:
-        num: number of test images, fewer where the model takes no more.
+        num: number of test images; fewer if the model limits them (``most_diagnosed``).
     """
 
     figures = {

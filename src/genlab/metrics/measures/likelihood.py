@@ -1,4 +1,4 @@
-"""The likelihood of the test set."""
+"""Likelihood of the test set."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Likelihood(Measure):
-    """Negative log-likelihood of the test set: nats per example, bits per dimension, and of text per token and byte.
+    """Negative log-likelihood of the test set: nats per example, bits/dim, and for text also per token and byte.
 
-    Of a density of real numbers, nats alone. Of a class-conditional model it is that of images given their classes,
-    -log p(x|y), which the protocol says.
+    A density of real numbers is reported in nats only. For a class-conditional model, it is the likelihood of images
+    given their classes, -log p(x|y), as recorded in the protocol.
     """
 
     figures = {

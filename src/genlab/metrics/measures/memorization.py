@@ -1,4 +1,4 @@
-"""Whether a model repeats its training images."""
+"""Test for copies of training images among samples."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class TooNearToTrain(FeatureMeasure):
-    """Share of samples that lie nearer to a training image than all but 1 % of the test images do.
+    """Share of samples that are nearer to a training image than 99 % of the test images are.
 
-    With the statistic z of A Non-Parametric Test to Detect Data-Copying (arXiv:2004.05675); see
-    :mod:`genlab.metrics.memorization`. Left out by ``metrics.memorization=false``.
+    The result also has the statistic z of A Non-Parametric Test to Detect Data-Copying (arXiv:2004.05675); see
+    :mod:`genlab.metrics.memorization`. Skipped with ``metrics.memorization=false``.
     """
 
     figures = {"too_near_to_train": Figure("too near to train", "min")}

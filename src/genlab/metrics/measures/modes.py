@@ -1,4 +1,4 @@
-"""How many modes of the data samples reach."""
+"""Coverage of the data's modes by samples."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class ModesReached(Measure):
-    """Modes with at least one sample, and how evenly they are reached, where the data is made of countable modes.
+    """Number of modes with at least one sample, and how evenly samples cover them, for data with countable modes.
 
-    They are counted by what ``metrics.modes`` names; see :mod:`genlab.metrics.modes`.
+    The counter is configured in ``metrics.modes``; see :mod:`genlab.metrics.modes`.
     """
 
     figures = {

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class PrecisionRecall(FeatureMeasure):
-    """Share of samples within the real images' manifold, and of real images within the samples'.
+    """Precision and recall: the shares of samples in the manifold of real images, and of real images in the samples'.
 
-    Improved Precision and Recall Metric for Assessing Generative Models (arXiv:1904.06991). No more real images are
-    used than there are samples.
+    Improved Precision and Recall Metric for Assessing Generative Models (arXiv:1904.06991). At most as many real
+    images as samples are used.
 
     Args:
-        neighbours: number of the neighbour that the ball around a point just reaches.
+        neighbours: k of the k-th nearest neighbour, which defines the radius of the ball around a point.
     """
 
     figures = {
