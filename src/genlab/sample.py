@@ -45,11 +45,17 @@ def sample(cfg: DictConfig) -> None:
         weights=Weights,
         output=str | None,
         prompt=str | None,
+        n=int | None,
+        steps=int | None,
+        draws=int,
         sampling=dict[str, Any],
         temperature=float | None,
         top_k=int | None,
         top_p=float | None,
     )
+    counts = {key: config[key] for key in ("n", "steps", "draws") if config[key] is not None}
+    if lowest := [f"{key}={value}" for key, value in counts.items() if value < 1]:
+        raise InputError(f"{lowest[0]}: give a number of samples, 1 or more")
     short = {key: config[key] for key in ("temperature", "top_k", "top_p") if config[key] is not None}
     sampling = {**config["sampling"], **short}
     # Keys of the command become the view's options; a null key leaves the view's own default in place.
