@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genlab.composition.building import build, plain
+from genlab.composition.building import build
 from genlab.composition.command_line import as_groups
 from genlab.composition.configs import composed
 from genlab.launching.options import TYPES
@@ -36,10 +37,10 @@ from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.measure import draw
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
-from genlab.runs.folder import RunFolder
 from genlab.speed.pair import Pair, measure_pair
 from genlab.speed.rounds import Timing, interleaved
 from genlab.speed.tables import as_numbers, print_pair
+from genlab.speed.throwaway import throwaway
 
 HERE = Path(__file__).parent
 
@@ -54,18 +55,15 @@ PAIRS = {
 }
 
 
-def configured(overrides: tuple[str, ...], folder: str) -> dict[str, Any]:
-    cfg = composed("train", as_groups(overrides))
-    cfg.run_dir = str(RunFolder.claim(Path(folder, "run")).path)
-    cfg.run_id = "benchmark"
-    return plain(cfg, **TYPES)
+def configured(*overrides: str) -> AbstractContextManager[dict[str, Any]]:
+    return throwaway(composed("train", as_groups(overrides)), **TYPES)
 
 
 def measured(overrides: tuple[str, ...], short: bool, **options: Any) -> Pair:
     if short:
         options |= {"rounds": 1, "steps": 1}
-    with tempfile.TemporaryDirectory() as folder:
-        pair = measure_pair(configured(overrides, folder), **options)
+    with configured(*overrides) as config:
+        pair = measure_pair(config, **options)
     print_pair(pair)
     print(flush=True)
     return pair
@@ -106,8 +104,8 @@ def sampling(short: bool) -> dict[str, Any]:
     data = ("dataset=digits",) if short else ("dataset=binarized_mnist",)
     names = ("pixel_cnn", "gated_pixel_cnn", "pixel_snail")
     for name in (*(f"autoregressive/{name}" for name in names), "transformer/image_gpt"):
-        with tempfile.TemporaryDirectory() as folder:
-            model = build(configured((f"model={name}", *data), folder)["model"], "model").eval()
+        with configured(f"model={name}", *data) as config:
+            model = build(config["model"], "model").eval()
         num, passes = (4, 1) if short else (64, 5)
         x = torch.full((num, *model.shape), 0.5)
 

@@ -38,25 +38,21 @@ def benchmark(cfg: DictConfig) -> None:
     """
     import json
     import os
-    import tempfile
     from pathlib import Path
 
-    from genlab.composition.building import plain
     from genlab.errors import InputError
     from genlab.machine.files import write_atomically
     from genlab.machine.hardware import machine
     from genlab.machine.process import keep_freed_memory, quiet_libraries
     from genlab.machine.progress import with_progress
-    from genlab.runs.folder import RunFolder
     from genlab.speed.pair import measure_pair
     from genlab.speed.tables import as_numbers, print_pair
+    from genlab.speed.throwaway import throwaway
 
     quiet_libraries()
     keep_freed_memory()
     os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is not a run worth uploading
-    with tempfile.TemporaryDirectory() as folder:
-        cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
-        config = plain(cfg, **TYPES, **BENCHMARK)
+    with throwaway(cfg, **TYPES, **BENCHMARK) as config:
         about = config.pop("benchmark")
         if about["rounds"] < 1 or about["num_samples"] < 0:
             raise InputError(

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """Raised after a signal asked a run to stop and the run saved what it needs to continue.
+    """The end of a run that a signal asked to stop, raised after the run saved what it needs to continue.
 
     Attributes:
         number: number of the signal.
@@ -23,7 +23,7 @@ class Interrupted(BaseException):
 
 
 class InputError(ValueError):
-    """Raised if something the user gave (a config value, data, a run folder) is wrong.
+    """An error in what the user gave, such as a config value, data or a run folder.
 
     The message is one line that says what is wrong and what to do next. The command line prints it and exits with
     code 2; from Python it is an ordinary ``ValueError``.

@@ -1,6 +1,5 @@
 """``genlab sample run=FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
 if TYPE_CHECKING:
-    from genlab.runs.loading import Run
     from genlab.views.view import View
+    from genlab.views.write import Write
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="sample")
@@ -45,11 +44,17 @@ def sample(cfg: DictConfig) -> None:
         weights=Weights,
         output=str | None,
         prompt=str | None,
+        n=int | None,
+        steps=int | None,
+        draws=int,
         sampling=dict[str, Any],
         temperature=float | None,
         top_k=int | None,
         top_p=float | None,
     )
+    counts = {key: config[key] for key in ("n", "steps", "draws") if config[key] is not None}
+    if lowest := [f"{key}={value}" for key, value in counts.items() if value < 1]:
+        raise InputError(f"{lowest[0]}: give a number of samples, 1 or more")
     short = {key: config[key] for key in ("temperature", "top_k", "top_p") if config[key] is not None}
     sampling = {**config["sampling"], **short}
     # Keys of the command become the view's options; a null key leaves the view's own default in place.
@@ -58,7 +63,10 @@ def sample(cfg: DictConfig) -> None:
     tune_processor()
     run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
     if isinstance(run.model, Writes):
-        _write_text(run, config, view.mode)
+        if view.mode != "grid":
+            raise InputError(f"mode={view.mode} is for images; this run's model writes text: give prompt=...")
+        text: Write = build({key: value for key, value in config["text"].items() if value is not None}, "")
+        text.to_terminal(run, Path(config["output"] or run.folder.samples / f"{text.name}.txt"))
         return
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
@@ -67,30 +75,6 @@ def sample(cfg: DictConfig) -> None:
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")
     print("\n".join(map(str, view.show(run).save(target, run.modality))))
-
-
-def _write_text(run: "Run", config: dict[str, Any], mode: str) -> None:
-    """Print the texts, the first one token by token as it is generated, and save all of them to a file."""
-    from genlab.composition.building import build
-    from genlab.errors import InputError
-    from genlab.modalities.text import RULE, save_texts
-    from genlab.views.write import Write
-
-    if mode != "grid":
-        raise InputError(f"mode={mode} is for images; this run's model writes text: give prompt=...")
-    write: Write = build({key: value for key, value in config["text"].items() if value is not None}, "")
-    target = Path(config["output"] or run.folder.samples / f"{write.name}.txt")
-    if target.suffix != ".txt":
-        raise InputError(f"output={target}: give the name of a .txt file")
-
-    def tell(piece: str) -> None:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-    texts = write.texts(run, tell)
-    tell("".join(RULE + text for text in texts[1:]) + "\n")
-    save_texts(texts, target)
-    print(target, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Generate text with a run's model."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from genlab.distributions.noise import generators, uniform
 from genlab.errors import InputError
 from genlab.metrics.measure import evaluating
+from genlab.modalities.text import RULE, save_texts
 from genlab.models.base import Writes
 from genlab.runs.loading import Run
 
@@ -71,3 +74,25 @@ class Write:
                 said = whole
         tell(so_far[len(said) :])
         return [tokenizer.decode(row[hidden:]) for row in torch.cat(written, dim=1).tolist()]
+
+    def to_terminal(self, run: Run, target: Path) -> None:
+        """Print the texts, the first one token by token as it is generated, and save all of them.
+
+        Args:
+            run: the run whose model writes.
+            target: file of the texts, ``.txt``.
+
+        Raises:
+            InputError: if the file's name has another ending, or the texts cannot be written.
+        """
+        if target.suffix != ".txt":
+            raise InputError(f"output={target}: give the name of a .txt file")
+
+        def tell(piece: str) -> None:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+
+        texts = self.texts(run, tell)
+        tell("".join(RULE + text for text in texts[1:]) + "\n")
+        save_texts(texts, target)
+        print(target, file=sys.stderr)
