@@ -1,4 +1,4 @@
-"""Training a generator and a discriminator in turns, with Lightning's manual optimization."""
+"""Alternating training of a generator and a discriminator, with Lightning's manual optimization."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,37 +18,39 @@ from genlab.models.gan.regularizers import Critic, GeneratorRegularizer, Regular
 from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
 from genlab.training.processes import average_gradients
 
-# The largest adaptive weight, as in the code of VQGAN's authors, and the paper's delta.
+# Upper limit on the adaptive weight, from the code of VQGAN's authors, and delta in the paper's equation.
 LARGEST_WEIGHT = 1e4
 DELTA = 1e-6
 
 
 class AdversarialTraining(TrainingModule):
-    """D steps on every batch, G ``generator_steps`` times after every ``discriminator_steps`` of them.
+    """Training procedure of GANs, in which the generator G and the discriminator D take steps in turns.
 
-    What G makes, and what it minimises beside the adversarial loss, is up to :meth:`AdversarialModel.play`; G's loss is
-    the sum of the model's terms and of the adversarial loss times its weight.
+    D takes a step on every batch. After every ``discriminator_steps`` steps of D, G takes ``generator_steps`` steps.
+    :meth:`AdversarialModel.play` defines what G generates and which further terms it minimizes; G's loss is the sum of
+    these terms and the weighted adversarial loss.
 
-    Logs both losses, G's further terms, D's logits on real and on generated examples and how often it is right, the
-    penalties, and at the steps that are logged the norms of both gradients. Validation logs the terms as ``val/*``.
+    The logs contain both losses, G's further terms, D's logits and accuracy on real and on generated examples, the
+    penalties, and the norms of both gradients (the latter only if the step is logged). Validation logs the further
+    terms as ``val/*``.
 
     Args:
-        model: the players.
-        loss: of the game.
-        generator_optimizer: ``parameters -> optimizer``.
-        discriminator_optimizer: ``parameters -> optimizer``.
-        regularizers: penalties on D, by the names that they are logged with.
-        generator_regularizers: penalties on G, likewise.
-        augment: what D sees instead of the examples.
-        discriminator_steps: of D for a turn of G.
-        generator_steps: of G in its turn.
-        generator_batch: examples that G makes in a step, as a multiple of D's.
-        discriminator_start: images seen before D, and with it the adversarial loss of G, begins; until then G minimises
-            its further terms alone. D's schedule begins with it.
-        adversarial_weight: factor of the adversarial loss in G's.
-        adaptive_weight: multiply that factor by the ratio of the norms of two gradients at G's last layer, of G's
-            further terms and of its adversarial loss: VQGAN (arXiv:2012.09841), equation 7.
-        **options: of :class:`~genlab.training.module.TrainingModule`.
+        model: model with generator and discriminator.
+        loss: adversarial loss.
+        generator_optimizer: function from G's parameters to their optimizer.
+        discriminator_optimizer: function from D's parameters to their optimizer.
+        regularizers: penalties on D by their names in the logs.
+        generator_regularizers: penalties on G by their names in the logs.
+        augment: augmentation of all examples that D sees; None for no augmentation.
+        discriminator_steps: number of D's steps before G takes its steps.
+        generator_steps: number of steps that G then takes.
+        generator_batch: number of examples in a batch of G, as a multiple of D's.
+        discriminator_start: number of images seen before the training of D starts. Until then, G only minimizes its
+            further terms, without the adversarial loss. D's learning-rate schedule starts at the same time.
+        adversarial_weight: weight of the adversarial loss in G's loss.
+        adaptive_weight: whether to multiply this weight by the ratio of two gradient norms at G's last layer, that of
+            G's further terms and that of the adversarial loss: VQGAN (arXiv:2012.09841), equation 7.
+        **options: further options of :class:`~genlab.training.module.TrainingModule`.
     """
 
     model: AdversarialModel
@@ -96,7 +98,7 @@ class AdversarialTraining(TrainingModule):
             )
         self.automatic_optimization = False
         self.loss, self.augment = loss, augment
-        # As modules, for their state to be in checkpoints and on the device: a mean path length, say.
+        # Registered as modules, so that their state, such as a mean path length, is in checkpoints and on the device.
         self.regularizers = _modules(regularizers)
         self.generator_regularizers = _modules(generator_regularizers)
         for penalty in self.generator_regularizers.values():
@@ -106,7 +108,7 @@ class AdversarialTraining(TrainingModule):
         self.discriminator_start = discriminator_start
         self.adversarial_weight, self.adaptive_weight = adversarial_weight, adaptive_weight
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
-        # Batches whose D gradients are added up, kept until G has had its turn on as many.
+        # Batches accumulated in D's gradients, kept because G's step then uses the same batches.
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._last_generator_loss: Tensor | None = None
         self._last_generator_figures: dict[str, Tensor] = {}
@@ -137,14 +139,14 @@ class AdversarialTraining(TrainingModule):
     def batches_of_steps(self, steps: int) -> float:
         of_generator = self.generator_steps / self.discriminator_steps
         both = (steps * self.accumulate + self._batches_without_discriminator()) / (1 + of_generator)
-        return min(both, steps * self.accumulate / of_generator)  # that of G alone, where D never begins
+        return min(both, steps * self.accumulate / of_generator)  # the second is the number if D never starts
 
     def _batches_without_discriminator(self) -> int:
         return -(-self.discriminator_start // self._batch_size()) if self.discriminator_start else 0
 
     @property
     def _discriminator_plays(self) -> bool:
-        """Whether D has begun; the same for all batches that a step is made of."""
+        """Whether D's training has started; constant over the batches that are accumulated to one step."""
         counted = self.images_seen - sum(len(x) for x, _ in self._pending) * self.trainer.world_size
         return counted >= self.discriminator_start
 
@@ -155,8 +157,8 @@ class AdversarialTraining(TrainingModule):
         ]
         if graphs or not _turns_compile(self.model):
             return players
-        # What each player minimises as one, penalised gradients included: a player that is compiled alone has one
-        # derivative only, and cannot be if its weights are normalized at every call.
+        # Compile each player's whole loss, including gradient penalties. A network compiled by itself only has a first
+        # derivative, and cannot be compiled if its weights are normalized at every call.
         turns = [
             Compilable(name, self, name, takes_gradients=True) for name in ("discriminator_loss", "generator_loss")
         ]
@@ -164,7 +166,7 @@ class AdversarialTraining(TrainingModule):
 
     @property
     def _steps_taken(self) -> int:
-        """Of D, before this batch's."""
+        """Number of D's steps before this batch."""
         return self.batches_seen // self.accumulate
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -184,12 +186,12 @@ class AdversarialTraining(TrainingModule):
     # -- the discriminator ---------------------------------------------------------------------------------------------
 
     def _critic(self, y: Tensor) -> Critic:
-        """D as it plays: on augmented examples, with their classes. Losses are computed in float32."""
+        """Return D as a function of examples alone: with augmentation, the given classes, and logits in float32."""
         return lambda x: self.model.discriminator(x if self.augment is None else self.augment(x), y).float()
 
     def _discriminator_backward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake = self.model.play(x, y).fake.float()  # examples are, whatever computed them
+            fake = self.model.play(x, y).fake.float()  # like real examples, also under autocast
         due = [name for name, penalty in self.regularizers.items() if self._steps_taken % penalty.every == 0]
         for name in due:
             self.regularizers[name].prepare(self.images_seen)
@@ -207,12 +209,16 @@ class AdversarialTraining(TrainingModule):
     def discriminator_loss(
         self, x: Tensor, fake: Tensor, y: Tensor, due: list[str]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What D minimises, how sure it is of the real examples, and what is logged.
+        """Compute the loss of D.
 
         Args:
-            x, fake: ``(B, ...)``, leaves that require gradients where a penalty is due.
-            y: classes.
-            due: the penalties of this step, by name.
+            x: real examples ``(B, ...)``, leaf tensors that require gradients if a penalty is due.
+            fake: generated examples ``(B, ...)``, likewise.
+            y: classes of the examples, ``(B,)``.
+            due: names of the penalties to apply in this step.
+
+        Returns:
+            The loss, D's certainty about each real example (input of :meth:`Augmentation.update`), and figures to log.
         """
         critic = self._critic(y)
         with _differentiable_twice(bool(due)):
@@ -229,13 +235,13 @@ class AdversarialTraining(TrainingModule):
         for name in due:
             loss = loss + self.regularizers[name].every * penalties[name]
             figures[name] = penalties[name].detach()
-        # The sign of a logit may say nothing, its order does.
+        # If the sign of a logit has no meaning, only differences of logits do.
         return loss, real if self.loss.calibrated else real - generated, figures
 
     # -- the generator, and the steps of both --------------------------------------------------------------------------
 
     def _generator_backward(self, turn: int, plays: bool) -> None:
-        """Add up G's gradients over the pending batches, and keep what is logged of them."""
+        """Accumulate G's gradients over the pending batches, and keep the figures to log."""
         total = torch.zeros((), device=self.device)
         sums: dict[str, Tensor] = {}
         for x, y in self._pending:
@@ -255,12 +261,12 @@ class AdversarialTraining(TrainingModule):
         self._last_generator_loss, self._last_generator_figures = total, sums
 
     def generator_loss(self, x: Tensor, y: Tensor, plays: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute what G minimises, and its parts to be logged; penalties apart.
+        """Compute the loss of G without penalties, and its parts to log.
 
         Args:
-            x: real examples, ``(B, ...)``; G makes as many.
-            y: their classes.
-            plays: whether D has begun; until then the loss is the sum of the model's terms.
+            x: real examples, ``(B, ...)``; G generates the same number.
+            y: classes of the examples, ``(B,)``.
+            plays: whether the training of D has started; before that, the loss is the sum of the model's terms.
         """
         critic = self._critic(y)
         on_real = None
@@ -285,12 +291,12 @@ class AdversarialTraining(TrainingModule):
         return loss, figures
 
     def _ratio(self, terms: Tensor, adversarial: Tensor) -> Tensor:
-        """Divide the norms of both losses' gradients at G's last layer: VQGAN (arXiv:2012.09841), equation 7."""
+        """Compute the ratio of gradient norms of two losses at G's last layer: VQGAN (arXiv:2012.09841), equation 7."""
         scaler, last_layer = self._scaler(), self.players.last_layer
         assert last_layer is not None
         norms = []
         for loss in (terms, adversarial):
-            # Float16 gradients vanish unless they are scaled, and a ratio keeps its value.
+            # Float16 gradients underflow unless they are scaled; the scale cancels in the ratio.
             scaled = loss if scaler is None else scaler.scale(loss)
             (gradient,) = torch.autograd.grad(
                 scaled, last_layer, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -325,14 +331,14 @@ class AdversarialTraining(TrainingModule):
     def _step(self, optimizer: Any, name: str, figures: dict[str, Tensor]) -> None:
         average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
         optimizer.step()
-        # Autocast keeps the weights it has cast until the batch is done; the other player meets them again before that.
+        # Autocast caches the cast weights until the batch is done, but the other player's step needs the new weights.
         torch.clear_autocast_cache()
         if self._gradient_norm is not None:
             figures[f"{name}_gradient_norm"] = self._gradient_norm
         optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        # Here float16's gradients are in their own scale.
+        # At this point, float16 gradients are already unscaled.
         self._gradient_norm = self.clip(optimizer)
         if self._gradient_norm is None and (self.batches_seen + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -347,9 +353,9 @@ class AdversarialTraining(TrainingModule):
                 discriminator_schedule.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """D on examples it was not trained on: far below ``train/accuracy_real``, it has memorised its data.
+        """Log D's accuracy on held-out examples; if it is far below ``train/accuracy_real``, D memorizes its data.
 
-        The model's further terms are those of the weights that sample.
+        The model's further terms are computed with the weights that are used for sampling.
         """
         x, y = batch
         num = len(x) - len(x) % self.model.pack
@@ -362,25 +368,28 @@ class AdversarialTraining(TrainingModule):
             self._log_mean({f"val/{name}": value for name, value in model.play(x, y).terms.items()}, len(x))
 
     def _log_mean(self, figures: Mapping[str, Tensor], num: int) -> None:
-        """Log means over the validation set, of a batch of ``num`` examples."""
+        """Log figures of a batch of ``num`` examples, to be averaged over the validation set."""
         self.log_dict(figures, on_step=False, on_epoch=True, logger=False, sync_dist=True, batch_size=num)
 
 
 def _modules(found: Mapping[str, Any] | None) -> Any:
-    """Those that are not null, in a module that holds them by their names."""
+    """Collect the modules that are not None in a ModuleDict."""
     return nn.ModuleDict({name: module for name, module in (found or {}).items() if module is not None})
 
 
 def _turns_compile(model: nn.Module) -> bool:
-    """Not with convolutions: R3GAN's ResNet took minutes to compile on a CPU, and stepped half as fast then."""
+    """Tell whether compiling each player's whole loss is possible and saves time.
+
+    Convolutional networks are excluded: on a CPU, R3GAN took minutes to compile and its steps then took twice as long.
+    """
     has_convolutions = any(isinstance(module, _ConvNd) for module in model.modules())
     return hasattr(torch._dynamo.config, "trace_autograd_ops") and not has_convolutions
 
 
 def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
-    """Where that is needed, compiled players play as they are written: what torch.compile makes has one derivative.
+    """Return a context that runs compiled networks uncompiled if a second derivative is needed.
 
-    Unless both derivatives are compiled as one.
+    A compiled function only has a first derivative, unless both derivatives are inside the compiled function.
     """
     if not needed or torch.compiler.is_compiling():
         return nullcontext()
@@ -389,7 +398,7 @@ def _differentiable_twice(needed: bool) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _frozen(parameters: Iterable[nn.Parameter]) -> Any:
-    """G's gradient passes through D and leaves none there."""
+    """Freeze D's parameters inside the context: G's gradient passes through D without accumulating there."""
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""torch.compile where it works, and the plain model, with a word, where it does not."""
+"""Compilation with torch.compile; if it fails, a message is printed and the uncompiled model is used."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -10,16 +10,16 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from genlab.training.module import Compilable, TrainingModule
 
-# Compiling a RealNVP takes a minute on a CPU, and then saves 15 ms a step.
+# Number of batches from which compilation pays: a RealNVP takes a minute to compile on a CPU and saves 15 ms per step.
 LONG_RUN = 5000
 
 
 class Compilation(pl.Callback):
-    """Compiles the model before the first step, once.
+    """Callback that compiles the model once, before the first training step.
 
     Args:
-        when: ``True`` for torch.compile as it is, ``"auto"`` for that in runs of at least ``LONG_RUN`` batches and
-            those that only time ends, ``"reduce-overhead"`` for CUDA graphs besides, which launch a whole pass at once.
+        when: True to compile, False not to; ``"auto"`` to compile only runs of at least ``LONG_RUN`` batches and runs
+            limited by time alone; ``"reduce-overhead"`` to compile with CUDA graphs, which launch a whole pass at once.
     """
 
     def __init__(self, when: Literal["auto", "reduce-overhead"] | bool) -> None:
@@ -36,7 +36,7 @@ class Compilation(pl.Callback):
         compile_functions(module.compilable(self._graphs), module.device, self._graphs)
 
     def _has_graphs(self, module: TrainingModule) -> bool:
-        """Gradients that outlive a batch would be written over, and so would weights that are gathered for it."""
+        """Tell whether CUDA graphs can be used: they overwrite gradients and gathered weights that outlive a batch."""
         if self.when != "reduce-overhead" or module.device.type != "cuda":
             return False
         once = not any(function.backward_twice for function in module.compilable(graphs=True))
@@ -48,22 +48,29 @@ class Compilation(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self._graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # what the graphs gave in the last batch may go
+            torch.compiler.cudagraph_mark_step_begin()  # outputs of the last batch may be overwritten from here on
 
 
 def compile_functions(functions: Iterable[Compilable], device: torch.device, graphs: bool = False) -> None:
-    """Replace functions by compiled ones, but for modules whose weights are normalized at every call."""
+    """Replace functions by compiled ones, except for modules whose weights are normalized at every call.
+
+    Args:
+        functions: functions to replace in their owners.
+        device: device that the functions run on.
+        graphs: whether to use CUDA graphs.
+    """
     for function in functions:
         plain = getattr(function.owner, function.attribute)
         is_player = function.attribute == "forward"
         if is_player and any(is_parametrized(module) for module in function.owner.modules()):
-            # Spectral normalization moves its vectors in a call, and the compiled call before it needs them still.
+            # Each call of spectral normalization updates its vectors in place, but the backward pass of the previous
+            # compiled call still needs their old values.
             print(f"genlab: {function.name} is not compiled: its weights are normalized at every call", file=sys.stderr)
             continue
         if function.takes_gradients:
             torch._dynamo.config.trace_autograd_ops = True
         if function.backward_twice:
-            torch._functorch.config.donated_buffer = False  # the first backward pass would free what the second needs
+            torch._functorch.config.donated_buffer = False  # the first backward pass would free buffers of the second
         call = with_fallback(plain, function.name, device, graphs)
         if graphs:
             call = _in_training(plain, call, function.owner) if is_player else _kept(call)
@@ -73,10 +80,17 @@ def compile_functions(functions: Iterable[Compilable], device: torch.device, gra
 def with_fallback(
     function: Callable[..., Any], name: str, device: torch.device, graphs: bool = False
 ) -> Callable[..., Any]:
-    """A compiled function that says so and goes on uncompiled where compilation fails."""
+    """Compile a function; if compilation fails, print a message and call the uncompiled function from then on.
+
+    Args:
+        function: function to compile.
+        name: name of the function in the message.
+        device: device that the function runs on.
+        graphs: whether to use CUDA graphs.
+    """
     options: dict[str, Any] = {"triton.cudagraphs": True} if graphs else {}
     if device.type == "cpu":
-        options["fallback_random"] = True  # the compiler's own random numbers take twelve times as long as PyTorch's
+        options["fallback_random"] = True  # the compiler's own random numbers are twelve times slower than PyTorch's
     compiled: Callable[..., Any] | None = torch.compile(function, options=options or None)
 
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -85,7 +99,7 @@ def with_fallback(
             try:
                 return compiled(*arguments, **keywords)
             except Exception as error:
-                # An error of the function itself comes again below, uncompiled.
+                # If the function itself is at fault, the uncompiled call below raises its error again.
                 compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 print(f"genlab: {name} could not be compiled, and goes on without ({reason})", file=sys.stderr)
@@ -97,16 +111,19 @@ def with_fallback(
 def _in_training(
     plain: Callable[..., Any], compiled: Callable[..., Any], player: torch.nn.Module
 ) -> Callable[..., Any]:
-    """What is drawn between the steps is kept, by whoever draws, for longer than a graph keeps it."""
+    """Use the compiled function in training mode only.
+
+    Otherwise, the output is kept longer than the CUDA graph keeps its buffers, as samples are.
+    """
     return lambda *arguments: compiled(*arguments) if player.training else plain(*arguments)
 
 
 def _kept(loss: Callable[..., dict[str, torch.Tensor]]) -> Callable[..., dict[str, torch.Tensor]]:
-    """Figures that are logged after a graph has gone on to the next batch."""
+    """Copy the figures of a compiled loss, because they may be logged after its CUDA graph has overwritten them."""
 
     def call(*arguments: Any) -> dict[str, torch.Tensor]:
         if not torch.is_grad_enabled():
-            torch.compiler.cudagraph_mark_step_begin()  # no batch of training, which is marked where it starts
+            torch.compiler.cudagraph_mark_step_begin()  # validation; training marks its batches at their start
         return {name: value.clone() for name, value in loss(*arguments).items()}
 
     return call

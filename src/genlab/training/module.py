@@ -1,4 +1,4 @@
-"""What every training procedure does alike: count images, average weights, log, validate without touching the RNG."""
+"""Base of the training procedures: counts images, averages weights, logs, and validates with separate randomness."""
 
 import inspect
 import math
@@ -26,14 +26,14 @@ ScheduleFactory = Callable[..., LRScheduler]
 
 @dataclass(frozen=True)
 class Compilable:
-    """A function that training spends its time in, for torch.compile to replace.
+    """An expensive function of training, to be replaced by its compiled version.
 
     Attributes:
-        name: for messages.
-        owner: object that the function is an attribute of.
-        attribute: name of the function.
-        takes_gradients: whether it differentiates within itself, as a gradient penalty does.
-        backward_twice: whether its gradient is taken more than once for one call.
+        name: name of the function in messages.
+        owner: object that has the function as an attribute.
+        attribute: name of the attribute.
+        takes_gradients: whether the function computes gradients inside, as a gradient penalty does.
+        backward_twice: whether there are several backward passes through one call.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Compilable:
 
 
 class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
-    """A loss that is no number any more."""
+    """The training loss is NaN or infinite."""
 
 
 def _is_empty(value: Any) -> bool:
@@ -52,25 +52,25 @@ def _is_empty(value: Any) -> bool:
 
 
 class TrainingModule(pl.LightningModule):
-    """The base of the training procedures.
+    """The base class of the training procedures.
 
-    Everything is counted in images seen over all devices, because Lightning's ``global_step`` counts optimizer steps,
-    of which a GAN takes several a batch.
+    Progress is counted in images seen over all devices, because Lightning's ``global_step`` counts optimizer steps, of
+    which a GAN takes several per batch.
 
     Args:
-        model: what is trained.
-        schedule: ``(optimizer, total_steps=...) -> scheduler``; ``None`` keeps the rate.
-        schedule_interval: the scheduler moves each optimizer ``"step"`` or each ``"epoch"``.
-        gradient_clip: largest norm of the gradient; ``None`` for no clipping.
-        accumulate: batches whose gradients are added up to one step.
-        ema_decay: of the averaged weights that validation, sampling and evaluation use; ``None`` for the raw ones. What
-            only training uses, such as a discriminator, is not averaged.
-        images: end training after so many images, beside Lightning's own limits.
-        channels_last: keep convolutions' weights, and so their features, channels-last; quicker for many of them.
-        fused: let an optimizer update all weights in one kernel, where it has one and gradients are not scaled.
+        model: model to train.
+        schedule: function from ``(optimizer, total_steps=...)`` to a learning-rate scheduler; None for a constant rate.
+        schedule_interval: whether the scheduler advances every optimizer ``"step"`` or every ``"epoch"``.
+        gradient_clip: upper limit on the norm of the gradient; None for no clipping.
+        accumulate: number of batches whose gradients are accumulated to one step.
+        ema_decay: decay of the averaged weights, which validation, sampling and evaluation then use; None to use the
+            trained weights. Submodules used only in training, such as a discriminator, are not averaged.
+        images: number of images after which training ends, in addition to Lightning's own limits; None for no limit.
+        channels_last: whether convolutions use the channels-last memory format, which is faster for many of them.
+        fused: whether the optimizer updates all weights in one kernel, if it has one and gradients are not scaled.
 
     Attributes:
-        progress: names of the attributes that a checkpoint keeps.
+        progress: names of the attributes that checkpoints contain.
     """
 
     progress: ClassVar[tuple[str, ...]] = ("images_seen", "batches_seen", "rows_logged", "_logged_at")
@@ -104,34 +104,38 @@ class TrainingModule(pl.LightningModule):
         self.fused = fused
         self.images_seen = 0
         self.batches_seen = 0
-        self.latest: dict[str, Tensor] = {}  # the last step's figures, on the device, for whoever wants to look
-        self.reported: dict[str, tuple[float, int]] = {}  # figures of validation, and the images seen by then
-        self._on_their_own: set[str] = set()  # those that have a schedule of their own
+        self.latest: dict[str, Tensor] = {}  # figures of the last step, still on the device
+        self.reported: dict[str, tuple[float, int]] = {}  # validation figures, each with the number of images seen
+        self._on_their_own: set[str] = set()  # names of reported figures that are not logged by the validation loop
         self._logged_at = 0
         self.rows_logged = 0
-        self._rng: State | None = None  # of training, while validation draws
-        self._resumed: list[State] = []  # of every process, from a checkpoint
+        self._rng: State | None = None  # random state of training, saved during validation
+        self._resumed: list[State] = []  # random states of all processes, from a checkpoint
 
     def check(self, data: DataModule) -> None:
-        """Raises InputError for data that this procedure cannot train on."""
+        """Check that this procedure can train on the data.
+
+        Raises:
+            InputError: if it cannot.
+        """
 
     def compilable(self, graphs: bool) -> list[Compilable]:
         """List the functions that torch.compile may replace.
 
         Args:
-            graphs: whether they are to be compiled with CUDA graphs.
+            graphs: whether the functions will be compiled with CUDA graphs.
         """
         return []
 
     @property
     def sampling_model(self) -> GenerativeModel:
-        """The averaged model where there is one; it shares what only training uses with the model that is trained."""
+        """The model used for sampling: the averaged model if there is one, otherwise the trained model."""
         return self.ema.model if self.ema is not None else self.model  # type: ignore[return-value]
 
     # -- length and schedule -------------------------------------------------------------------------------------------
 
     def total_batches(self) -> int | None:
-        """Batches of the whole run, ``None`` where only time ends it."""
+        """Return the number of batches in the whole run; None if only time limits it."""
         trainer = self.trainer
         trainer.fit_loop.setup_data()
         limits: list[float] = []
@@ -145,14 +149,21 @@ class TrainingModule(pl.LightningModule):
         return None if limit == float("inf") else int(limit)
 
     def batches_of_steps(self, steps: int) -> float:
-        """Count the batches after which ``global_step``, which counts every optimizer's steps, is ``steps``."""
+        """Compute the number of batches after which ``global_step``, the steps of all optimizers, equals ``steps``."""
         return float(steps * self.accumulate)
 
     def _batch_size(self) -> int:
         return int(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
 
     def make_optimizer(self, factory: OptimizerFactory, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Fused where that is wanted and possible; a fused kernel would unscale float16's gradients after clipping."""
+        """Build an optimizer, fused if requested and possible.
+
+        It is not fused if float16 gradients are scaled, because a fused kernel would unscale them after clipping.
+
+        Args:
+            factory: function from parameters to an optimizer.
+            parameters: parameters to optimize.
+        """
         made = getattr(factory, "func", factory)
         has_kernel = "fused" in inspect.signature(made).parameters
         given = "fused" in getattr(factory, "keywords", {})
@@ -161,11 +172,17 @@ class TrainingModule(pl.LightningModule):
         return factory(parameters)
 
     def _scaler(self) -> Any:
-        """Of float16's gradients, ``None`` in every other precision."""
+        """Return the scaler of float16 gradients; None for other precisions."""
         return getattr(self.trainer.precision_plugin, "scaler", None) if self._trainer is not None else None
 
     def make_schedule(self, optimizer: Optimizer, steps_per_batch: float = 1.0, skipped: int = 0) -> LRScheduler | None:
-        """Make an optimizer's schedule over the rest of the run after ``skipped`` batches."""
+        """Build the learning-rate schedule of an optimizer; None if the rate is constant.
+
+        Args:
+            optimizer: optimizer whose rate the schedule sets.
+            steps_per_batch: number of steps that the optimizer takes per batch, without accumulation.
+            skipped: number of batches at the start of the run in which the optimizer takes no steps.
+        """
         if self.schedule is None:
             return None
         batches = self.total_batches()
@@ -179,7 +196,7 @@ class TrainingModule(pl.LightningModule):
     # -- a step's bookkeeping ------------------------------------------------------------------------------------------
 
     def record(self, x: Tensor, metrics: Mapping[str, Tensor]) -> None:
-        """Count a batch and log it when its turn comes; no figure leaves the device in between."""
+        """Count a batch, and log its figures at the logging interval; between logs, figures stay on the device."""
         self.images_seen += len(x) * self.trainer.world_size
         self.batches_seen += 1
         self.latest = {f"train/{name}": value.detach() for name, value in metrics.items()}
@@ -196,13 +213,13 @@ class TrainingModule(pl.LightningModule):
                 raise Diverged(f"{wrong[0]} is {figures[wrong[0]]} after {self.images_seen:,} images")
 
     def log_now(self, metrics: Mapping[str, float]) -> None:
-        """Send figures to the loggers at the x-axis of everything, images seen."""
+        """Send figures to the loggers, with the number of images seen as the step."""
         self.rows_logged += 1
         for logger in self.trainer.loggers:
             logger.log_metrics({**metrics, "images_seen": self.images_seen}, step=self.images_seen)
 
     def report(self, figures: Mapping[str, float]) -> None:
-        """Log figures measured just now, and offer them to whoever selects or stops by them."""
+        """Log figures measured just now, and make them available to checkpoint selection and early stopping."""
         self.log_now(figures)
         for name, value in figures.items():
             self.log(name, value, logger=False, batch_size=1)
@@ -210,7 +227,7 @@ class TrainingModule(pl.LightningModule):
             self.reported[name] = (value, self.images_seen)
 
     def clip(self, optimizer: Optimizer) -> Tensor | None:
-        """Clip an optimizer's gradients; gives their norm before that."""
+        """Clip the gradients of an optimizer, and return their norm before clipping; None without clipping."""
         if self.gradient_clip is None:
             return None
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -224,7 +241,7 @@ class TrainingModule(pl.LightningModule):
         self.log_now({"epoch": self.current_epoch, "train/lr": self._learning_rate()})
 
     def on_train_epoch_end(self) -> None:
-        self._log_latest()  # an epoch may be shorter than the interval of logging
+        self._log_latest()  # an epoch may be shorter than the logging interval
 
     def _learning_rate(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -262,7 +279,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in self.progress:
-            if name in checkpoint["progress"]:  # an earlier version may not have kept it
+            if name in checkpoint["progress"]:  # checkpoints of earlier versions may lack it
                 setattr(self, name, checkpoint["progress"][name])
         self._resumed = checkpoint["randomness"]
 
@@ -270,17 +287,17 @@ class TrainingModule(pl.LightningModule):
         if self._resumed:
             if len(self._resumed) == self.trainer.world_size:
                 restore(self._resumed[self.trainer.global_rank], self.device)
-            else:  # other devices than before: a stream of its own for each, and no longer the same run to the bit
+            else:  # the number of processes changed: new random streams, so the run is not reproduced bit by bit
                 torch.manual_seed(mix(self.images_seen, self.trainer.global_rank))
             self._resumed = []
-        elif self.trainer.global_rank > 0:  # each its own noise; the first one's is that of a process alone
+        elif self.trainer.global_rank > 0:  # different noise per process; rank 0 draws as a single process would
             torch.manual_seed(mix(torch.initial_seed(), self.trainer.global_rank))
 
     def at_boundary(self, batch_idx: int) -> bool:
-        """Whether no gradient is being added up after this batch, so that a checkpoint holds everything."""
+        """Tell whether no gradients are accumulated after this batch, so that a checkpoint would be complete."""
         return (batch_idx + 1) % self.accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
 
     def is_finite(self) -> bool:
-        """Whether every weight is a number still."""
+        """Tell whether all weights are finite."""
         norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
         return bool(torch.stack(norms).isfinite().all())

@@ -1,4 +1,4 @@
-"""Training by minimising one scalar: VAEs, flows, autoregressive models, transformers."""
+"""Training by minimizing one scalar: VAEs, flows, autoregressive models, transformers."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
 
 
 class ObjectiveTraining(TrainingModule):
-    """One loss, one optimizer, Lightning's automatic optimization.
+    """Training procedure with one loss and one optimizer, using Lightning's automatic optimization.
 
-    Logs ``train/*`` and ``val/*``: whatever ``model.loss`` gives, and for a likelihood of discrete data
-    ``bits_per_dim``.
+    The logs contain the figures of ``model.loss`` as ``train/*`` and ``val/*``, and ``bits_per_dim`` if the model has a
+    likelihood of discrete data.
 
     Args:
-        model: gives the loss.
-        optimizer: ``parameters -> optimizer``.
-        **options: of :class:`~genlab.training.module.TrainingModule`.
+        model: model that computes the loss.
+        optimizer: function from parameters to their optimizer.
+        **options: further options of :class:`~genlab.training.module.TrainingModule`.
     """
 
     model: ObjectiveModel

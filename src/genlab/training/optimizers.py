@@ -1,4 +1,4 @@
-"""Optimizers that treat matrices otherwise than the rest."""
+"""Optimizers that treat matrices differently from other parameters."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,10 +11,15 @@ from torch.optim import AdamW, Muon, Optimizer
 def adamw(
     parameters: Iterable[nn.Parameter], weight_decay: float = 0.1, fused: bool | None = None, **options: Any
 ) -> AdamW:
-    """AdamW (arXiv:1711.05101) that decays matrices and embeddings, and leaves biases and scales alone, as in GPT-3.
+    """Build AdamW (arXiv:1711.05101) with weight decay on matrices and embeddings, but not on biases and scales.
+
+    GPT-3 was trained in this way.
 
     Args:
-        fused, **options: of :class:`torch.optim.AdamW`.
+        parameters: parameters to optimize.
+        weight_decay: weight decay of parameters with at least two dimensions.
+        fused: whether to use the fused kernel; None for PyTorch's default.
+        **options: further options of :class:`torch.optim.AdamW`.
     """
     parameters = list(parameters)
     groups = [
@@ -25,17 +30,18 @@ def adamw(
 
 
 class MuonWithAdamW(Optimizer):
-    """Muon for matrices, AdamW for the rest: Muon is Scalable for LLM Training (arXiv:2502.16982).
+    """Muon for matrices and AdamW for all other parameters: Muon is Scalable for LLM Training (arXiv:2502.16982).
 
-    Muon's steps are made as large as AdamW's, so that both share a rate. Embeddings, matrices too, are AdamW's: their
-    models mark them as such (``weight.embedding``).
+    Muon's steps are scaled to the size of AdamW's, so that both use one learning rate. Embeddings are matrices too, but
+    are optimized by AdamW; models mark them with the attribute ``embedding`` of the weight.
 
     Args:
-        parameters: of the model.
-        lr: of both.
-        betas, eps: of AdamW.
-        momentum: of Muon.
-        weight_decay: of matrices.
+        parameters: parameters to optimize.
+        lr: learning rate of both optimizers.
+        betas: decay rates of AdamW's moments.
+        eps: term added to the denominator of AdamW.
+        momentum: momentum of Muon.
+        weight_decay: weight decay of matrices and embeddings.
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class MuonWithAdamW(Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """A schedule moves the rates of these groups: they are the parts' own."""
+        """Let both optimizers use the parameter groups of this one, whose learning rates a schedule changes."""
         groups = iter(self.param_groups)
         for part in self.parts:
             part.param_groups = [next(groups) for _ in part.param_groups]

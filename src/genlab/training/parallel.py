@@ -1,4 +1,4 @@
-"""Several processes that train one model, each on its share of every batch."""
+"""Data-parallel training: several processes train one model, each on its part of every batch."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from genlab.training.module import TrainingModule
 
 
 class UnwrappedDDP(DDPStrategy):
-    """DDP's processes without its wrapper, for training modules that average their gradients themselves.
+    """DDP strategy without the DDP wrapper, for training modules that average their gradients themselves.
 
-    A game's two losses each use a part of the parameters, which the wrapper takes for an error unless it searches the
-    graph for unused parameters at every step; and it does not see the second backward of a gradient penalty.
+    Each loss of a GAN uses only part of the parameters, which the wrapper treats as an error unless it searches the
+    graph for unused parameters at every step. It also misses the second backward pass of a gradient penalty.
     """
 
     def configure_ddp(self) -> None:
@@ -19,7 +19,13 @@ class UnwrappedDDP(DDPStrategy):
 
 
 def strategy_for(training: TrainingModule, strategy: Any, num_processes: int) -> Any:
-    """The strategy as the config names it; none for a process alone; without DDP's wrapper for manual optimization."""
+    """Choose Lightning's strategy for a run.
+
+    Args:
+        training: training procedure; manual optimization replaces ``"ddp"`` by :class:`UnwrappedDDP`.
+        strategy: strategy from the config.
+        num_processes: number of processes; a single process needs neither ``"ddp"`` nor ``"fsdp"``.
+    """
     if num_processes == 1 and strategy in ("ddp", "fsdp"):
         return "auto"
     if strategy == "ddp" and not training.automatic_optimization:

@@ -1,4 +1,4 @@
-"""What the processes of a run exchange."""
+"""Exchange of gradients, buffers and rows among the processes of a run."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over processes, in one exchange a dtype; alone, nothing happens."""
+    """Replace each gradient by its mean over processes, with one exchange per dtype; a single process does nothing."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     gradients: dict[torch.dtype, list[Tensor]] = {}
@@ -24,17 +24,20 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give every process the first one's buffers, such as the statistics of batch normalization."""
+    """Copy the buffers of rank 0, such as batch normalization statistics, to all other processes."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
 
 def all_gathered(rows: Tensor, device: torch.device) -> Tensor:
-    """Every process's rows ``(n, ...)``, whose number may differ by process, one process after the other; on the CPU.
+    """Concatenate the rows of all processes, in the order of their ranks, on the CPU.
+
+    A single process returns its rows unchanged.
 
     Args:
-        device: that the processes exchange tensors on.
+        rows: rows of this process, ``(n, ...)``; n may differ among processes.
+        device: device on which the processes exchange tensors.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows

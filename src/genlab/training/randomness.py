@@ -1,4 +1,4 @@
-"""The state of every random number generator, on every process, as plain values that a checkpoint can hold."""
+"""States of all random number generators on all processes, as plain values for checkpoints."""
 
 import random
 from typing import Any
@@ -11,7 +11,7 @@ State = dict[str, Any]
 
 
 def capture(device: torch.device) -> State:
-    """Of this process; it is given back by :func:`restore`."""
+    """Capture the states of this process's random number generators."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     state: State = {
         "torch": torch.get_rng_state(),
@@ -24,6 +24,7 @@ def capture(device: torch.device) -> State:
 
 
 def restore(state: State, device: torch.device) -> None:
+    """Restore the states captured by :func:`capture`."""
     torch.set_rng_state(state["torch"].cpu())
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
@@ -34,7 +35,7 @@ def restore(state: State, device: torch.device) -> None:
 
 
 def gathered(state: State) -> list[State]:
-    """The states of all processes, in the order of their ranks, on each of them."""
+    """Gather the states of all processes, in the order of their ranks, on every process."""
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return [state]
     states: list[Any] = [None] * dist.get_world_size()

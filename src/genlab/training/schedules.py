@@ -1,4 +1,4 @@
-"""Learning-rate schedules over a run of known length, as factors of the optimizer's rate."""
+"""Learning-rate schedules over a run of known length, as factors of the optimizer's learning rate."""
 
 import math
 from collections.abc import Callable
@@ -30,24 +30,26 @@ def _warmed_up(
 
 
 def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: int = 0) -> LambdaLR:
-    """A linear warm-up over ``warmup_steps``, then the optimizer's rate; needs no ``total_steps``."""
+    """Build a schedule with a linear warm-up over ``warmup_steps``, then a constant rate; ignores ``total_steps``."""
     return _warmed_up(optimizer, warmup_steps, lambda t: 1.0, total_steps or 0)
 
 
 def linear(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
-    """A linear warm-up, then a straight line down to ``final`` times the rate."""
+    """Build a schedule with a linear warm-up, then a linear decay to ``final`` times the optimizer's rate."""
     return _warmed_up(optimizer, warmup_steps, lambda t: 1 + (final - 1) * t, total_steps)
 
 
 def cosine(
     optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0, until: float = 1.0
 ) -> LambdaLR:
-    """A linear warm-up, then half a cosine down to ``final`` times the rate (SGDR, arXiv:1608.03983).
+    """Build a schedule with a linear warm-up, then a cosine decay to ``final`` times the rate (SGDR, arXiv:1608.03983).
 
     Args:
-        optimizer, total_steps, warmup_steps: of the run.
-        final: of the rate, at the end.
-        until: the share of the run after which the rate stays.
+        optimizer: optimizer whose learning rate is scheduled.
+        total_steps: number of steps of the whole run.
+        warmup_steps: number of warm-up steps.
+        final: factor of the learning rate at the end.
+        until: share of the run, in (0, 1], after which the rate stays constant.
     """
     return _warmed_up(
         optimizer, warmup_steps, lambda t: final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, total_steps, until
