@@ -475,7 +475,7 @@ def test_a_narrow_terminal_shows_less_and_says_so(
     monkeypatch.setenv("COLUMNS", "95")
     on_terminal(table_of(sweep))
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    assert "left out, for want of width: precision, parameters, images/s, wall time" in shown
+    assert "left out, because the terminal is too narrow: precision, parameters, images/s, wall time" in shown
     for whole in ("vae/vae", "≤ 2.110 ± 0.100", "21.10 ± 1.00", "3 done"):
         assert whole in shown
     assert max(map(len, shown.splitlines())) <= 95

@@ -170,7 +170,7 @@ def test_steps_are_counted_of_the_players_that_take_one(max_steps: int, batches:
     ("options", "line"),
     [
         ({"discriminator_start": 100}, "discriminator_start=100: until then DCGAN's generator has nothing to minimise"),
-        ({"adaptive_weight": True}, "adaptive_weight=true: .* DCGAN names none"),
+        ({"adaptive_weight": True}, "adaptive_weight=true: .* DCGAN names no such layer"),
         ({"discriminator_start": -1}, "at least 0"),
         ({"adversarial_weight": -1.0}, "at least 0"),
     ],

@@ -35,7 +35,7 @@ def on_terminal(table: Table) -> None:
     out.print(shown)
     notes = [*table.notes, *descriptions(replace(table, columns=columns))]
     if left_out:
-        notes.append(f"left out, for want of width: {', '.join(map(title, left_out))}")
+        notes.append(f"left out, because the terminal is too narrow: {', '.join(map(title, left_out))}")
     for note in notes:
         out.print(escape(note), highlight=False)
 

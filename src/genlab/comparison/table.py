@@ -229,7 +229,7 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping
         usual = sorted(places, key=places.__getitem__)
         protocols = [result.protocol for run in runs for results in run.results.values() for result in results]
         in_nats = any(protocol.get("levels") == 2 or protocol.get("of") == "density" for protocol in protocols)
-        # NLL is redundant beside bits/dim, except for binary images and densities
+        # NLL is redundant if bits/dim is shown, except for binary images and densities
         return [name for name in usual if in_nats or short(name) != "nll"]
     chosen = []
     for one in wanted:

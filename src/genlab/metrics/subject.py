@@ -125,14 +125,18 @@ class Subject(ABC):
 class ModelSubject(Subject):
     """A model with its data; samples are drawn on first access.
 
-    The arguments not listed here are attributes of :class:`Subject`.
-
     Args:
+        model: model to measure.
+        data: data of the model.
         draw: function that draws the samples.
         extractor: feature extractor; None if no features are compared.
         reference: split whose images the samples are compared with.
         cache_dir: folder in which features of the reference images are cached; None disables the cache.
+        modes: counter of the modes among samples; None if the modes cannot be counted.
         num_test: number of test examples on which a likelihood is measured; None for the whole test set.
+        importance_samples: number of latents drawn per image for the importance-weighted likelihood; None disables it.
+        memorization: whether to search the training images for near copies of the samples.
+        seed: random seed of the draws in a likelihood bound.
     """
 
     def __init__(

@@ -88,13 +88,13 @@ class AdversarialTraining(TrainingModule):
         if discriminator_start and not model.has_terms:
             raise InputError(
                 f"discriminator_start={discriminator_start}: until then {type(model).__name__}'s generator has nothing "
-                "to minimise, for it has no loss beside the adversarial one; set it to 0"
+                "to minimise, because its only loss is the adversarial one; set it to 0"
             )
         self.players = model.players()
         if adaptive_weight and not (model.has_terms and self.players.last_layer is not None):
             raise InputError(
                 f"adaptive_weight=true: it is a ratio of gradients at the generator's last layer, and "
-                f"{type(model).__name__} names none, or has no terms beside the adversarial loss; set it to false"
+                f"{type(model).__name__} names no such layer, or its only loss is the adversarial one; set it to false"
             )
         self.automatic_optimization = False
         self.loss, self.augment = loss, augment

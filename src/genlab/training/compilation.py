@@ -102,7 +102,7 @@ def with_fallback(
                 # If the function itself is at fault, the uncompiled call below raises its error again.
                 compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                print(f"genlab: {name} could not be compiled, and goes on without ({reason})", file=sys.stderr)
+                print(f"genlab: {name} could not be compiled and runs uncompiled ({reason})", file=sys.stderr)
         return function(*arguments, **keywords)
 
     return call

@@ -267,7 +267,7 @@ class PathLength(GeneratorRegularizer):
     def __init__(self, weight: float = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4) -> None:
         super().__init__(every)
         if shrink < 1:
-            raise InputError(f"shrink={shrink}: the batch is divided by 1 or more")
+            raise InputError(f"shrink={shrink}: expected a divisor of the batch size, at least 1")
         self.weight, self.decay, self.shrink = weight, decay, shrink
         self.register_buffer("mean", torch.zeros(()))
 
