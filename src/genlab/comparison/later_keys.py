@@ -67,7 +67,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
 
 
 def with_later_keys(config: Mapping[str, Any], overrides: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Add the keys to a nested config that did not exist when its run was made.
+    """Complete a nested config with the keys that did not exist yet when its run was made.
 
     Each key gets the value that reproduces the behaviour before the key existed. The run then counts as having the
     same setting as a newer run whose config has this value.

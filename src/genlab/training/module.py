@@ -44,7 +44,7 @@ class Compilable:
 
 
 class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
-    """The training loss is NaN or infinite."""
+    """Divergence of a training whose loss became NaN or infinite."""
 
 
 def _is_empty(value: Any) -> bool:
@@ -294,7 +294,7 @@ class TrainingModule(pl.LightningModule):
             torch.manual_seed(mix(torch.initial_seed(), self.trainer.global_rank))
 
     def at_boundary(self, batch_idx: int) -> bool:
-        """Tell whether no gradients are accumulated after this batch, so that a checkpoint would be complete."""
+        """Tell whether this batch completes a step, so that no accumulated gradients are missing in a checkpoint."""
         return (batch_idx + 1) % self.accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
 
     def is_finite(self) -> bool:
