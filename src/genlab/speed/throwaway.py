@@ -21,7 +21,7 @@ def throwaway(cfg: DictConfig, **types: Any) -> Iterator[dict[str, Any]]:
         **types: types of the values that no constructor takes, as for :func:`genlab.composition.building.plain`.
 
     Raises:
-        InputError: for a value that is missing or has another type.
+        InputError: if a value is missing or has another type.
     """
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"

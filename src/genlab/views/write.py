@@ -79,7 +79,7 @@ class Write:
         """Print the texts, the first one token by token as it is generated, and save all of them.
 
         Args:
-            run: the run whose model writes.
+            run: run whose model writes.
             target: file of the texts, ``.txt``.
 
         Raises:
