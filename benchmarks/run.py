@@ -33,8 +33,8 @@ from genlab.launching.options import TYPES
 from genlab.machine.files import write_atomically
 from genlab.machine.hardware import machine
 from genlab.machine.process import keep_freed_memory, quiet_libraries
+from genlab.metrics.drawing import draw
 from genlab.metrics.features import as_extractor, extract
-from genlab.metrics.measure import draw
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
 from genlab.speed.pair import Pair, measure_pair

@@ -19,7 +19,7 @@ from genlab.data.points import DrawnPoints, GaussianMixture
 from genlab.data.table import Table, TableDataModule
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.metrics.measure import density_in_plane
+from genlab.metrics.drawing import density_in_plane
 from genlab.models.flow.zuko_flow import ZukoFlow
 from genlab.pictures.scatter import scatter
 from support.command import Genlab

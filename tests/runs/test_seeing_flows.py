@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
-from genlab.metrics.measure import draw
+from genlab.metrics.drawing import draw
 from genlab.models.flow.real_nvp import RealNVP
 from genlab.runs.loading import load
 from genlab.views.likelihood_histogram import (

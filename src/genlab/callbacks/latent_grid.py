@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
-from genlab.metrics.measure import evaluating, own_randomness
+from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import LatentModel
 from genlab.pictures.files import save_png
 from genlab.pictures.grid import grid

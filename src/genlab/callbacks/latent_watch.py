@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
-from genlab.metrics.measure import evaluating, own_randomness
+from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import Diagnosable, GenerativeModel
 from genlab.pictures.bars import bars
 from genlab.pictures.files import save_png

@@ -9,7 +9,7 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from genlab.metrics.measure import density_in_plane, draw, evaluating
+from genlab.metrics.drawing import density_in_plane, draw, evaluating
 from genlab.modalities.modality import Rendering
 from genlab.models.base import AdversarialModel
 from genlab.pictures.files import film

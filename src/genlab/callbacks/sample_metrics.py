@@ -10,9 +10,9 @@ from genlab.data.examples import Split
 from genlab.data.image_sets import SplitImages
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.metrics.drawing import draw, own_randomness
 from genlab.metrics.evaluation import chosen
 from genlab.metrics.features import FeatureExtractor, as_extractor
-from genlab.metrics.measure import draw, own_randomness
 from genlab.metrics.measures.base import Measure
 from genlab.metrics.measures.fid import FID
 from genlab.metrics.measures.inception_score import InceptionScore

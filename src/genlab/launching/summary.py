@@ -8,8 +8,8 @@ import torch
 from genlab.callbacks.throughput import Throughput
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
+from genlab.metrics.drawing import density_in_plane
 from genlab.metrics.figure import Figure
-from genlab.metrics.measure import density_in_plane
 from genlab.metrics.result import Result
 from genlab.models.base import DiscreteLatents
 from genlab.pictures.files import save_array, save_png

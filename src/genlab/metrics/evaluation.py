@@ -13,9 +13,9 @@ from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.catalogue import catalogue
+from genlab.metrics.drawing import draw
 from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.figure import Figure
-from genlab.metrics.measure import draw
 from genlab.metrics.measures.base import Measure
 from genlab.metrics.measures.density_coverage import DensityCoverage
 from genlab.metrics.measures.fid import FID

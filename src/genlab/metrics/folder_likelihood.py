@@ -10,8 +10,8 @@ from genlab.data.image_sets import FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.metrics.drawing import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.metrics.likelihood import mean_of
-from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.metrics.result import Result
 from genlab.models.base import GenerativeModel, LikelihoodModel
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genlab.data.module import DataModule
-from genlab.metrics.measure import Advance, evaluating, own_randomness
+from genlab.metrics.drawing import Advance, evaluating, own_randomness
 from genlab.metrics.result import Result
 from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
-from genlab.metrics.measure import Advance, evaluating
+from genlab.metrics.drawing import Advance, evaluating
 from genlab.models.base import AutoregressiveModel
 
 

@@ -14,7 +14,7 @@ from genlab.data.examples import Examples, Split
 from genlab.data.module import SPLITS, DataModule
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import evaluating
+from genlab.metrics.drawing import evaluating
 from genlab.metrics.modes import Modes
 from genlab.modalities.codes import Codes
 from genlab.models.base import DiscreteLatents, GenerativeModel

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from genlab.composition.building import build
 from genlab.errors import InputError
-from genlab.metrics.measure import draw
+from genlab.metrics.drawing import draw
 from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
 from genlab.speed.rounds import Timing, interleaved, synchronize
 from genlab.training.parts import assemble

@@ -11,8 +11,8 @@ from genlab.composition.sampling import sampling_settings
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.devices import tune_processor
+from genlab.metrics.drawing import own_randomness
 from genlab.metrics.evaluation import Evaluation
-from genlab.metrics.measure import own_randomness
 from genlab.models.base import GenerativeModel
 from genlab.training.module import TrainingModule
 

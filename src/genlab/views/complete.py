@@ -10,7 +10,7 @@ from torch import Tensor
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import Advance, evaluating
+from genlab.metrics.drawing import Advance, evaluating
 from genlab.models.base import Completes, GenerativeModel
 from genlab.pictures.grid import grid
 from genlab.runs.loading import Run

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import density_in_plane, draw
+from genlab.metrics.drawing import density_in_plane, draw
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.metrics.measure import evaluating
+from genlab.metrics.drawing import evaluating
 from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 from genlab.pictures.grid import grid
 from genlab.runs.loading import Run

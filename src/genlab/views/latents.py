@@ -7,7 +7,7 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
-from genlab.metrics.measure import evaluating, own_randomness
+from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 
 Decode = Callable[[Tensor, Tensor | None], Tensor]

@@ -18,7 +18,7 @@ from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import Advance, evaluating, marginal_log_prob, own_randomness
+from genlab.metrics.drawing import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.runs.loading import Run
 

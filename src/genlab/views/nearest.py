@@ -12,7 +12,7 @@ from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import draw
+from genlab.metrics.drawing import draw
 from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from genlab.distributions.noise import generators, normal
-from genlab.metrics.measure import density_in_plane, evaluating
+from genlab.metrics.drawing import density_in_plane, evaluating
 from genlab.models.base import GenerativeModel
 
 Pixels = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import Advance, evaluating
+from genlab.metrics.drawing import Advance, evaluating
 from genlab.models.base import GenerativeModel, Pointwise
 from genlab.pictures.maps import beside_heat
 from genlab.runs.loading import Run

@@ -7,7 +7,7 @@ import torch
 
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
-from genlab.metrics.measure import draw
+from genlab.metrics.drawing import draw
 from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes

@@ -9,7 +9,7 @@ import torch
 
 from genlab.distributions.noise import generators, uniform
 from genlab.errors import InputError
-from genlab.metrics.measure import evaluating
+from genlab.metrics.drawing import evaluating
 from genlab.modalities.text import RULE, save_texts
 from genlab.models.base import Writes
 from genlab.runs.loading import Run

@@ -35,7 +35,7 @@ class Latents(Measure):
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from torch import Tensor
 
-        from genlab.metrics.measure import evaluating, own_randomness
+        from genlab.metrics.drawing import evaluating, own_randomness
         from genlab.models.base import Diagnosable
 
         model, data = subject.own_model, subject.own_data
