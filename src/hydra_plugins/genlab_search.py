@@ -1,5 +1,7 @@
-"""Make genlab's sweeper known to Hydra, which looks for plugins in this package only."""
+"""Register genlab's sweeper with Hydra, which finds plugins in this namespace package only, by their own module."""
 
-from genlab.launching.search import Search
+from genlab.launching import search
 
-__all__ = ["Search"]
+
+class Search(search.Search):
+    """The search of :mod:`genlab.launching.search`, under the name that ``conf/hydra/sweeper/optuna.yaml`` gives."""
