@@ -30,6 +30,7 @@ def test_log_sigmoid_has_its_derivatives_at_zero_and_far_out_too() -> None:
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None and shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_they_are_the_same() -> None:
     s = torch.cat([torch.linspace(-200, 200, 4001), torch.zeros(1)]).requires_grad_()
     value = torch.compile(log_sigmoid)(s)
