@@ -114,6 +114,7 @@ def outputs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 @needs_joblib
 def test_a_job_killed_beside_another_goes_on(outputs: Path) -> None:
     arguments = (*LONG, "seed=1,2,3", "hydra/launcher=cores", "hydra.launcher.n_jobs=2")

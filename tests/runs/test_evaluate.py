@@ -145,7 +145,7 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("mode", ["RGB", pytest.param("L", marks=pytest.mark.slow)])
 def test_inception_gives_what_torch_fidelitys_command_gives(
     genlab: Genlab, tmp_path: Path, inception_weights: str, mode: str
 ) -> None:

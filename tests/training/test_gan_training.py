@@ -148,7 +148,10 @@ def test_every_loss_with_every_regularizer_on_two_processes_in_bfloat16(steps: i
 @pytest.mark.skipif(not hasattr(torch._dynamo.config, "trace_autograd_ops"), reason="an older PyTorch")
 @pytest.mark.parametrize(
     ("name", "augment"),
-    [*((name, None) for name in REGULARIZERS), *((name, AdaptiveAugmentation) for name in ("r1 r2", "consistency"))],
+    [
+        *((name, None) for name in REGULARIZERS),
+        *(pytest.param(name, AdaptiveAugmentation, marks=pytest.mark.slow) for name in ("r1 r2", "consistency")),
+    ],
 )
 def test_a_compiled_game_is_the_plain_one(
     name: str, augment: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -28,9 +28,14 @@ OPTIONS = (
     ("model", "options", "distance"),
     [
         ("vae/vae", ("model.networks.hidden=[128]",), 0.02),
-        ("flow/real_nvp", ("model.width=32",), 0.05),
+        pytest.param("flow/real_nvp", ("model.width=32",), 0.05, marks=pytest.mark.slow),
         ("autoregressive/pixel_cnn", ("model.channels=8", "model.num_layers=3"), 0.02),
-        ("transformer/image_gpt", ("model.width=16", "model.num_heads=2", "model.num_layers=1"), 0.02),
+        pytest.param(
+            "transformer/image_gpt",
+            ("model.width=16", "model.num_heads=2", "model.num_layers=1"),
+            0.02,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bfloat16_ends_within_a_small_distance_of_float32(

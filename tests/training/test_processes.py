@@ -20,6 +20,7 @@ from support.forks import TWO, forked, in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, FAMILIES, history, only_run, outputs
 
+LONGEST = ("flow/real_nvp", "transformer/image_gpt")  # in the slow tests: they train as pixel_cnn and vae do
 # One of each procedure; the others in the slow tests.
 IN_BFLOAT16 = ("gan/dcgan", "autoregressive/pixel_cnn")
 
@@ -31,7 +32,7 @@ def figures(run: Path) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("model", "precision"),
     [
-        *((model, "32-true") for model in FAMILIES),
+        *(pytest.param(model, "32-true", marks=[pytest.mark.slow] * (model in LONGEST)) for model in FAMILIES),
         *((model, "bf16-mixed") for model in IN_BFLOAT16),
         *(pytest.param(model, "bf16-mixed", marks=pytest.mark.slow) for model in FAMILIES if model not in IN_BFLOAT16),
     ],
