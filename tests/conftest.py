@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide the GPUs from all tests but their own: a GPU that a process has met is lost to its forks, and tests fork."""
     if config.getoption("markexpr") != "cuda":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # The first backward pass of a process starts autograd's engine. If it is torch.compile's, no fork can train.
+        torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.hookimpl(tryfirst=True)
