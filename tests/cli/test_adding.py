@@ -1,4 +1,4 @@
-"""What docs/adding.md says, done as it says: files in a folder of one's own, and no file of genlab touched."""
+"""The worked examples of docs/adding.md, followed: files in a folder of one's own, and no file of genlab touched."""
 
 import json
 import re

@@ -26,7 +26,7 @@ FACTS = ("kind", "levels", "source_levels", "num_classes", "sha256")
 
 
 def package_of(name: str) -> list[str]:
-    """Where the keys of a file go in the composed config: its ``# @package``, or its group."""
+    """Find where the keys of a file go in the composed config: its ``# @package``, or its group."""
     first = (CONF / f"{name}.yaml").read_text().partition("\n")[0]
     where = first.removeprefix("# @package ").strip() if first.startswith("# @package") else None
     if where is None:

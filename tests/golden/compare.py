@@ -27,7 +27,7 @@ DURING_TRAINING = r"samples/samples/(\d+\.(png|txt)|film\.gif)"
 
 
 class Difference(NamedTuple):
-    """Where two recordings differ.
+    """A difference between two recordings.
 
     Attributes:
         run: name of the run.

@@ -1,7 +1,6 @@
 """All flows of images: bijection, log-determinant, and the likelihood and samples of the discrete data; the maps of
 their couplings, and shaped dequantization."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -20,6 +19,7 @@ from genlab.models.flow.image_flow import ImageFlow
 from genlab.models.flow.nice import NICE
 from genlab.models.flow.real_nvp import RealNVP
 from genlab.models.flow.variational_dequantization import VariationalDequantization
+from support.tiny_images import every_image, probabilities
 
 
 @pytest.fixture(autouse=True)
@@ -154,17 +154,6 @@ def test_bfloat16_networks_leave_the_likelihood_in_float32(name: str) -> None:
 
 
 # -- the likelihood of discrete data -----------------------------------------------------------------------------------
-
-
-def every_image(levels: int) -> Tensor:
-    """All images of shape (1, 1, 2)."""
-    return torch.tensor(list(itertools.product(range(levels), repeat=2))).view(-1, 1, 1, 2) / (levels - 1)
-
-
-def probabilities(model: ImageFlow, images: Tensor, draws: int) -> Tensor:
-    """Of each image: the mean over the dequantization noise, which ``log_prob`` draws, of the density in its bin."""
-    with torch.no_grad():
-        return model.log_prob(images.repeat_interleave(draws, 0)).exp().view(len(images), draws).mean(1)
 
 
 def tiny(name: str) -> ImageFlow:

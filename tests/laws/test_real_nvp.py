@@ -1,6 +1,5 @@
-"""What RealNVP has of its own: squeezing, masks, scales and options; what holds for every flow is in test_flows.py."""
+"""RealNVP's own squeezing, masks, scales and options; what holds for every flow is in test_flows.py."""
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +9,7 @@ from torch import Tensor
 from genlab.errors import InputError
 from genlab.layers.coupling import AffineCoupling, channel_mask, checkerboard_mask, squeeze, unsqueeze
 from genlab.models.flow.real_nvp import RealNVP
+from support.tiny_images import every_image, probabilities
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 16, 16), (1, 5, 7), (2, 3, 4), (1, 4, 6), (1, 1, 2), (3, 1, 1)]
 
@@ -95,17 +95,6 @@ def test_every_value_depends_on_values_near_and_far() -> None:
     assert moved.any(0).all()
     # The finest scale mixes neighbourhoods; the last one sees the whole image.
     assert moved[-16:].all()
-
-
-def every_image(levels: int) -> Tensor:
-    """All images of shape (1, 1, 2)."""
-    return torch.tensor(list(itertools.product(range(levels), repeat=2))).view(-1, 1, 1, 2) / (levels - 1)
-
-
-def probabilities(model: RealNVP, images: Tensor, draws: int) -> Tensor:
-    """Of each image: the mean over the dequantization noise, which ``log_prob`` draws, of the density in its bin."""
-    with torch.no_grad():
-        return model.log_prob(images.repeat_interleave(draws, 0)).exp().view(len(images), draws).mean(1)
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 0.05])

@@ -413,7 +413,7 @@ class AdversarialModel(GenerativeModel):
 
     @property
     def has_terms(self) -> bool:
-        """Whether the generator may have further loss terms, which is the case if :meth:`play` is overridden."""
+        """Tell whether the generator may have further loss terms, which is the case if :meth:`play` is overridden."""
         return type(self).play is not AdversarialModel.play
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:

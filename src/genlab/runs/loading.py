@@ -141,7 +141,7 @@ class Run:
 
     @property
     def is_coded(self) -> bool:
-        """Whether the model learns something other than what people look at, such as codes of images."""
+        """Tell whether the model learns something other than what people look at, such as codes of images."""
         return self._data_without_examples.pictured is not self._data_without_examples
 
     @cached_property

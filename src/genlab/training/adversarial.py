@@ -146,7 +146,7 @@ class AdversarialTraining(TrainingModule):
 
     @property
     def _discriminator_plays(self) -> bool:
-        """Whether D's training has started; constant over the batches that are accumulated to one step."""
+        """Tell whether D's training has started; constant over the batches that are accumulated to one step."""
         counted = self.images_seen - sum(len(x) for x, _ in self._pending) * self.trainer.world_size
         return counted >= self.discriminator_start
 

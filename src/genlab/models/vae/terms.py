@@ -38,7 +38,7 @@ class LatentVariable(Bounded, Protocol):
 
     @property
     def has_gaussian_posterior(self) -> bool:
-        """Whether q(z | x) is the Gaussian of :meth:`gaussian`, whose density can be computed at any z."""
+        """Tell whether q(z | x) is the Gaussian of :meth:`gaussian`, whose density can be computed at any z."""
 
     def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Encode images into the parameters of q(z | x), ``(B, num_params)``."""

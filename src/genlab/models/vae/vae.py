@@ -75,7 +75,7 @@ class VAE(LikelihoodModel):
 
     @property
     def has_gaussian_posterior(self) -> bool:
-        """Whether q(z | x) is a diagonal Gaussian, whose density can be computed at any z."""
+        """Tell whether q(z | x) is a diagonal Gaussian, whose density can be computed at any z."""
         return isinstance(self.posterior, DiagonalGaussian)
 
     def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
