@@ -53,9 +53,6 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "channels_last": ("2026-11-23", False),
         "fused": ("2026-11-23", True),
         "generator_batch": ("2026-11-27", 1),
-        "discriminator_start": ("2026-11-28", 0),
-        "adversarial_weight": ("2026-11-28", 1.0),
-        "adaptive_weight": ("2026-11-28", False),
     },
     "genlab.training.objective.ObjectiveTraining": {
         "channels_last": ("2026-11-23", False),
