@@ -40,12 +40,14 @@ def evaluate(cfg: DictConfig) -> None:
         InputError: if something could not be measured, after everything else was.
     """
     from genlab.composition.building import plain
+    from genlab.composition.trust import own
     from genlab.errors import InputError
     from genlab.evaluating.pair import evaluate_pair
     from genlab.evaluating.run import evaluate_run
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory, quiet_libraries
 
+    own(cfg)
     config = plain(
         cfg,
         run=list[str] | str | None,

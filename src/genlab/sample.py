@@ -31,12 +31,14 @@ def sample(cfg: DictConfig) -> None:
         InputError: if the run cannot be opened, or an option does not apply to its model or data.
     """
     from genlab.composition.building import build, plain
+    from genlab.composition.trust import own
     from genlab.errors import InputError
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory
     from genlab.models.base import Writes
     from genlab.runs.loading import Weights, load
 
+    own(cfg)
     config = plain(
         cfg,
         run=str,

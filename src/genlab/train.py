@@ -52,6 +52,7 @@ def train(cfg: DictConfig) -> float | None:
         InputError: if anything in the config is wrong; raised before a folder is made or a step is taken.
         Interrupted: if a signal ended the run, after its state was saved.
     """
+    from genlab.composition.trust import own
     from genlab.launching.begin import begin, planned_folder
     from genlab.launching.options import overrides
     from genlab.launching.resume import continue_job, resume
@@ -60,6 +61,7 @@ def train(cfg: DictConfig) -> float | None:
 
     quiet_libraries()
     keep_freed_memory()
+    own(cfg)
     if cfg.resume is not None:
         return resume(RunFolder.open(str(cfg.resume)), overrides(without="resume"))
     planned = planned_folder(cfg)

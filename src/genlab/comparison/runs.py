@@ -23,6 +23,7 @@ NOT_OF_THE_RUN = (
     "group",
     "resume",
     "sweep",
+    "trust",
     "name",
     "tags",
     "paths",

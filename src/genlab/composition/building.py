@@ -10,27 +10,37 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.trust import check, check_found, check_resolved
 from genlab.errors import InputError
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+# Keys of a node that Hydra reads, and the values that they may have.
+_HYDRAS: dict[str, tuple[Any, ...]] = {
+    "_convert_": ("none", "partial", "object", "all"),
+    "_partial_": (False, True),
+    "_recursive_": (False, True),
+}
 
 
 def located(target: str, where: str) -> Callable[..., Any]:
-    """Import what a ``_target_`` names.
+    """Import what a ``_target_`` names, if :mod:`genlab.composition.trust` lets it through.
 
     Args:
         target: import path of a class or function.
         where: config key of the node, for the error message.
 
     Raises:
-        InputError: if it cannot be imported.
+        InputError: if it may not be imported, or cannot be.
     """
     from hydra.utils import get_object
 
+    check(target, where)
     try:
-        return get_object(target)
+        found: Callable[..., Any] = get_object(target)
     except Exception as error:
         raise InputError(f"{where}._target_: cannot import {target} ({first_line(error)})") from error
+    check_found(target, found, where)
+    return found
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
@@ -51,7 +61,10 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     sources = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else []
     of_genlab = getattr(target, "__module__", "").startswith("genlab.")
     for source in sources if of_genlab and sources else [target]:
-        given = dict(inspect.signature(source).parameters)
+        try:
+            given = dict(inspect.signature(source).parameters)
+        except (TypeError, ValueError):  # some functions in C say nothing of their arguments
+            given = {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
         given.pop("self", None)
         for name, p in list(given.items()):
             if typing.get_origin(p.annotation) is typing.Unpack:
@@ -124,9 +137,16 @@ def checked(node: Any, where: str) -> Any:
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     arguments: dict[str, Any] = {}
     for key, value in node.items():
-        at = f"{where}.{key}" if where else key
-        if key.startswith("_") and key.endswith("_"):
+        at = f"{where}.{key}" if where else str(key)
+        if not isinstance(key, str):
+            raise InputError(f"{at}: an option's name is a text")
+        if key in _HYDRAS:
+            if value not in _HYDRAS[key]:
+                raise InputError(f"{at}={value}: one of {', '.join(map(str, _HYDRAS[key]))}")
             arguments[key] = value
+            continue
+        if key.startswith("_") and key.endswith("_"):
+            arguments[key] = checked(value, at)
             continue
         if key not in parameters and not accepts_any:
             name = getattr(target, "__name__", str(target))
@@ -137,10 +157,11 @@ def checked(node: Any, where: str) -> Any:
         arguments[key] = value
     if not node.get("_partial_"):
         positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        by_position = len(node.get("_args_") or ())
         missing = [
             name
-            for name, p in parameters.items()
-            if p.kind in positional and p.default is p.empty and name not in arguments
+            for i, (name, p) in enumerate(parameters.items())
+            if p.kind in positional and p.default is p.empty and name not in arguments and i >= by_position
         ]
         if missing:
             raise InputError(f"{where}: no value for {', '.join(missing)} (give it as {where}.{missing[0]}=...)")
@@ -163,6 +184,7 @@ def build(node: Any, where: str) -> Any:
     if node is None:
         return None
     resolved = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+    check_resolved(resolved, where)  # because Hydra would resolve what is left
     arguments = checked(resolved, where)
     try:
         return instantiate(arguments, _convert_="all")

@@ -17,6 +17,7 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
       would set the key to the string ``"mnist"``.
     - ``sampling.num_steps=8`` becomes ``++sampling.num_steps=8``: no config lists the sampling settings, because each
       model's class has its own.
+    - ``trust=one,two`` becomes ``trust=[one,two]``; Hydra would read a sweep.
     - A group's old name is replaced by its new one, and a line on stderr says so.
 
     Args:
@@ -27,6 +28,8 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
         key, equals, value = override.partition("=")
         if equals and key.startswith("sampling."):
             key = f"++{key}"
+        if key == "trust" and "," in value and value[0] not in "[{'\"":
+            value = f"[{value}]"  # a list and no sweep
         names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
         if names_option and Path(conf_dir(), *key.split(".")).is_dir():
             key = key.replace(".", "/")

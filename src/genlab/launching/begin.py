@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.resolvers import unique_name
+from genlab.composition.saved_overrides import remember_overrides
+from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
@@ -34,6 +36,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     try:
         absolute_paths(cfg)
         config = plain(cfg, **TYPES)
+        check_resolved(config)  # otherwise the run could not be opened again
         num_processes(config["trainer"])
         parts = assemble(config)
     except InputError as error:
@@ -48,6 +51,8 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     config = plain(cfg, **TYPES)
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     folder.set_status("running", command=_command(), overrides=overrides())
+    remember(config)
+    remember_overrides(overrides())
     return start(folder, config, parts)
 
 

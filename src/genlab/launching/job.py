@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.composition.building import build
+from genlab.composition.trust import own_values, remember
 from genlab.errors import Interrupted
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
@@ -199,7 +200,10 @@ def main() -> None:
     quiet_libraries()
     keep_freed_memory()
     try:
-        work(folder, read_config(folder))
+        config = read_config(folder)
+        own_values(config)  # the process that started this one has checked it
+        remember(config)
+        work(folder, config)
     except Interrupted:
         return
 

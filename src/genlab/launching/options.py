@@ -20,13 +20,13 @@ TYPES = {
 
 
 def overrides(without: str | None = None) -> list[str]:
-    """Give this job's overrides as the user wrote them, without those that name a folder to continue.
+    """Give this job's overrides as the user wrote them, without those that are about the command and not about the run.
 
     Args:
         without: further key to leave out.
     """
     given = list(HydraConfig.get().overrides.task)
-    return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume")]
+    return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume", "trust")]
 
 
 def absolute_paths(cfg: DictConfig) -> None:

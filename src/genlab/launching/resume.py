@@ -1,19 +1,20 @@
 """Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
 import shutil
-from typing import Any
-
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import with_new_names
+from genlab.composition.saved_overrides import checked_overrides
+from genlab.composition.trust import check_all, check_resolved, remember, without_trust
 from genlab.errors import InputError
 from genlab.launching.begin import begin
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import start
 from genlab.machine.files import write_atomically
+from genlab.runs.config import config_to_build
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
 from genlab.runs.moved import current
 from genlab.runs.resuming import check_not_running, check_unchanged
@@ -46,24 +47,29 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
-    saved: Any = current(OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG)))
+    saved = config_to_build(folder)
+    begun_with = checked_overrides(status["overrides"], folder.path / STATUS, changes)
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
-    cfg = composed("train", [*status["overrides"], *changes])
+    cfg = composed("train", [*begun_with, *changes])
     HydraConfig.instance().cfg = around
+    without_trust(cfg)
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
             OmegaConf.update(cfg, key, value)
     cfg.run_dir = str(folder.path)
     for key in ("run_id", "run_name", "group"):
-        cfg[key] = saved[key]
+        cfg[key] = saved.get(key)
     absolute_paths(cfg)
     config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
+    check_resolved(config)
+    check_all(config)
     longer = check_unchanged(folder, saved, config)
     if status["status"] == "done" and not longer:
         raise InputError(f"{folder.path} is done: a larger trainer.max_epochs or budget.images would train it on")
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     resumed = [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]
+    remember(config)
     folder.set_status("running", resumed=resumed, **({"trained": False} if longer else {}))
     return start(folder, config, None)
 

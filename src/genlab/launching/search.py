@@ -101,6 +101,7 @@ class Search(Sweeper):
     def _study(self, folder: Path, space: dict[str, Any], fixed: list[str]) -> Any:
         from genlab.composition.building import build
         from genlab.composition.renamed_groups import with_new_names
+        from genlab.composition.trust import own_values
         from genlab.errors import InputError
 
         try:
@@ -130,6 +131,7 @@ class Search(Sweeper):
         sampler: dict[str, Any] = OmegaConf.to_container(self.sampler, resolve=True)  # type: ignore[assignment]
         if sampler.get("seed") is not None:
             sampler["seed"] += len(study.get_trials(deepcopy=False))
+        own_values(sampler)
         study.sampler = build(sampler, "hydra.sweeper.sampler")
         return study
 

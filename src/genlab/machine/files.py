@@ -11,14 +11,25 @@ os.umask(_umask)
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that an interruption leaves either the old file or the complete new one."""
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    new = new_beside(path)
     try:
-        os.chmod(name, 0o666 & ~_umask)  # the usual permissions; only its owner can read a temporary file
-        with os.fdopen(handle, "wb") as file:
+        with new.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(new, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
+
+
+def new_beside(path: Path) -> Path:
+    """Make an empty hidden file beside a path, to write to and rename, with the usual permissions.
+
+    Args:
+        path: path that the file will be renamed to.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask)  # only its owner can read a temporary file
+    return Path(name)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from genlab.errors import InputError
+from genlab.machine.files import new_beside
+from genlab.runs.folder import CONFIG
 
 # Appended to torch's file, together with the file's sha256; torch ignores what follows its data.
 MAGIC = b"genlab:1"
 _SEAL = len(MAGIC) + hashlib.sha256().digest_size
 _BLOCK = 2**22
+_TAIL = 4096  # bytes at the end in which a displaced checksum is looked for
 
 NEWEST, BEFORE = "last.ckpt", "previous.ckpt"
 
@@ -29,9 +32,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         path: path of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    new = Path(name)
+    new = new_beside(path)
     try:
         torch.save(checkpoint, new)
         digest = _digest(new, new.stat().st_size)
@@ -51,7 +52,10 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint and verify its checksum; a file without one, such as another program's, is read unverified.
+    """Read a checkpoint and verify its checksum.
+
+    A file without one, such as another program's, is read unverified, and a line on stderr says so; but not in a run
+    folder, whose checkpoints genlab wrote with one.
 
     Args:
         path: path of the file.
@@ -61,19 +65,43 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         InputError: if the file is missing, is damaged, or would run code.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - _SEAL))
-            seal = file.read()
-        if seal.startswith(MAGIC) and _digest(path, size - _SEAL) != seal[len(MAGIC) :]:
-            raise ValueError("its checksum does not hold")
+        is_sealed = _check_seal(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise ValueError("it holds no weights")
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read as a checkpoint ({reason})") from error
+    if not is_sealed:
+        print(f"genlab: {path} has no checksum, so nothing tells whether it is as it was written", file=sys.stderr)
     return checkpoint
+
+
+def _check_seal(path: Path) -> bool:
+    """Verify a file's checksum, and tell whether it has one.
+
+    Raises:
+        ValueError: if the checksum does not hold, is damaged, or is missing though the file lies in a run folder.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+    seal = tail[-_SEAL:]
+    if seal.startswith(MAGIC):
+        if _digest(path, size - _SEAL) != seal[len(MAGIC) :]:
+            raise ValueError("its checksum does not hold")
+        return True
+    if any(_resembles(tail[at : at + len(MAGIC)]) for at in range(len(tail))):
+        raise ValueError("its checksum is damaged: bytes at its end were changed, added or lost")
+    if path.parent.name == "checkpoints" and (path.parent.parent / CONFIG).is_file():
+        raise ValueError("it has no checksum; outside of a run folder, checkpoint=FILE opens it unverified")
+    return False
+
+
+def _resembles(word: bytes) -> bool:
+    """Tell whether bytes are nearly those that a checksum begins with."""
+    return sum(a == b for a, b in zip(word, MAGIC, strict=False)) >= len(MAGIC) - 2
 
 
 def _digest(path: Path, size: int) -> bytes:

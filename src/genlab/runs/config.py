@@ -1,16 +1,26 @@
 """A run's saved config: reading it, flattening its keys, and making its paths comparable with those of other runs."""
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from genlab.composition.trust import check_resolved, vetted
 from genlab.errors import InputError
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.moved import current
 
 
+# The parts of a run's config that are mappings, or null.
+_NODES = ("model", "dataset", "metrics", "sampling", "callbacks", "logger", "trainer", "training", "choices")
+_DEEPEST, _MOST = 32, 100_000
+
+
 def read_config(folder: RunFolder) -> dict[str, Any]:
     """Read the config that a run was saved with, and update the import paths of classes that have moved since.
+
+    It is to be looked at; :func:`config_to_build` gives one whose objects may be built.
 
     Args:
         folder: folder of the run.
@@ -22,8 +32,27 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     return config
 
 
+def config_to_build(folder: RunFolder) -> dict[str, Any]:
+    """Read a run's saved config as :func:`read_config` does, and check that what it names may be built.
+
+    Args:
+        folder: folder of the run, which may be a stranger's.
+
+    Raises:
+        InputError: if the file is missing or damaged, or names code that is neither genlab's nor trusted.
+    """
+    path = folder.path / CONFIG
+    config = read_config(folder)
+    wrong = [key for key in ("model", "dataset") if not isinstance(config.get(key), dict)]
+    wrong += [key for key in _NODES if not isinstance(config.get(key), dict | None) and key not in wrong]
+    if wrong:
+        raise InputError(f"{path} is damaged: it has no {' and no '.join(wrong)}")
+    check_resolved(str(folder.path), "the folder's name")
+    return vetted(config, path)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain values, with the fast C parser if it is installed.
+    """Read a YAML file of plain values, as OmegaConf writes and reads them, with the fast C parser if it is installed.
 
     Args:
         path: path of the file.
@@ -33,14 +62,54 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(path.read_text(), loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged (not a mapping)")
+        content = yaml.load(path.read_text(encoding="utf-8"), _loader())
+        if not isinstance(content, dict):
+            raise ValueError("not a mapping")
+        _check_plain(content)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is damaged ({reason})") from error
     return content
+
+
+@cache
+def _loader() -> Any:
+    """Give PyYAML's safe loader with OmegaConf's rules: ``1e-3`` is a number, and ``2026-01-01`` is a text."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+        for first, known in Loader.yaml_implicit_resolvers.items()
+    }
+    Loader.yaml_implicit_resolvers = resolvers
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+        list("-+0123456789."),
+    )
+    return Loader
+
+
+def _check_plain(content: Any) -> None:
+    """Raise ValueError unless a file's content is plain values: no dates or sets, and neither deep nor endless."""
+    count, waiting = 0, [(content, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if depth > _DEEPEST or count > _MOST:
+            raise ValueError("it is nested without end")
+        if isinstance(value, dict):
+            if strange := [key for key in value if not isinstance(key, str | int | float)]:
+                raise ValueError(f"it has the key {strange[0]!r}")
+            waiting += [(part, depth + 1) for part in value.values()]
+        elif isinstance(value, list):
+            waiting += [(part, depth + 1) for part in value]
+        elif not isinstance(value, str | int | float | None):
+            raise ValueError(f"it holds a {type(value).__name__}")
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:

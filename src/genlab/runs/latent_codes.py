@@ -133,7 +133,7 @@ def features_of(run: str) -> nn.Module | None:
     Args:
         run: folder of the run.
     """
-    return cast(nn.Module | None, build(load(run).config["metrics"]["features"], "metrics.features"))
+    return cast(nn.Module | None, build(load(run).config["metrics"].get("features"), "metrics.features"))
 
 
 def modes_of(run: str) -> Modes | None:
@@ -142,4 +142,4 @@ def modes_of(run: str) -> Modes | None:
     Args:
         run: folder of the run.
     """
-    return cast(Modes | None, build(load(run).config["metrics"]["modes"], "metrics.modes"))
+    return cast(Modes | None, build(load(run).config["metrics"].get("modes"), "metrics.modes"))

@@ -1,6 +1,6 @@
 """Open a run folder as an object with the run's config, its trained model and its data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 
 from genlab.composition.building import build
 from genlab.composition.sampling import sampling_settings
+from genlab.composition.trust import own_values, trust_modules
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
@@ -17,8 +18,8 @@ from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.checkpoints import read_checkpoint
-from genlab.runs.folder import CONFIG, SUMMARY, RunFolder
-from genlab.runs.moved import current
+from genlab.runs.config import config_to_build
+from genlab.runs.folder import SUMMARY, RunFolder
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -30,10 +31,12 @@ def load(
     device: str | torch.device = "auto",
     dataset: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
+    trust: str | Iterable[str] = (),
 ) -> "Run":
     """Open a finished or running run from its folder; nothing else is needed.
 
-    The model and the data are built when they are first used.
+    The model and the data are built when they are first used. Their config may be a stranger's: it may name genlab's
+    own classes, those that ``conf/`` names, what this user has trained with on this machine, and what is trusted.
 
     Args:
         run: folder of the run.
@@ -45,18 +48,22 @@ def load(
         dataset: changes to the run's dataset config, such as where the files lie on this machine.
         sampling: changes to the run's sampling settings, such as ``{"temperature": 0.8}``; they become the model's
             default settings.
+        trust: import paths of modules whose code the run's config may name besides, such as ``"my_package"``; they
+            stay trusted in this process.
 
     Raises:
-        InputError: if the folder is missing or damaged; a bad checkpoint is found when the model is first used.
+        InputError: if the folder is missing or damaged, or its config names code that is not trusted; a bad checkpoint
+            is found when the model is first used.
     """
     from omegaconf import OmegaConf
 
+    trust_modules(trust)
     folder = RunFolder.open(run)
-    loaded = OmegaConf.load(folder.path / CONFIG)
+    saved = config_to_build(folder)
     changes = {"dataset": dict(dataset or {}), "sampling": dict(sampling or {})}
-    config = current(OmegaConf.to_container(OmegaConf.merge(loaded, changes)))
-    if not isinstance(config, dict) or not {"model", "dataset"} <= config.keys():
-        raise InputError(f"{folder.path / CONFIG} is damaged: it has no model and dataset")
+    own_values(changes)
+    config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(saved), changes))
+    config["metrics"] = config.get("metrics") or {}
     if checkpoint == "best" and not (config.get("callbacks") or {}).get("best"):
         checkpoint = "last"
     return Run(folder, config, checkpoint, weights, device_named(device))
@@ -108,7 +115,8 @@ class Run:
             InputError: if the checkpoint is missing, is damaged or does not match the config.
         """
         model = build(self.config["model"], "model")
-        assert isinstance(model, GenerativeModel)
+        if not isinstance(model, GenerativeModel):
+            raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
         model.sampling = sampling_settings(model, self.config["sampling"])
         model.load_state_dict(self._state(model))
         return model.to(self.device).eval()
@@ -116,8 +124,7 @@ class Run:
     @cached_property
     def data(self) -> DataModule:
         """Data that the run was trained on."""
-        data = build(self.config["dataset"], "dataset")
-        assert isinstance(data, DataModule)
+        data = self._build_data()
         data.setup()
         return data
 
@@ -146,8 +153,12 @@ class Run:
 
     @cached_property
     def _data_without_examples(self) -> DataModule:
+        return self._build_data()
+
+    def _build_data(self) -> DataModule:
         data = build(self.config["dataset"], "dataset")
-        assert isinstance(data, DataModule)
+        if not isinstance(data, DataModule):
+            raise InputError(f"dataset: {type(data).__name__} is not a genlab data set (a DataModule)")
         return data
 
     @cached_property
@@ -169,7 +180,7 @@ class Run:
         try:
             state = read_checkpoint(path)["state_dict"]
         except InputError as error:
-            raise InputError(f"{error}: try checkpoint=last") from error
+            raise InputError(f"{error}: try checkpoint=last" if self.checkpoint == "best" else str(error)) from error
         has_ema = any(name.startswith(AVERAGED) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
         weights = weights_of(model, state, kind)

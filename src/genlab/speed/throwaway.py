@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from genlab.composition.building import plain
+from genlab.composition.trust import own
 from genlab.runs.folder import RunFolder
 
 
@@ -23,6 +24,7 @@ def throwaway(cfg: DictConfig, **types: Any) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: if a value is missing or has another type.
     """
+    own(cfg)
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
         yield plain(cfg, **types)

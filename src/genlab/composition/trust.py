@@ -1,0 +1,343 @@
+"""Which code a config may name: everything in the user's own words, little in a config that came with a run folder.
+
+To build what ``_target_`` names is to run code. What users write on the command line and in their own configs are their
+words, and :func:`own` takes them as such. A config out of a run folder may be a stranger's; :func:`vetted` lets through
+
+- genlab's own classes, and the functions and library classes that ``conf/`` names,
+- what the user named: ``trust=my_package``, or a config in the ``--config-dir`` in use,
+- the very nodes that this user has trained with before (:mod:`genlab.composition.trained`).
+
+All of this is decided from names and source texts. Importing a module runs it, so nothing is imported to decide.
+"""
+
+import ast
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from genlab.composition.configs import conf_dir
+from genlab.composition.trained import has_trained_with, remember_node
+from genlab.errors import InputError
+
+# Functions and classes in this package compute, and do nothing else. conf/ names some of its optimizers.
+OPTIMIZERS = "torch.optim"
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+
+
+class Declared:
+    """What the user has declared in this process.
+
+    Attributes:
+        modules: modules, and things inside of modules, of ``trust=``.
+        own: targets in the user's own words.
+        let_through: targets of saved configs that were let through.
+    """
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+        self.own: set[str] = set()
+        self.let_through: set[str] = set()
+
+
+declared = Declared()
+
+
+def trust_modules(modules: str | Iterable[str] | None) -> None:
+    """Trust modules, with all that is inside of them, from now on in this process.
+
+    Args:
+        modules: import path of a module, or of a class or function in one; or several of them.
+
+    Raises:
+        InputError: if this is no import path.
+    """
+    given = [modules] if isinstance(modules, str) else list(modules or ())
+    for module in given:
+        if not isinstance(module, str) or not re.fullmatch(_NAME, module):
+            raise InputError(f"trust={module}: give the import path of a module, such as trust=my_package")
+    declared.modules.update(given)
+
+
+def own(cfg: DictConfig) -> None:
+    """Take a command's composed config as the user's own words: what it names may be built in this process.
+
+    The key ``trust`` is taken out of the config, because it is about this command and not about the run.
+
+    Args:
+        cfg: composed config, before it is resolved.
+
+    Raises:
+        InputError: if ``trust`` is no list of modules.
+    """
+    trust_modules(without_trust(cfg))
+    for key, node in nodes(OmegaConf.to_container(cfg, resolve=False)):
+        target = node["_target_"]
+        if isinstance(target, str) and "${" in target:
+            try:
+                target = OmegaConf.select(cfg, f"{key}._target_")
+            except OmegaConfBaseException:
+                continue  # building it says what is wrong
+        if isinstance(target, str):
+            declared.own.add(target)
+
+
+def without_trust(cfg: DictConfig) -> Any:
+    """Take the key ``trust`` out of a composed config, and give its value as plain values."""
+    with open_dict(cfg):
+        value = cfg.pop("trust", None)
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def own_values(config: Any) -> None:
+    """Take plain values of a config as the user's own words, as :func:`own` does."""
+    declared.own.update(node["_target_"] for _, node in nodes(config) if isinstance(node["_target_"], str))
+
+
+def vetted(config: dict[str, Any], source: str | Path) -> dict[str, Any]:
+    """Check a config out of a run folder, before anything that it names is imported.
+
+    Args:
+        config: saved config, as plain values with today's import paths.
+        source: path of the file, for error messages.
+
+    Returns:
+        The same config.
+
+    Raises:
+        InputError: if the config names code that nobody but itself vouches for, or is not resolved.
+    """
+    check_resolved(config, source=source)
+    of_folders = _named_by_config_dirs()
+    refused, passed = [], set[str]()
+    for key, node in nodes(config):
+        target = node["_target_"]
+        if (
+            isinstance(target, str)
+            and re.fullmatch(_NAME, target)
+            and (
+                _is_known(target, key)
+                or target in declared.own | of_folders
+                or _is_below(target, declared.modules)
+                or has_trained_with(node, config.get("run_dir"))
+            )
+        ):
+            passed.add(target)
+        else:
+            refused.append((key, target))
+    if refused:
+        raise InputError(f"{source}: {_refusal(refused)}")
+    declared.let_through |= passed
+    return config
+
+
+def check(target: str, where: str) -> None:
+    """Check that something may be imported and called, whoever named it.
+
+    Args:
+        target: import path.
+        where: config key of the node, for the error message.
+
+    Raises:
+        InputError: if neither genlab nor the user has named it, and no saved config with it was let through.
+    """
+    if not isinstance(target, str) or not re.fullmatch(_NAME, target):
+        raise InputError(f"{where}._target_={target!r}: this is no import path")
+    named = declared.own | declared.let_through
+    if not (_is_known(target, where) or target in named or _is_below(target, declared.modules)):
+        raise InputError(_refusal([(where, target)]))
+
+
+def check_found(target: str, found: Any, where: str) -> None:
+    """Check that what a trusted module's name leads to is defined there, and was not imported from elsewhere.
+
+    ``my_package.os.system`` begins like the name of something in ``my_package``, and is not.
+
+    Args:
+        target: import path that :func:`check` let through.
+        found: object with this import path.
+        where: config key of the node, for the error message.
+
+    Raises:
+        InputError: if it is defined in a module that is not trusted.
+    """
+    if _is_known(target, where) or target in declared.own or not _is_below(target, declared.modules):
+        return
+    about = found if inspect.isroutine(found) or inspect.isclass(found) else type(found)
+    module, name = getattr(about, "__module__", None), getattr(about, "__qualname__", type(about).__name__)
+    defined = f"{module or 'builtins'}.{name}"
+    if not (_is_below(defined, declared.modules) or _is_known(defined, where)):
+        raise InputError(f"{where}._target_={target}: this is {defined}; if you trust it, add trust={_module(defined)}")
+
+
+def check_all(config: Any) -> None:
+    """Check every node of a config with :func:`check`, before any of them is built."""
+    for key, node in nodes(config):
+        check(node["_target_"], key)
+
+
+def remember(config: Mapping[str, Any]) -> None:
+    """Remember the code that a run of this user trains with, where it is not genlab's.
+
+    Args:
+        config: config of the run, as plain values; it is the user's own, or was let through.
+    """
+    for key, node in nodes(config):
+        if not _is_known(str(node["_target_"]), key):
+            remember_node(node, config.get("run_dir"))
+
+
+def check_resolved(config: Any, where: str = "", source: str | Path = "") -> None:
+    """Check that a config is resolved: building it would resolve what is left, such as ``${oc.env:TOKEN}``.
+
+    Args:
+        config: config, as plain values.
+        where: key of the config, for the error message.
+        source: path of the file, for the error message.
+
+    Raises:
+        InputError: if a key or a value contains an interpolation.
+    """
+    for key, text in _texts(config, where):
+        if "${" in text:
+            place = f"{source}: {key}" if source else key
+            raise InputError(f"{place}={text}: the config of a run is resolved, and no ${{...}} in it is looked up")
+
+
+def nodes(config: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Iterate over the nodes of a config that name code, at any depth, with their keys.
+
+    Args:
+        config: config, as plain values.
+        where: key of the config.
+    """
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield where, config
+        for key, value in config.items():
+            yield from nodes(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(config, list | tuple):
+        for i, value in enumerate(config):
+            yield from nodes(value, f"{where}[{i}]")
+
+
+def _texts(config: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(config, str):
+        yield where, config
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            at = f"{where}.{key}" if where else str(key)
+            yield at, str(key)
+            yield from _texts(value, at)
+    elif isinstance(config, list | tuple):
+        for i, value in enumerate(config):
+            yield from _texts(value, f"{where}[{i}]")
+
+
+def _refusal(refused: list[tuple[str, Any]]) -> str:
+    names = ", ".join(f"{key}._target_={target}" for key, target in refused[:3])
+    more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+    modules = list(dict.fromkeys(_module(str(target)) for _, target in refused))
+    how = modules[0] if len(modules) == 1 else f"[{','.join(modules)}]"
+    return (
+        f"{names}{more}: not run, because this is neither genlab's own, nor in a config of yours, nor what you have "
+        f"trained with here; if you know and trust that code, add trust={how}"
+    )
+
+
+def _module(target: str) -> str:
+    return target.rpartition(".")[0] or target
+
+
+def _is_below(target: str, modules: Iterable[str]) -> bool:
+    return any(target == module or target.startswith(f"{module}.") for module in modules)
+
+
+# -- what genlab has ---------------------------------------------------------------------------------------------------
+
+
+def _is_known(target: str, key: str) -> bool:
+    """Tell whether genlab itself has or names a target, at this key."""
+    if (folders := _named_by_conf().get(target)) is not None:
+        # A logger writes, and W&B's sends, as soon as it is built. No other key has a use for one.
+        return folders != {"logger"} or key == "logger" or key.startswith("logger.")
+    return _is_class_of_genlab(target) or _is_optimizer(target)
+
+
+@cache
+def _named_by_conf() -> Mapping[str, set[str]]:
+    """Collect the targets in ``conf/``, each with the groups whose files name it."""
+    return named_in(Path(conf_dir()))
+
+
+def named_in(folder: Path) -> dict[str, set[str]]:
+    """Collect the targets in the config files of a folder, each with the folders at its top whose files name it.
+
+    Args:
+        folder: folder of configs. Files that cannot be read are left out.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in folder.rglob("*.yaml"):
+        try:
+            content = yaml.load(path.read_text(encoding="utf-8"), loader)
+            targets = [node["_target_"] for _, node in nodes(content)]
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            continue
+        for target in targets:
+            if isinstance(target, str):
+                found[target].add(path.relative_to(folder).parts[0])
+    return dict(found)
+
+
+def _named_by_config_dirs() -> set[str]:
+    """Collect the targets in the folders of configs that the user added to genlab's own, as with ``--config-dir``."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    if not (GlobalHydra.instance().is_initialized() and HydraConfig.initialized()):
+        return set()
+    sources = HydraConfig.get().runtime.config_sources
+    users = [s.path for s in sources if s.schema == "file" and s.provider not in ("main", "hydra", "schema")]
+    return {target for path in users for target in named_in(Path(path))}
+
+
+@cache
+def _is_class_of_genlab(target: str) -> bool:
+    """Tell whether genlab's source text defines a public class at an import path.
+
+    A function does whatever it does when it is called; genlab has some that write and delete. And what a module has
+    imported (``genlab.machine.files.os``) is not genlab's.
+    """
+    package, *parts = target.split(".")
+    if package != "genlab" or any(part.startswith("_") for part in parts):
+        return False
+    for length in range(1, len(parts)):
+        file = Path(__file__).parents[1].joinpath(*parts[:length]).with_suffix(".py")
+        if file.is_file():
+            body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+            for name in parts[length:]:
+                classes = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+                if not classes:
+                    return False
+                body = classes[0].body
+            return True
+    return False
+
+
+def _is_optimizer(target: str) -> bool:
+    package, _, name = target.rpartition(".")
+    if package != OPTIMIZERS:
+        return False
+    import torch
+
+    found = getattr(torch.optim, name, None)
+    return inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)
