@@ -57,7 +57,7 @@ def codes_of(run: str, key: str) -> Any:
         return json.loads(path.read_text())["codes"][key]
     except OSError:
         raise InputError(f"dataset.run={run} is no finished run: there is no {path}") from None
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         raise InputError(f"dataset.run={run}: its model has no codes; give a run of model=vae/vq_vae") from None
 
 

@@ -26,7 +26,16 @@ def remember_node(node: Mapping[str, Any], run_dir: str | None) -> None:
         node: config of something with its ``_target_``, as plain values.
         run_dir: folder of the run, where the node may have paths.
     """
-    _remember(_text(node, run_dir))
+    text = _text(node, run_dir)
+    if _is_remembered(text):
+        return
+    texts.add(text)
+    path = _file(text)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, text + "\n")
+    except OSError as error:
+        print(f"genlab: {path.parent} cannot be written ({error}): this run will ask for trust=", file=sys.stderr)
 
 
 def has_trained_with(node: Mapping[str, Any], run_dir: str | None) -> bool:
@@ -37,16 +46,6 @@ def has_trained_with(node: Mapping[str, Any], run_dir: str | None) -> bool:
         run_dir: folder of the run, where the node may have paths.
     """
     return _is_remembered(_text(node, run_dir))
-
-
-def remember_override(override: str) -> None:
-    """Remember an override that the user has given."""
-    _remember(f"override {override}")
-
-
-def has_given(override: str) -> bool:
-    """Tell whether the user has trained with an override."""
-    return _is_remembered(f"override {override}")
 
 
 def _text(node: Mapping[str, Any], run_dir: str | None) -> str:
@@ -69,18 +68,6 @@ def _text(node: Mapping[str, Any], run_dir: str | None) -> str:
 def _file(text: str) -> Path:
     folder = Path(os.environ.get("GENLAB_CACHE") or "~/.cache/genlab").expanduser()
     return folder / "trained" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-
-
-def _remember(text: str) -> None:
-    if _is_remembered(text):
-        return
-    texts.add(text)
-    path = _file(text)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, text + "\n")
-    except OSError as error:
-        print(f"genlab: {path.parent} cannot be written ({error}): this run will ask for trust=", file=sys.stderr)
 
 
 def _is_remembered(text: str) -> bool:

@@ -14,7 +14,7 @@ import ast
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Declared:
 declared = Declared()
 
 
-def trust_modules(modules: str | Iterable[str] | None) -> None:
+def trust_modules(modules: str | Collection[str] | None) -> None:
     """Trust modules, with all that is inside of them, from now on in this process.
 
     Args:
@@ -58,11 +58,11 @@ def trust_modules(modules: str | Iterable[str] | None) -> None:
     Raises:
         InputError: if this is no import path.
     """
-    given = [modules] if isinstance(modules, str) else list(modules or ())
+    given = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
     for module in given:
         if not isinstance(module, str) or not re.fullmatch(_NAME, module):
             raise InputError(f"trust={module}: give the import path of a module, such as trust=my_package")
-    declared.modules.update(given)
+        declared.modules.add(module)
 
 
 def own(cfg: DictConfig) -> None:

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.resolvers import unique_name
-from genlab.composition.saved_overrides import remember_overrides
 from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
@@ -52,7 +51,6 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     folder.set_status("running", command=_command(), overrides=overrides())
     remember(config)
-    remember_overrides(overrides())
     return start(folder, config, parts)
 
 

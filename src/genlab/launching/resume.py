@@ -48,7 +48,7 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
     saved = config_to_build(folder)
-    begun_with = checked_overrides(status["overrides"], folder.path / STATUS, changes)
+    begun_with = checked_overrides(status["overrides"], folder.path / STATUS)
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
     cfg = composed("train", [*begun_with, *changes])
     HydraConfig.instance().cfg = around

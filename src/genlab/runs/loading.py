@@ -1,6 +1,6 @@
 """Open a run folder as an object with the run's config, its trained model and its data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ def load(
     device: str | torch.device = "auto",
     dataset: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
-    trust: str | Iterable[str] = (),
+    trust: str | Collection[str] = (),
 ) -> "Run":
     """Open a finished or running run from its folder; nothing else is needed.
 

@@ -44,6 +44,7 @@ NOT_COMPARED = (
     "dataset.source.root",
     "dataset.num_workers",
     "dataset.cache_dir",
+    "callbacks.sample_metrics.cache_dir",
     "dataset.tokenizer.path",
     "tokenizer.path",
 )
