@@ -90,7 +90,11 @@ def test_no_byte_added_or_cut_anywhere_goes_unnoticed(run: Path) -> None:
     content, rng = path.read_bytes(), np.random.default_rng(0)
     places = [*rng.integers(0, len(content), 40), *range(len(content) - SEAL - 2, len(content))]
     for at in places:
-        for changed in (content[:at] + b"\x07" + content[at:], content[:at] + content[at + 1 :], flipped(content, at, 6)):
+        for changed in (
+            content[:at] + b"\x07" + content[at:],
+            content[:at] + content[at + 1 :],
+            flipped(content, at, 6),
+        ):
             path.write_bytes(changed)
             with pytest.raises(InputError, match="cannot be read as a checkpoint"):
                 read_checkpoint(path)

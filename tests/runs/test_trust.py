@@ -22,7 +22,15 @@ from support.harm import WORD, harmful, watched
 
 VQ_VAE = Path(__file__).parents[1] / "fixtures" / "runs_before_the_move" / "vae-vq_vae"
 # Where a config has nodes, and where one fits in.
-KEYS = ("model", "dataset", "dataset.source", "metrics.features", "model.distribution._args_", "callbacks.x", "trainer.x")
+KEYS = (
+    "model",
+    "dataset",
+    "dataset.source",
+    "metrics.features",
+    "model.distribution._args_",
+    "callbacks.x",
+    "trainer.x",
+)
 NEW_RUN = ("model=transformer/maskgit", "dataset=latent_codes", "trainer.max_epochs=1", "logger=csv")
 
 
@@ -115,7 +123,7 @@ def test_the_list_is_long_and_its_watch_sees_what_is_done(tmp_path: Path, run: P
         put(run, "model", node)
         with watched() as events:
             try:
-                load(run, device="cpu", trust=[name.rpartition(".")[0], "numpy", "_sqlite3", "pathlib"]).model
+                load(run, device="cpu", trust=[name.rpartition(".")[0], "numpy", "_sqlite3", "pathlib"]).model  # noqa: B018
             except Exception as error:
                 seen[name] = str(error)
         if events:
@@ -208,7 +216,7 @@ def test_what_a_run_was_started_with_is_checked_like_its_config(
 def test_a_tokenizer_is_not_built_while_a_config_is_composed(tmp_path: Path, run: Path, genlab: Genlab) -> None:
     folder = _made(tmp_path / WORD)
     status = json.loads((run / "status.json").read_text())
-    harm = "{_target_: shutil.copytree, src: %s, dst: %s}" % (folder, folder / "new")
+    harm = f"{{_target_: shutil.copytree, src: {folder}, dst: {folder / 'new'}}}"
     status["overrides"] = ["dataset=python_docs", f"tokenizer={harm}"]
     (run / "status.json").write_text(json.dumps(status))
     with watched() as events:
@@ -233,7 +241,9 @@ DAMAGED = {
     "endless": b"model: &a {x: *a}\ndataset: {}\n",
     "deep": b"model: " + b"[" * 5000 + b"]" * 5000 + b"\ndataset: {}\n",
     "laughing": b"a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-    + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c]\n" % (c, c, *[c - 1] * 9) for c in range(98, 110))
+    + b"".join(
+        b"%c: &%c [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c]\n" % (c, c, *[c - 1] * 9) for c in range(98, 110)
+    )
     + b"model: *m\ndataset: {}\n",
     "huge number": b"model: {x: " + b"9" * 5000 + b"}\ndataset: {}\n",
     "no model": b"dataset: {_target_: genlab.data.digits.Digits}\n",
@@ -282,7 +292,12 @@ SMALL = (
     "model=vae/vae", "model.networks.hidden=[4]", "callbacks=minimal", "metrics.features=pixels", *FAST,
     "trainer.max_epochs=1", "metrics.num_test=8", "metrics.num_samples=20", "metrics.memorization=false",
 )  # fmt: skip
-QUICKLY = ("metrics.num_samples=20", "metrics.num_test=8", "metrics.importance_samples=null", "metrics.memorization=false")
+QUICKLY = (
+    "metrics.num_samples=20",
+    "metrics.num_test=8",
+    "metrics.importance_samples=null",
+    "metrics.memorization=false",
+)
 
 
 @pytest.fixture
@@ -330,13 +345,14 @@ def test_own_code_is_trusted_and_a_strangers_is_not(
     assert resumed.code == 0, resumed.err
     # But for that very node only.
     put(run, "dataset.source.word", "other")
-    with pytest.raises(InputError, match="trust=mine$"):
+    with pytest.raises(InputError, match=r"trust=mine$"):
         load(run)
     put(run, "dataset.source.word", "hello")
     # In a cache that others may write to, only one's own word counts.
-    with monkeypatch.context() as patched, pytest.raises(InputError, match="trust=mine$"):
+    with monkeypatch.context() as patched:
         patched.setattr(os, "getuid", lambda: 12345)
-        load(run)
+        with pytest.raises(InputError, match=r"trust=mine$"):
+            load(run)
 
     # A stranger.
     for way in ("load", "evaluate", "sample", "resume"):
@@ -367,9 +383,15 @@ def _of(result: Any) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("target", "defined"),
-    [("mine.system", "posix"), ("mine.shutil.rmtree", "shutil"), ("mine.path.os.system", "posix"),
-     ("mine.Source.__init__.__globals__", None), ("mine.Digits", ""), ("mine.Source.load", "genlab.data.digits.Digits")],
-)  # fmt: skip
+    [
+        ("mine.system", "posix"),
+        ("mine.shutil.rmtree", "shutil"),
+        ("mine.path.os.system", "posix"),
+        ("mine.Source.__init__.__globals__", None),
+        ("mine.Digits", ""),
+        ("mine.Source.load", "genlab.data.digits.Digits"),
+    ],
+)
 def test_a_trusted_module_is_trusted_with_what_it_defines(
     target: str, defined: str | None, mine: Path, run: Path
 ) -> None:
@@ -385,7 +407,9 @@ def test_a_trusted_module_is_trusted_with_what_it_defines(
         assert "trust" not in line
 
 
-@pytest.mark.parametrize("word", ["trust=1", "trust=a-b", "trust=*", "trust=''", "trust={a: b}", "trust=[a,[b]]", "trust=.a"])
+@pytest.mark.parametrize(
+    "word", ["trust=1", "trust=a-b", "trust=*", "trust=''", "trust={a: b}", "trust=[a,[b]]", "trust=.a"]
+)
 def test_trust_names_modules(word: str, run: Path, genlab: Genlab) -> None:
     assert_refused(*_of(genlab("sample", f"run={run}", word)), "trust=")
 

@@ -1,6 +1,7 @@
 """Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
 import shutil
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 

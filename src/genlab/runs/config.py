@@ -11,7 +11,6 @@ from genlab.errors import InputError
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.moved import current
 
-
 # The parts of a run's config that are mappings, or null.
 _NODES = ("model", "dataset", "metrics", "sampling", "callbacks", "logger", "trainer", "training", "choices")
 _DEEPEST, _MOST = 32, 100_000
