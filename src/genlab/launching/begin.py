@@ -8,17 +8,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
+from genlab.composition.explaining import explain, first_line
 from genlab.composition.resolvers import unique_name
-from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, RunFolder
-from genlab.training.parts import assemble
+from genlab.runs.lock import held
+from genlab.training.parts import Parts, assemble
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:
-    """Train a new run in the planned folder, or in one beside it if that is taken.
+    """Train a new single run in the planned folder, or in one beside it if that is taken.
 
     Args:
         cfg: composed config of ``genlab train``, in which the run's folder and names are set.
@@ -28,21 +29,48 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if anything in the config is wrong; a job of a sweep leaves a folder that says so.
+        InputError: if anything in the config is wrong; raised before a folder is made.
     """
     cfg.run_dir = str(planned)
-    try:
-        absolute_paths(cfg)
-        config = plain(cfg, **TYPES)
-        num_processes(config["trainer"])
-        parts = assemble(config)
-    except InputError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # so that the sweep's table shows the failure
-            folder = RunFolder.claim(planned)
-            write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
-            folder.set_status("failed", reason=str(error), overrides=overrides(), begun=False)
-        raise
+    parts = _prepared(cfg)
     folder = RunFolder.claim(planned)
+    with held(folder.path):
+        return _start(cfg, folder, parts)
+
+
+def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
+    """Train a new run in the folder of its job in a sweep.
+
+    Args:
+        cfg: composed config of the job, in which the run's names are set.
+        folder: folder of the job, which this process holds and in which nothing has begun.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        InputError: if anything in the config is wrong; the folder then says so.
+    """
+    cfg.run_dir = str(folder.path)
+    folder.make()
+    try:
+        parts = _prepared(cfg)
+    except Exception as error:  # so that the sweep's table shows the failure
+        reason = explain(error) or f"{type(error).__name__}: {first_line(error)}"
+        write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
+        folder.set_status("failed", reason=reason, overrides=overrides(), begun=False)
+        raise
+    return _start(cfg, folder, parts)
+
+
+def _prepared(cfg: DictConfig) -> Parts:
+    absolute_paths(cfg)
+    config = plain(cfg, **TYPES)
+    num_processes(config["trainer"])
+    return assemble(config)
+
+
+def _start(cfg: DictConfig, folder: RunFolder, parts: Parts) -> float | None:
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
