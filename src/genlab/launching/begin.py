@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from genlab.composition.building import plain
 from genlab.composition.explaining import explain, first_line
 from genlab.composition.resolvers import unique_name
+from genlab.errors import InputError
+from genlab.launching.disk import disk_errors
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
@@ -33,8 +35,9 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     """
     cfg.run_dir = str(planned)
     parts = _prepared(cfg)
-    folder = RunFolder.claim(planned)
-    with held(folder.path):
+    with disk_errors(planned):
+        folder = RunFolder.claim(planned)
+    with disk_errors(folder.path), held(folder.path):
         return _start(cfg, folder, parts)
 
 
@@ -84,10 +87,15 @@ def planned_folder(cfg: DictConfig) -> Path:
 
     Args:
         cfg: composed config of ``genlab train``.
+
+    Raises:
+        InputError: if a single run is to continue a sweep.
     """
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
+    if cfg.sweep.resume is not None:
+        raise InputError(f"sweep.resume={cfg.sweep.resume} continues a sweep: add -m; resume=FOLDER continues a run")
     return Path(cfg.paths.output_dir, cfg.name, unique_name())
 
 

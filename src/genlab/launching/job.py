@@ -5,7 +5,7 @@ If a run uses several devices, torchrun starts ``python -m genlab.launching.job 
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -271,14 +271,15 @@ def _log_figures(loggers: list[Any], folder: RunFolder, parts: Parts, summary: d
 
 
 def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:
-    seconds = round(seconds, 1)
+    details: dict[str, Any] = {"seconds": round(seconds, 1)}
     if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
-        reason = str(error) if isinstance(error, Interrupted) else "Ctrl-C"
-        folder.set_status("interrupted", reason=reason, seconds=seconds)
-        return
-    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    last = folder.checkpoints / "last.ckpt"
-    folder.set_status("failed", reason=reason, seconds=seconds, last_checkpoint=str(last) if last.is_file() else None)
+        word, details["reason"] = "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+    else:
+        word, details["reason"] = "failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        last = folder.checkpoints / "last.ckpt"
+        details["last_checkpoint"] = str(last) if last.is_file() else None
+    with suppress(OSError):  # what is raised is the first error, also if the folder is gone
+        folder.set_status(word, **details)
 
 
 def _close(loggers: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,6 +12,7 @@ from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
 from genlab.launching.begin import begin_job
+from genlab.launching.disk import disk_errors
 from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import num_processes, start
@@ -84,7 +85,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     if done and found is not None:
         details["finished"] = {"rows_logged": found[1]["progress"]["rows_logged"], "rows": count_rows(folder)}
     del found
-    with unharmed(folder) if done else nullcontext():
+    with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
         folder.set_status("running", **details)
         return start(folder, config, parts)
@@ -105,8 +106,9 @@ def unharmed(folder: RunFolder) -> Iterator[None]:
     except BaseException:
         now = last.stat() if last.is_file() else None
         if (before and (before.st_ino, before.st_mtime_ns)) == (now and (now.st_ino, now.st_mtime_ns)):
-            for name, content in kept.items():
-                write_atomically(folder.path / name, content)
+            with suppress(OSError):
+                for name, content in kept.items():
+                    write_atomically(folder.path / name, content)
         raise
 
 
@@ -125,8 +127,9 @@ def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | Non
         InputError: if anything in the config is wrong, if the folder holds a different job, or if another process works
             in it.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with held(folder.path, force):
+    with disk_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder.path), held(folder.path, force):
         if (folder.path / STATUS).is_file():
             return continue_job(cfg, folder, force)
         # A folder without a status is one that was cut off before its job began.

@@ -1,8 +1,11 @@
 """Checkpoint files: written whole or not at all, protected by a checksum, and safe to open because no code is run."""
 
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +48,14 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
             os.replace(link, path.with_name(BEFORE))
         os.replace(new, path)
-    except BaseException:
+    except BaseException as error:
+        full = shutil.disk_usage(path.parent).free < 2**20 if path.parent.is_dir() else False
+        with suppress(OSError):
+            os.truncate(new, 0)  # torch's writer may have it open, so that removing it alone would free no space
         new.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+            code = errno.ENOSPC if full else errno.EIO
+            raise OSError(code, os.strerror(code), str(path)) from error
         raise
 
 

@@ -1,5 +1,6 @@
 """The folder that holds everything of a run. It is claimed atomically, and every file in it is replaced atomically."""
 
+import errno
 import json
 import os
 import re
@@ -143,7 +144,16 @@ class RunFolder:
             details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
-        self.write_json(STATUS, {**before, "status": status, **details})
+        content = {**before, "status": status, **details}
+        try:
+            self.write_json(STATUS, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or status == "running":
+                raise
+            # A full disk has no room for a new file beside the old one, and still takes what fits into the old one's.
+            with (self.path / STATUS).open("r+") as file:
+                file.write(json.dumps(content, indent=2, default=str) + "\n")
+                file.truncate()
 
 
 def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:

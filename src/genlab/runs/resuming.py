@@ -238,7 +238,7 @@ def check_budget(
     ]
     if used:
         raise InputError(
-            f"{folder.path} has {' and '.join(limit.words for limit in used)} already: give a larger "
+            f"{folder.path} has {' and has '.join(limit.words for limit in used)} already: give a larger "
             f"{' and a larger '.join(limit.key for limit in used)}"
         )
 
