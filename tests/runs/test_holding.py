@@ -1,15 +1,15 @@
 """One process at a time works in a folder: the lock, the signs of life, and what a refused command leaves as it was."""
 
 import csv
+import ctypes
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from genlab.runs.lock import HOLDER, LOCK, STALE, held, is_at_work, is_held
 from support.command import Genlab, Trained
 from support.forks import in_child
 from support.kills import kill_at
-from support.small_runs import only_run, outputs
+from support.small_runs import history, outputs
 
 if sys.platform == "win32":
     pytest.skip("processes are forked", allow_module_level=True)
@@ -175,6 +175,23 @@ def test_another_machine_counts_while_its_signs_of_life_are_young(tmp_path: Path
         pass
 
 
+def test_a_slurm_job_that_was_started_again_goes_on_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine, a moment after it was killed on the first: SLURM starts a job again when it is gone."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    elsewhere(tmp_path, 1)
+    with pytest.raises(InputError, match="elsewhere"), held(tmp_path):  # another task of the same job
+        pass
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with held(tmp_path):
+        pass
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    elsewhere(tmp_path, 1)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(InputError, match="elsewhere"), held(tmp_path):
+        pass
+
+
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_flock", lambda *_, **__: None)
     pid = holding(tmp_path)
@@ -256,7 +273,7 @@ def test_a_refused_resume_changes_no_byte(genlab: Genlab, trained: Trained) -> N
         (("trainer.max_epochs=1",), "has seen 2 epochs already: give a larger trainer.max_epochs"),
         (("trainer.max_epochs=2", "tags=[a]"), "is done"),
         (("budget.images=64",), "has seen 128 images already: give a larger trainer.max_epochs and a larger budget"),
-        (("trainer.max_epochs=9", "trainer.max_steps=3"), "steps already: give a larger trainer.max_steps"),
+        (("trainer.max_epochs=9", "trainer.max_steps=1"), "has taken 2 steps already: give a larger trainer.max_steps"),
         (("trainer.max_epochs=9", "model.latent_dim=3"), "model.latent_dim was"),
         (("trainer.max_epochs=9", "model.nothing=3"), "model.nothing"),
         (("trainer.max_epochs=many",), "trainer.max_epochs"),
@@ -371,9 +388,7 @@ def test_a_job_that_was_cut_off_before_it_began_is_done_once(
     assert "there is no status.json that says what it is of" in result.err
 
 
-def test_a_job_that_dies_of_a_bug_before_it_begins_has_a_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_dies_of_a_bug_before_it_begins_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / "log"))
     folder = outputs(monkeypatch, tmp_path / "outputs")
 
@@ -428,8 +443,8 @@ def assert_one_went_on(results: list[tuple[int, list[str]]], of: Path) -> None:
 def assert_in_order(run: Path) -> None:
     seen = [int(line.partition(",")[0]) for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     assert seen == sorted(seen)
-    rows = [line for line in (run / "metrics.csv").read_text().splitlines()[1:]]
-    assert len({row.partition(",")[2].partition(",")[2] + row.partition(",")[0] for row in rows}) == len(rows)
+    rows = history(run)
+    assert len({str(row) for row in rows}) == len(rows)
 
 
 PAIRS = [2, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
@@ -444,6 +459,12 @@ def warm(genlab: Genlab, trained: Trained) -> Path:
 
 @pytest.mark.parametrize("num", PAIRS)
 def test_of_two_resumes_at_once_one_goes_on(num: int, warm: Path, tmp_path: Path) -> None:
+    alone = {}
+    for epochs in (2, 3, 4)[:num]:
+        run = tmp_path / f"alone-{epochs}"
+        shutil.copytree(warm, run)
+        assert in_child(["train", f"resume={run}", f"trainer.max_epochs={epochs}"]) == 0
+        alone[epochs] = history(run)
     for i in range(num):
         run = tmp_path / f"run-{i}"
         shutil.copytree(warm, run)
@@ -452,6 +473,7 @@ def test_of_two_resumes_at_once_one_goes_on(num: int, warm: Path, tmp_path: Path
         assert status_of(run)["status"] == "done"
         assert len(status_of(run)["resumed"]) == 1
         assert_in_order(run)
+        assert history(run) == alone[2 + i % 3]
         assert not (run / LOCK).exists()
         assert not (run / HOLDER).exists()
         shutil.rmtree(run)
@@ -536,36 +558,72 @@ def test_a_folder_removed_while_it_is_trained_in(tmp_path: Path, monkeypatch: py
     assert "is gone: it was removed while the run was training" in last
 
 
-def test_a_full_disk_and_one_that_may_not_be_written(tmp_path: Path) -> None:
-    """On a disk in memory, as this process alone sees it."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = f"""
-set -e
-mount -t tmpfs -o size=3m none {disk}
-head -c 2600000 /dev/zero > {disk}/filler
-set +e
-{sys.executable} -m genlab train {" ".join(TINY)} 'model.networks.hidden=[512]' trainer.max_epochs=3; echo code $?
-cat {disk}/out/*/*/status.json
-rm {disk}/filler
-{sys.executable} -m genlab train resume=$(echo {disk}/out/*/*) 2>/dev/null; echo code $?
-mount -o remount,ro {disk}
-{sys.executable} -m genlab train {" ".join(TINY)}; echo code $?
-"""
-    environment = {**os.environ, "GENLAB_OUTPUTS": str(disk / "out"), "WANDB_MODE": "disabled"}
-    probe = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(disk)], capture_output=True)
-    if probe.returncode != 0:
-        pytest.skip("no disk can be mounted here")
-    result = subprocess.run(
-        ["unshare", "-rm", "bash", "-c", script], env=environment, capture_output=True, text=True, timeout=300
-    )
-    codes = [line for line in result.stdout.splitlines() if line.startswith("code")]
-    assert codes == ["code 2", "code 0", "code 2"], result.stdout + result.stderr
-    assert '"status": "failed"' in result.stdout
-    lines = [line for line in result.stderr.splitlines() if line.startswith("genlab: error:")]
+def a_small_disk(at: Path, size: str) -> Callable[[], None]:
+    """A trap: this process alone sees a disk in memory at a folder."""
+
+    def set_trap() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        NEW_MOUNTS, ALL_PRIVATE = 0x00020000, 0x4000 | 0x40000
+        assert libc.unshare(NEW_MOUNTS) == 0
+        assert libc.mount(b"none", b"/", None, ALL_PRIVATE, None) == 0
+        assert libc.mount(b"none", str(at).encode(), b"tmpfs", 0, f"size={size}".encode()) == 0
+
+    return set_trap
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "disk"
+    path.mkdir()
+    trap = a_small_disk(path, "1m")
+    if os.waitstatus_to_exitcode(os.waitpid(forked(trap), 0)[1]) != 0:
+        pytest.skip("no disk can be mounted here: only root may")
+    monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / "log"))
+    return outputs(monkeypatch, path)
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_with_room(disk: Path, tmp_path: Path) -> None:
+    """In a child that can look at its own disk when the command has ended."""
+
+    def work() -> None:
+        a_small_disk(disk, "4m")()
+        (disk / "filler").write_bytes(bytes(3_300_000))
+        command = ["train", *TINY, "model.networks.hidden=[512]", "trainer.max_epochs=3"]
+        assert in_child(command) == 2
+        (run,) = (path.parent for path in disk.rglob("status.json"))
+        status = status_of(run)
+        assert (status["status"], "No space left" in status["reason"]) == ("failed", True), status
+        assert not [path for path in run.rglob(".*")]
+        (disk / "filler").unlink()
+        os.environ["GENLAB_TEST_LOG"] = os.devnull
+        assert in_child(["train", f"resume={run}"]) == 0
+
+    log = tmp_path / "log"
+    code = os.waitstatus_to_exitcode(os.waitpid(forked(work), 0)[1])
+    lines = [line for line in log.read_text().splitlines() if line.startswith("genlab: error:")]
+    assert code == 0, log.read_text()
     assert "no space left on the disk of" in lines[0]
-    assert "cannot be written: Read-only file system" in lines[1]
-    assert "Traceback" not in result.stderr
+    assert "make room, and go on with genlab train resume=" in lines[0]
+    assert "Traceback" not in log.read_text()
+
+
+def test_outputs_that_may_not_be_written(disk: Path, tmp_path: Path, genlab: Genlab) -> None:
+    def read_only() -> None:
+        a_small_disk(disk, "4m")()
+        READ_ONLY_REMOUNT = 0x1 | 0x20
+        assert ctypes.CDLL(None).mount(b"none", str(disk).encode(), None, READ_ONLY_REMOUNT, None) == 0
+
+    for more in ((), ("-m", "seed=1,2")):
+        assert in_child(["train", *TINY, *more], read_only) == 2
+        (line,) = (tmp_path / "log").read_text().splitlines()
+        assert line.startswith("genlab: error:")
+        assert "Read-only file system" in line
+        (tmp_path / "log").unlink()
+    # A file where the folder of outputs should be.
+    (tmp_path / "file").touch()
+    result = genlab("train", *TINY, f"paths.output_dir={tmp_path / 'file'}")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "Not a directory" in result.err
 
 
 def test_the_lock_needs_a_folder_to_write_in(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if sys.platform == "win32":
 
 STEP = "genlab.training.objective.ObjectiveTraining.training_step"
 PAUSE = 0.08  # seconds that a step takes at least: of 36 steps, or about 3 seconds
-COMMAND = ["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"], "callbacks=minimal"]
+COMMAND = ["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]]
 
 
 def slow(then: Callable[[], None] | None = None) -> Callable[[], None]:

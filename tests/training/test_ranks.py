@@ -42,9 +42,7 @@ def assert_whole(run: Path) -> None:
 
 
 @pytest.mark.parametrize("stray", STRAY)
-def test_a_run_with_stray_ranks_keeps_its_results(
-    stray: str, genlab: Genlab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_with_stray_ranks_keeps_its_results(stray: str, genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in STRAY[stray].items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning sets it when it is imported

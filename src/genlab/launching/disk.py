@@ -30,8 +30,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
         path = Path(name) if name else folder
         if error.errno in FULL:
             raise InputError(
-                f"no space left on the disk of {folder}{f' (for {path.name})' if name else ''}: make room and go on with "
-                f"genlab train resume={folder}"
+                f"no space left on the disk of {folder}{f' (for {path.name})' if name else ''}: make room, and go on "
+                f"with genlab train resume={folder}"
             ) from error
         near = path.absolute().is_relative_to(folder) or folder.is_relative_to(path.absolute())
         if error.errno in REFUSED and near:

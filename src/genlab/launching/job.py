@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -150,7 +149,7 @@ def built_trainer(
         loggers: loggers of this process.
         world_size: number of processes of the run.
     """
-    # Given, so that Lightning does not look for SLURM, LSF or MPI, which may have started several runs and not this one.
+    # Given, so that Lightning does not look for SLURM, LSF or MPI, which may have started several runs side by side.
     environment = LightningEnvironment() if world_size == 1 else TorchElasticEnvironment()
     trainer = build(
         {

@@ -17,7 +17,9 @@ from genlab.runs.resuming import newest_checkpoint
 from genlab.training.parts import Parts
 
 # torchrun ends with this process, and its processes with it: nothing goes on in a folder that this process has let go.
-_TORCHRUN = "from genlab.machine.process import end_with_parent as e; e(); from torch.distributed.run import main; main()"
+_TORCHRUN = (
+    "from genlab.machine.process import end_with_parent as e; e(); from torch.distributed.run import main; main()"
+)
 
 
 def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:

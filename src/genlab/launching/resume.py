@@ -1,6 +1,6 @@
 """Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -57,10 +57,10 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         check_not_running(folder, status)
     saved: Any = current(OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG)))
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
-    cfg = composed("train", [*status["overrides"], *changes])
+    cfg = composed("train", [*status["overrides"], *_earlier_changes(status, changes), *changes])
     HydraConfig.instance().cfg = around
     take_force(cfg)
-    changed = {change.partition("=")[0].lstrip("+") for change in changes}
+    changed = {change.partition("=")[0].lstrip("+") for change in [*_earlier_changes(status, changes), *changes]}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
             OmegaConf.update(cfg, key, value)
@@ -91,6 +91,15 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         return start(folder, config, parts)
 
 
+def _earlier_changes(status: Mapping[str, Any], changes: list[str]) -> list[str]:
+    """Collect the overrides that earlier resumes changed and this one does not: the run goes on as it was last told."""
+    latest: dict[str, str] = {}
+    for change in [change for entry in status.get("resumed", []) for change in entry.get("changes", [])]:
+        latest[change.partition("=")[0]] = change
+    now = {change.partition("=")[0] for change in changes}
+    return [change for key, change in latest.items() if key not in now]
+
+
 @contextmanager
 def unharmed(folder: RunFolder) -> Iterator[None]:
     """Put the files of a finished run back if it fails before it has got any further.
@@ -98,7 +107,9 @@ def unharmed(folder: RunFolder) -> Iterator[None]:
     Args:
         folder: folder of the run.
     """
-    kept = {name: (folder.path / name).read_bytes() for name in (CONFIG, STATUS, METRICS) if (folder.path / name).is_file()}
+    kept = {
+        name: (folder.path / name).read_bytes() for name in (CONFIG, STATUS, METRICS) if (folder.path / name).is_file()
+    }
     last = folder.checkpoints / NEWEST
     before = last.stat() if last.is_file() else None
     try:
@@ -133,7 +144,9 @@ def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | Non
         if (folder.path / STATUS).is_file():
             return continue_job(cfg, folder, force)
         # A folder without a status is one that was cut off before its job began.
-        if newest := next((folder.checkpoints / n for n in (NEWEST, BEFORE) if (folder.checkpoints / n).is_file()), None):
+        if newest := next(
+            (folder.checkpoints / n for n in (NEWEST, BEFORE) if (folder.checkpoints / n).is_file()), None
+        ):
             raise InputError(f"{newest}: there is no {STATUS} that says what it is of; move {folder.path} away")
         return begin_job(cfg, folder)
 

@@ -88,9 +88,7 @@ def _codes(parts: Parts) -> dict[str, Any]:
     return {"codes": facts}
 
 
-def _facts(
-    training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]
-) -> dict[str, Any]:
+def _facts(training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "images_seen": training.images_seen,

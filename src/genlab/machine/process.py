@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
+from typing import Any
 
 # Names the run folder whose processes torchrun starts for genlab. Ranks count in these processes only: Kubeflow,
 # SageMaker and AzureML set RANK in every container, and srun sets SLURM_PROCID in each of several unrelated runs.
@@ -51,15 +51,16 @@ def forget_ranks() -> None:
 @contextmanager
 def alone() -> Iterator[None]:
     """Hide ranks from libraries while a run trains that has this process only."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+    from pytorch_lightning.utilities import rank_zero
 
+    of_lightning: Any = rank_zero.rank_zero_only
     hidden = {name: os.environ.pop(name) for name in RANKS if name in os.environ}
-    before, rank_zero_only.rank = getattr(rank_zero_only, "rank", 0), 0
+    before, of_lightning.rank = of_lightning.rank, 0
     try:
         yield
     finally:
         os.environ.update(hidden)
-        rank_zero_only.rank = before
+        of_lightning.rank = before
 
 
 def end_with_parent() -> None:

@@ -36,7 +36,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     os.close(handle)
     new = Path(name)
     try:
-        torch.save(checkpoint, new)
+        _save(checkpoint, new)
         digest = _digest(new, new.stat().st_size)
         with new.open("ab") as file:
             file.write(MAGIC + digest)
@@ -48,15 +48,20 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
             os.replace(link, path.with_name(BEFORE))
         os.replace(new, path)
-    except BaseException as error:
-        full = shutil.disk_usage(path.parent).free < 2**20 if path.parent.is_dir() else False
+    except BaseException:
         with suppress(OSError):
             os.truncate(new, 0)  # torch's writer may have it open, so that removing it alone would free no space
         new.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-            code = errno.ENOSPC if full else errno.EIO
-            raise OSError(code, os.strerror(code), str(path)) from error
         raise
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write torch's file, and raise an OSError if the disk refuses, of which torch tells that a position is wrong."""
+    try:
+        torch.save(checkpoint, path)
+    except RuntimeError as error:
+        code = errno.ENOSPC if shutil.disk_usage(path.parent).free < 2**20 else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -34,7 +34,9 @@ except ImportError:  # not on Windows: there, the holder's signs of life decide 
 LOCK, HOLDER = ".lock", ".holder"
 BEAT = 30.0  # seconds between two signs of life
 STALE = 180.0  # seconds without one after which the holder on another machine counts as gone
-PATIENCE = 1.0  # seconds to wait for a lock: a killed process may need a moment to die, and a look holds it for a moment
+PATIENCE = (
+    1.0  # seconds to wait for a lock: a killed process may need a moment to die, and a look holds it for a moment
+)
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}  # the file system has none
 _opening = threading.Lock()  # held while a descriptor is opened and listed, so that no fork has one that is not listed
@@ -50,9 +52,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_after_fork_in_child)
 
 
 def _machine() -> str:
@@ -67,7 +67,9 @@ def _process_start(pid: int) -> int | None:
     """Read when a process of this machine started, in the kernel's ticks; None if it has ended or cannot be known."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else int(fields[19])  # a killed process stays as a zombie until it is waited for
+        return (
+            None if fields[0] in "ZX" else int(fields[19])
+        )  # a killed process stays as a zombie until it is waited for
     except (OSError, ValueError, IndexError):
         return None
 
@@ -83,6 +85,7 @@ class Holder:
         process_start: when the process started, in ticks of its machine; None if unknown.
         since: when it took the folder, for people.
         token: random name of this hold.
+        slurm_job: number of the SLURM job that it is of, and how often that was started again; empty if it is of none.
     """
 
     host: str
@@ -91,17 +94,33 @@ class Holder:
     process_start: int | None
     since: str
     token: str
+    slurm_job: str = ""
 
     @classmethod
     def this_process(cls) -> "Holder":
         """Describe this process."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        pid = os.getpid()
-        return cls(socket.gethostname(), _machine(), pid, _process_start(pid), now, secrets.token_hex(8))
+        pid, job, start = os.getpid(), os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
+        token = secrets.token_hex(8)
+        return cls(
+            socket.gethostname(), _machine(), pid, _process_start(pid), now, token, f"{job} {start}" if job else ""
+        )
 
     @property
     def is_here(self) -> bool:
         return self.machine == _machine()
+
+    def is_before(self, other: "Holder") -> bool:
+        """Tell whether the other is of the same SLURM job, started again, which SLURM does when this one is gone."""
+        job, _, start = self.slurm_job.partition(" ")
+        other_job, _, other_start = other.slurm_job.partition(" ")
+        return (
+            bool(job)
+            and job == other_job
+            and start.isdigit()
+            and other_start.isdigit()
+            and int(start) < int(other_start)
+        )
 
     def is_running(self) -> bool:
         """Tell whether the process is among those of this machine; one that has its number now is another one."""
@@ -190,7 +209,7 @@ def held(folder: Path, force: bool = False) -> Iterator[None]:
     thread = threading.Thread(target=_show_life, args=(folder, mine, stop), name="genlab-signs-of-life", daemon=True)
     taken = False
     try:
-        _check_free(folder, descriptor, locked, force)
+        _check_free(folder, mine, descriptor, locked, force)
         _sign(folder, mine)
         taken = True
         thread.start()
@@ -206,7 +225,7 @@ def held(folder: Path, force: bool = False) -> Iterator[None]:
             _let_go(descriptor)
 
 
-def _check_free(folder: Path, descriptor: int, locked: bool | None, force: bool) -> None:
+def _check_free(folder: Path, mine: Holder, descriptor: int, locked: bool | None, force: bool) -> None:
     """Raise InputError if the folder has a living holder, as far as can be known here."""
     holder = _read(folder / HOLDER)
     if holder is None:
@@ -223,7 +242,7 @@ def _check_free(folder: Path, descriptor: int, locked: bool | None, force: bool)
     with suppress(OSError):
         os.utime(descriptor)  # the file server's clock, which also tells the time of the signs of life
     age = os.fstat(descriptor).st_mtime - _last_sign(folder)
-    if not force and (locked is False or age < STALE):
+    if not force and not holder.is_before(mine) and (locked is False or age < STALE):
         raise InputError(
             f"{folder} is being trained on {holder.host} by the process {holder.pid}, whose last sign of life is "
             f"{max(0.0, age):.0f} s old: wait for its end; if you know that it is gone, force=true goes on at once"

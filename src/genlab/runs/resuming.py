@@ -211,7 +211,11 @@ def _seconds(max_time: Any) -> float:
 
 
 def check_budget(
-    folder: RunFolder, done: bool, changed: Iterable[str], config: Mapping[str, Any], checkpoint: Mapping[str, Any] | None
+    folder: RunFolder,
+    done: bool,
+    changed: Iterable[str],
+    config: Mapping[str, Any],
+    checkpoint: Mapping[str, Any] | None,
 ) -> None:
     """Check that a run has something left to do.
 
