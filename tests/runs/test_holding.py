@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,10 @@ def forked(work: Callable[[], object]) -> int:
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code)
     return pid
 
@@ -277,9 +281,10 @@ def test_a_refused_resume_changes_no_byte(genlab: Genlab, trained: Trained) -> N
         (("trainer.max_epochs=9", "model.latent_dim=3"), "model.latent_dim was"),
         (("trainer.max_epochs=9", "model.nothing=3"), "model.nothing"),
         (("trainer.max_epochs=many",), "trainer.max_epochs"),
+        (("training.images=many",), "training.images"),
         (("trainer.max_epochs=9", "trainer.max_time=soon"), "trainer.max_time=soon"),
         (("trainer.max_epochs=9", "trainer.accelerator=gpu"), "trainer"),
-        (("trainer.max_epochs=9", "trainer.num_nodes=2"), "trainer.num_nodes=2"),
+        (("trainer.max_epochs=9", "+trainer.num_nodes=2"), "trainer.num_nodes=2"),
         (("trainer.max_epochs=9", "callbacks.progress.nothing=2"), "callbacks.progress"),
         (("trainer.max_epochs=9", "logger.csv.nothing=2"), "logger.csv"),
     ):
@@ -586,14 +591,14 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_with_room(disk: Path,
     """In a child that can look at its own disk when the command has ended."""
 
     def work() -> None:
-        a_small_disk(disk, "4m")()
-        (disk / "filler").write_bytes(bytes(3_300_000))
+        a_small_disk(disk, "40m")()  # three checkpoints of 8 MB
+        (disk / "filler").write_bytes(bytes(36 * 2**20))
         command = ["train", *TINY, "model.networks.hidden=[512]", "trainer.max_epochs=3"]
         assert in_child(command) == 2
         (run,) = (path.parent for path in disk.rglob("status.json"))
         status = status_of(run)
         assert (status["status"], "No space left" in status["reason"]) == ("failed", True), status
-        assert not [path for path in run.rglob(".*")]
+        assert not list(run.rglob(".*"))
         (disk / "filler").unlink()
         os.environ["GENLAB_TEST_LOG"] = os.devnull
         assert in_child(["train", f"resume={run}"]) == 0
@@ -614,7 +619,7 @@ def test_outputs_that_may_not_be_written(disk: Path, tmp_path: Path, genlab: Gen
         assert ctypes.CDLL(None).mount(b"none", str(disk).encode(), None, READ_ONLY_REMOUNT, None) == 0
 
     for more in ((), ("-m", "seed=1,2")):
-        assert in_child(["train", *TINY, *more], read_only) == 2
+        assert in_child(["train", *more, *TINY], read_only) == 2
         (line,) = (tmp_path / "log").read_text().splitlines()
         assert line.startswith("genlab: error:")
         assert "Read-only file system" in line

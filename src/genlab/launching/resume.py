@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from genlab.composition.building import plain
+from genlab.composition.building import checked, coerced, plain
 from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
@@ -23,7 +23,7 @@ from genlab.runs.lock import held
 from genlab.runs.moved import current
 from genlab.runs.resuming import check_budget, check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
-from genlab.training.parts import assemble
+from genlab.training.parts import assemble, trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
 OF_THE_FIRST_START = (
@@ -60,7 +60,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     cfg = composed("train", [*status["overrides"], *_earlier_changes(status, changes), *changes])
     HydraConfig.instance().cfg = around
     take_force(cfg)
-    changed = {change.partition("=")[0].lstrip("+") for change in [*_earlier_changes(status, changes), *changes]}
+    changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
             OmegaConf.update(cfg, key, value)
@@ -70,6 +70,8 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     absolute_paths(cfg)
     config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
     budget = check_unchanged(folder, saved, config)
+    checked(trainer_options(config), "trainer")
+    coerced(config["training"].get("images"), int | None, "training.images")
     done = status.get("status") == "done"
     found = newest_checkpoint(folder, put_aside=False)
     check_budget(folder, done, budget, config, None if found is None else found[1])

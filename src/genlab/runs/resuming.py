@@ -234,11 +234,13 @@ def check_budget(
     if done and not changed:
         ended = [limit.key for limit in found if limit.seen >= limit.given] or ["trainer.max_epochs or budget.images"]
         raise InputError(f"{folder.path} is done: a larger {' and a larger '.join(ended)} would train it on")
-    # A run that is not done may be told to stop where it stands, and is then measured.
+    # A run that is not done may be told to stop where it stands, and is then measured. Time and images may have gone
+    # a little beyond their limits; epochs do not.
+    asked = {*changed, "trainer.max_epochs"}
     used = [
         limit
         for limit in found
-        if (limit.seen >= limit.given if done else limit.key in changed and limit.seen > limit.given)
+        if (limit.seen >= limit.given if done else limit.key in asked and limit.seen > limit.given)
     ]
     if used:
         raise InputError(
