@@ -88,6 +88,14 @@ def main(argv: list[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
         print(f"genlab: error: unknown command '{arguments[0]}'; {hint}", file=sys.stderr)
         sys.exit(2)
+    try:
+        os.getcwd()
+    except OSError:
+        print("genlab: error: the current folder is gone: change to one that exists", file=sys.stderr)
+        sys.exit(2)
+    from genlab.machine.process import forget_ranks
+
+    forget_ranks()
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")

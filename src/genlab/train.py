@@ -54,19 +54,23 @@ def train(cfg: DictConfig) -> float | None:
     """
     from genlab.composition.trust import own
     from genlab.launching.begin import begin, planned_folder
-    from genlab.launching.options import overrides
-    from genlab.launching.resume import continue_job, resume
+    from genlab.launching.options import overrides, take_force
+    from genlab.launching.resume import job_of_sweep, resume
     from genlab.machine.process import keep_freed_memory, quiet_libraries
-    from genlab.runs.folder import STATUS, RunFolder
+    from genlab.runs.folder import RunFolder
+    from genlab.runs.lock import held
 
     quiet_libraries()
     keep_freed_memory()
     own(cfg)
+    force = take_force(cfg)
     if cfg.resume is not None:
-        return resume(RunFolder.open(str(cfg.resume)), overrides(without="resume"))
+        folder = RunFolder.open(str(cfg.resume))
+        with held(folder.path, force):
+            return resume(folder, overrides(without="resume"), force)
     planned = planned_folder(cfg)
-    if HydraConfig.get().mode == RunMode.MULTIRUN and (planned / STATUS).is_file():
-        return continue_job(cfg, RunFolder(planned))
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return job_of_sweep(cfg, RunFolder(planned), force)
     return begin(cfg, planned)
 
 

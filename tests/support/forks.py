@@ -56,7 +56,7 @@ def forked() -> None:
                 os.environ |= {
                     "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num), "LOCAL_WORLD_SIZE": str(num),
                     "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getppid() % 20000),
-                    "TORCHELASTIC_RUN_ID": "test",
+                    "TORCHELASTIC_RUN_ID": "test", "GENLAB_RUN": str(folder.path),
                 }  # fmt: skip
                 code = 1
                 try:

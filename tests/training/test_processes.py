@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from genlab.models.base import AdversarialModel
 from genlab.runs.checkpoints import read_checkpoint
+from genlab.runs.lock import held
 from support.command import Genlab
 from support.forks import TWO, forked, in_child
 from support.kills import kill_at
@@ -173,6 +174,25 @@ def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     os.kill(others[0], signal.SIGKILL)
     assert process.wait(90) == 1
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the processes")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """Else they would go on in a folder that nobody holds."""
+    process, run = started(tmp_path)
+    first = json.loads((run / "status.json").read_text())["pid"]
+    agent = _parent(first)
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in (first, agent)):
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("a process goes on")
+    with held(run):
+        pass
 
 
 def _parent(pid: int) -> int:

@@ -19,6 +19,7 @@ import torch
 from genlab.errors import InputError
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.folder import RunFolder
+from genlab.runs.lock import held
 from genlab.runs.resuming import newest_checkpoint
 from support.command import Genlab, Trained
 from support.forks import in_child
@@ -179,9 +180,8 @@ def test_what_has_changed_is_named(genlab: Genlab, trained: Trained) -> None:
 
 def test_a_run_that_is_running_is_left_alone(genlab: Genlab, trained: Trained) -> None:
     run = trained("model=vae/vae", *COMMON, *FAMILIES["vae/vae"])
-    status = json.loads((run / "status.json").read_text())
-    (run / "status.json").write_text(json.dumps({**status, "status": "running", "pid": os.getppid()}))
-    assert f"is being trained by the process {os.getppid()}" in genlab("train", f"resume={run}").err
+    with held(run):
+        assert f"is being trained by the process {os.getpid()} of this machine" in genlab("train", f"resume={run}").err
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_good_weights(

@@ -71,6 +71,12 @@ class Throughput(pl.Callback):
                 }
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "images": self.images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self.images = state["seconds"], state["images"]
+
     @staticmethod
     def _operations(trainer: pl.Trainer, module: TrainingModule, rate: float) -> dict[str, float]:
         """Give operations and tokens per second, all devices together, and the share of the devices' peak (MFU)."""

@@ -13,7 +13,8 @@ from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
 from genlab.runs.config import below, flat, read_config, within
 from genlab.runs.evaluations import kept
-from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder, is_at_work
+from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.lock import is_at_work
 
 # Config keys that do not define the experiment: where a run is stored, and how it is named, logged and measured.
 NOT_OF_THE_RUN = (
@@ -92,7 +93,7 @@ def read_run(folder: RunFolder) -> Run:
     run.status, run.reason = str(status.get("status", "unknown")), status.get("reason")
     if run.status == "running":
         run.images_seen = _last_images_seen(folder.path / METRICS)
-        if is_at_work(status) is False:
+        if is_at_work(folder.path, status) is False:
             run.status = "cut off"
     run.command = status.get("command")
     run.overrides = dict(filter(None, map(_override, with_new_names(status.get("overrides", [])))))

@@ -8,18 +8,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
+from genlab.composition.explaining import explain, first_line
 from genlab.composition.resolvers import unique_name
 from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
+from genlab.launching.disk import disk_errors
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, RunFolder
-from genlab.training.parts import assemble
+from genlab.runs.lock import held
+from genlab.training.parts import Parts, assemble
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:
-    """Train a new run in the planned folder, or in one beside it if that is taken.
+    """Train a new single run in the planned folder, or in one beside it if that is taken.
 
     Args:
         cfg: composed config of ``genlab train``, in which the run's folder and names are set.
@@ -29,22 +32,50 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if anything in the config is wrong; a job of a sweep leaves a folder that says so.
+        InputError: if anything in the config is wrong; raised before a folder is made.
     """
     cfg.run_dir = str(planned)
+    parts = _prepared(cfg)
+    with disk_errors(planned):
+        folder = RunFolder.claim(planned)
+    with disk_errors(folder.path), held(folder.path):
+        return _start(cfg, folder, parts)
+
+
+def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
+    """Train a new run in the folder of its job in a sweep.
+
+    Args:
+        cfg: composed config of the job, in which the run's names are set.
+        folder: folder of the job, which this process holds and in which nothing has begun.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        InputError: if anything in the config is wrong; the folder then says so.
+    """
+    cfg.run_dir = str(folder.path)
+    folder.make()
     try:
-        absolute_paths(cfg)
-        config = plain(cfg, **TYPES)
-        check_resolved(config)  # otherwise the run could not be opened again
-        num_processes(config["trainer"])
-        parts = assemble(config)
-    except InputError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # so that the sweep's table shows the failure
-            folder = RunFolder.claim(planned)
-            write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
-            folder.set_status("failed", reason=str(error), overrides=overrides(), begun=False)
+        parts = _prepared(cfg)
+    except Exception as error:  # so that the sweep's table shows the failure
+        reason = explain(error) or f"{type(error).__name__}: {first_line(error)}"
+        write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
+        folder.set_status("failed", reason=reason, overrides=overrides(), begun=False)
         raise
-    folder = RunFolder.claim(planned)
+    return _start(cfg, folder, parts)
+
+
+def _prepared(cfg: DictConfig) -> Parts:
+    absolute_paths(cfg)
+    config = plain(cfg, **TYPES)
+    check_resolved(config)  # otherwise the run could not be opened again
+    num_processes(config["trainer"])
+    return assemble(config)
+
+
+def _start(cfg: DictConfig, folder: RunFolder, parts: Parts) -> float | None:
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
@@ -59,10 +90,15 @@ def planned_folder(cfg: DictConfig) -> Path:
 
     Args:
         cfg: composed config of ``genlab train``.
+
+    Raises:
+        InputError: if a single run is to continue a sweep.
     """
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
         return Path(hydra_config.sweep.dir, str(hydra_config.job.num))
+    if cfg.sweep.resume is not None:
+        raise InputError(f"sweep.resume={cfg.sweep.resume} continues a sweep: add -m; resume=FOLDER continues a run")
     return Path(cfg.paths.output_dir, cfg.name, unique_name())
 
 

@@ -5,28 +5,34 @@ If a run uses several devices, torchrun starts ``python -m genlab.launching.job 
 
 import os
 import sys
-import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
+from genlab.callbacks.stopwatch import Stopwatch
+from genlab.callbacks.throughput import Throughput
 from genlab.composition.building import build
+from genlab.composition.explaining import first_line
 from genlab.composition.trust import own_values, remember
-from genlab.errors import Interrupted
+from genlab.errors import InputError, Interrupted
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
 from genlab.machine.console import console
-from genlab.machine.process import keep_freed_memory, quiet_libraries, rank
+from genlab.machine.process import alone, end_with_parent, keep_freed_memory, place_in, quiet_libraries
 from genlab.metrics.result import Result
-from genlab.runs.checkpoints import SealedCheckpoints
+from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
-from genlab.runs.resuming import newest_checkpoint
+from genlab.runs.resuming import epochs_seen, newest_checkpoint, rows_to_keep
+from genlab.runs.rows import last_rate, seconds_logged
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
 from genlab.training.parts import Parts, assemble, trainer_options
@@ -50,32 +56,39 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
     Raises:
         Interrupted: if a signal asked the run to stop, after its state was saved.
     """
-    started = time.time()
-    first = rank() == 0
+    rank, world_size = place_in(folder.path)
+    with alone() if world_size == 1 else nullcontext():
+        return _work(folder, config, parts, rank == 0, world_size)
+
+
+def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first: bool, world_size: int) -> float | None:
+    watch = Stopwatch()
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)
         parts = parts or assemble(config)
         if first:
             loggers = _open(folder, config, parts, found)
-        callbacks = {name: build(node, f"callbacks.{name}") for name, node in named(config["callbacks"])}
-        trainer = _trainer(config, parts, callbacks, loggers)
+            watch.before = seconds_logged(folder) if found else 0.0
+        callbacks = built_callbacks(config) | {"stopwatch": watch}
+        trainer = built_trainer(config, parts, callbacks, loggers, world_size)
         for logger in loggers:
             logger.log_hyperparams(config)
         if first:
             _announce(parts, trainer, folder, config, found)
         device = trainer.strategy.root_device  # read here because Lightning moves the module off it after training
         status = folder.read_json(STATUS)
-        if status.get("trained") and found is not None:
+        if status.get("trained") and found is not None and found[0].name == NEWEST:
             _restore(parts, callbacks, found)
+            progress = status.get("training") or _progress_of(folder, found, callbacks)
         else:
             _fit(trainer, parts, config, found)
+            progress = _progress(trainer.current_epoch, callbacks)
         best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
         if not first:
             return best
-        folder.set_status("running", trained=True)
-        seconds = status.get("seconds", 0.0) + time.time() - started
-        summary = summarize(folder, config, parts, trainer, callbacks, device, seconds, best)
+        folder.set_status("running", trained=True, training=progress)
+        summary = summarize(folder, config, parts, trainer, device, progress, best)
         folder.write_json(SUMMARY, summary)
         _log_figures(loggers, folder, parts, summary)
         folder.set_status("done")
@@ -83,7 +96,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         return best
     except BaseException as error:
         if first:
-            _set_failed(folder, error, time.time() - started)
+            _set_failed(folder, error, watch.seconds)
         if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
             raise KeyboardInterrupt from error
         raise
@@ -110,25 +123,84 @@ def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found 
     folder.set_status("running")  # records this process's id, in case another process claimed the folder
     folder.clear_halves()
     parts.data.keep(folder.path)
+    rows = found[1]["progress"]["rows_logged"] if found else 0
     # Rows logged after the checkpoint will be logged again.
-    MetricsCSV(str(folder.path / METRICS)).cut(found[1]["progress"]["rows_logged"] if found else 0)
+    MetricsCSV(str(folder.path / METRICS)).cut(rows_to_keep(folder.read_json(STATUS), rows))
     return [build(node, f"logger.{name}") for name, node in named(config["logger"])]
 
 
-def _trainer(config: dict[str, Any], parts: Parts, callbacks: dict[str, Any], loggers: list[Any]) -> pl.Trainer:
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
+def built_callbacks(config: dict[str, Any]) -> dict[str, Any]:
+    """Build the callbacks of a config, by name; nothing is written.
+
+    Args:
+        config: config of the run, as plain values.
+    """
+    return {name: build(node, f"callbacks.{name}") for name, node in named(config["callbacks"])}
+
+
+def built_trainer(
+    config: dict[str, Any], parts: Parts, callbacks: dict[str, Any], loggers: list[Any], world_size: int = 1
+) -> pl.Trainer:
+    """Build Lightning's trainer of a run; nothing is written.
+
+    Args:
+        config: config of the run, as plain values.
+        parts: parts built from the config.
+        callbacks: callbacks of the training, by name.
+        loggers: loggers of this process.
+        world_size: number of processes of the run.
+    """
+    # Given, so that Lightning does not look for SLURM, LSF or MPI, which may have started several runs side by side.
+    environment = LightningEnvironment() if world_size == 1 else TorchElasticEnvironment()
     trainer = build(
         {
             **trainer_options(config),
             "logger": loggers,
             "callbacks": [*callbacks.values(), Compilation(config["trainer"].get("compile", False))],
-            "plugins": [SealedCheckpoints()],
+            "plugins": [SealedCheckpoints(), environment],
             "strategy": strategy_for(parts.training, config["trainer"].get("strategy", "auto"), world_size),
         },
         "trainer",
     )
     assert isinstance(trainer, pl.Trainer)
     return trainer
+
+
+def check_trainer(config: dict[str, Any], parts: Parts) -> None:
+    """Build the callbacks and the trainer of a run of one process, and throw them away.
+
+    Args:
+        config: config of the run, as plain values.
+        parts: parts built from the config.
+
+    Raises:
+        InputError: if Lightning refuses an option.
+    """
+    try:
+        with alone():
+            built_trainer(config, parts, built_callbacks(config), [])
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {first_line(error)}") from error
+
+
+def check_weights(path: Path, checkpoint: dict[str, Any], parts: Parts) -> None:
+    """Check that the weights of a checkpoint are those of the model, and are finite; they stay in the model.
+
+    Args:
+        path: path of the checkpoint, for the error message.
+        checkpoint: its content.
+        parts: parts built from the config of the run.
+
+    Raises:
+        InputError: if they are not.
+    """
+    try:
+        parts.training.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} does not fit the model of the run's config ({reason[:300]})") from error
+    if not parts.training.is_finite():
+        raise InputError(f"{path} has weights that are NaN or infinite: there is nothing to go on from")
 
 
 def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> None:
@@ -147,6 +219,27 @@ def _restore(parts: Parts, callbacks: dict[str, Any], found: Found) -> None:
     for callback in callbacks.values():
         if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
             callback.load_state_dict(state)
+
+
+def _progress(epochs: int, callbacks: dict[str, Any]) -> dict[str, Any]:
+    """Collect what the summary says of a training's course; both callbacks' states are in the checkpoint."""
+    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
+    (watch,) = [c for c in callbacks.values() if isinstance(c, Stopwatch)]
+    return {
+        "epochs": epochs,
+        "images_per_second": rates[0] if rates else None,
+        "wall_seconds": round(watch.seconds, 1),
+    }
+
+
+def _progress_of(folder: RunFolder, found: Found, callbacks: dict[str, Any]) -> dict[str, Any]:
+    """Collect the same of a training that ended in a process of an earlier version, which did not keep it."""
+    states = found[1]["callbacks"]
+    progress = _progress(epochs_seen(found[1]), callbacks)
+    progress["wall_seconds"] = round(states.get("Stopwatch", {}).get("seconds", seconds_logged(folder)), 1)
+    if progress["images_per_second"] is None:
+        progress["images_per_second"] = last_rate(folder)
+    return progress
 
 
 def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, Any], found: Found | None) -> None:
@@ -178,14 +271,15 @@ def _log_figures(loggers: list[Any], folder: RunFolder, parts: Parts, summary: d
 
 
 def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:
-    seconds = round(folder.read_json(STATUS).get("seconds", 0.0) + seconds, 1)
+    details: dict[str, Any] = {"seconds": round(seconds, 1)}
     if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
-        reason = str(error) if isinstance(error, Interrupted) else "Ctrl-C"
-        folder.set_status("interrupted", reason=reason, seconds=seconds)
-        return
-    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    last = folder.checkpoints / "last.ckpt"
-    folder.set_status("failed", reason=reason, seconds=seconds, last_checkpoint=str(last) if last.is_file() else None)
+        word, details["reason"] = "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+    else:
+        word, details["reason"] = "failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        last = folder.checkpoints / "last.ckpt"
+        details["last_checkpoint"] = str(last) if last.is_file() else None
+    with suppress(OSError):  # what is raised is the first error, also if the folder is gone
+        folder.set_status(word, **details)
 
 
 def _close(loggers: list[Any]) -> None:
@@ -196,6 +290,7 @@ def _close(loggers: list[Any]) -> None:
 
 def main() -> None:
     """Work as one process of torchrun; the run folder's status says what went wrong, if something did."""
+    end_with_parent()
     folder = RunFolder(sys.argv[1])
     quiet_libraries()
     keep_freed_memory()

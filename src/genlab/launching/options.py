@@ -1,10 +1,12 @@
-"""Options of a run: the types of its own config values, its overrides, and absolute paths of its data."""
+"""Options of a run: the types of its own config values, its overrides, force, and absolute paths of its data."""
 
 from pathlib import Path
 from typing import Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from genlab.composition.building import coerced
 
 # Types of the config values that no constructor takes, and so none checks.
 TYPES = {
@@ -26,7 +28,21 @@ def overrides(without: str | None = None) -> list[str]:
         without: further key to leave out.
     """
     given = list(HydraConfig.get().overrides.task)
-    return [o for o in given if o.partition("=")[0] not in (without, "sweep.resume", "resume", "trust")]
+    left_out = (without, "sweep.resume", "resume", "trust", "force")
+    return [o for o in given if o.partition("=")[0].lstrip("+") not in left_out]
+
+
+def take_force(cfg: DictConfig) -> bool:
+    """Take ``force`` out of a composed config: it is of this launch alone, and is neither saved nor compared.
+
+    Args:
+        cfg: composed config of ``genlab train``.
+
+    Raises:
+        InputError: if it is no boolean.
+    """
+    with open_dict(cfg):
+        return bool(coerced(cfg.pop("force", False), bool, "force"))
 
 
 def absolute_paths(cfg: DictConfig) -> None:

@@ -11,9 +11,15 @@ import torch
 from genlab.callbacks.last_checkpoint import SIGNALS
 from genlab.errors import InputError, Interrupted
 from genlab.launching.job import work
+from genlab.machine.process import OF_RUN, RANKS
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
 from genlab.training.parts import Parts
+
+# torchrun ends with this process, and its processes with it: nothing goes on in a folder that this process has let go.
+_TORCHRUN = (
+    "from genlab.machine.process import end_with_parent as e; e(); from torch.distributed.run import main; main()"
+)
 
 
 def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:
@@ -62,8 +68,11 @@ def _torchrun(folder: RunFolder, num: int) -> float | None:
         RuntimeError: if a process died; the run's status says why.
     """
     newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ}
+    command = [sys.executable, "-c", _TORCHRUN, "--standalone", "--nnodes=1", f"--nproc-per-node={num}"]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ, OF_RUN: str(folder.path)}
+    for name in [*environment]:
+        if name in RANKS or name.startswith("PET_"):  # PET_*: torchrun's options, as Kubeflow sets them
+            del environment[name]
     process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
 
     def pass_on(number: int, _: Any) -> None:

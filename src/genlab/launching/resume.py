@@ -1,24 +1,32 @@
 """Continue a run: compose its config again from its overrides, and check that it has not changed."""
 
-import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from genlab.composition.building import plain
+from genlab.composition.building import checked, coerced, plain
 from genlab.composition.configs import composed
 from genlab.composition.renamed_groups import with_new_names
 from genlab.composition.saved_overrides import checked_overrides
 from genlab.composition.trust import check_all, check_resolved, remember, without_trust
 from genlab.errors import InputError
-from genlab.launching.begin import begin
-from genlab.launching.options import TYPES, absolute_paths, overrides
-from genlab.launching.processes import start
+from genlab.launching.begin import begin_job
+from genlab.launching.disk import disk_errors
+from genlab.launching.job import check_trainer, check_weights
+from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
+from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
+from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import config_to_build
-from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
+from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.lock import held
 from genlab.runs.moved import current
-from genlab.runs.resuming import check_not_running, check_unchanged
+from genlab.runs.resuming import check_budget, check_not_running, check_unchanged, newest_checkpoint
+from genlab.runs.rows import count_rows
+from genlab.training.parts import assemble, trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
 OF_THE_FIRST_START = (
@@ -31,12 +39,13 @@ OF_THE_FIRST_START = (
 )
 
 
-def resume(folder: RunFolder, changes: list[str]) -> float | None:
-    """Continue a run from its newest checkpoint.
+def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+    """Continue a run from its newest checkpoint; what is refused is refused before anything is written.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the run, which this process holds.
         changes: overrides to apply after the run's own.
+        force: whether to go on though another machine may still train the run.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -44,16 +53,18 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     Raises:
         InputError: if the run is done or is running, or if its config has changed where it must not.
     """
-    check_not_running(folder)
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
+    if not force:
+        check_not_running(folder, status)
     saved = config_to_build(folder)
-    begun_with = checked_overrides(status["overrides"], folder.path / STATUS)
+    begun_with = checked_overrides([*status["overrides"], *_earlier_changes(status, changes)], folder.path / STATUS)
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
     cfg = composed("train", [*begun_with, *changes])
     HydraConfig.instance().cfg = around
     without_trust(cfg)
+    take_force(cfg)
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
@@ -65,22 +76,98 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
     check_resolved(config)
     check_all(config)
-    longer = check_unchanged(folder, saved, config)
-    if status["status"] == "done" and not longer:
-        raise InputError(f"{folder.path} is done: a larger trainer.max_epochs or budget.images would train it on")
-    write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-    resumed = [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]
+    budget = check_unchanged(folder, saved, config)
+    checked(trainer_options(config), "trainer")
+    coerced(config["training"].get("images"), int | None, "training.images")
+    done = status.get("status") == "done"
+    found = newest_checkpoint(folder, put_aside=False)
+    check_budget(folder, done, budget, config, None if found is None else found[1])
+    processes = num_processes(config["trainer"])
+    parts = assemble(config)
+    if processes == 1:
+        check_trainer(config, parts)
+    if found is not None:
+        check_weights(found[0], found[1], parts)
+    details: dict[str, Any] = {"resumed": [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]}
+    if budget:
+        details["trained"] = False
+    if done and found is not None:
+        details["finished"] = {"rows_logged": found[1]["progress"]["rows_logged"], "rows": count_rows(folder)}
+    del found
     remember(config)
-    folder.set_status("running", resumed=resumed, **({"trained": False} if longer else {}))
-    return start(folder, config, None)
+    with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
+        write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+        folder.set_status("running", **details)
+        return start(folder, config, parts)
 
 
-def continue_job(cfg: DictConfig, folder: RunFolder) -> float | None:
+def _earlier_changes(status: Mapping[str, Any], changes: list[str]) -> list[str]:
+    """Collect the overrides that earlier resumes changed and this one does not: the run goes on as it was last told."""
+    latest: dict[str, str] = {}
+    for change in [change for entry in status.get("resumed", []) for change in entry.get("changes", [])]:
+        latest[change.partition("=")[0]] = change
+    now = {change.partition("=")[0] for change in changes}
+    return [change for key, change in latest.items() if key not in now]
+
+
+@contextmanager
+def unharmed(folder: RunFolder) -> Iterator[None]:
+    """Put the files of a finished run back if it fails before it has got any further.
+
+    Args:
+        folder: folder of the run.
+    """
+    kept = {
+        name: (folder.path / name).read_bytes() for name in (CONFIG, STATUS, METRICS) if (folder.path / name).is_file()
+    }
+    last = folder.checkpoints / NEWEST
+    before = last.stat() if last.is_file() else None
+    try:
+        yield
+    except BaseException:
+        now = last.stat() if last.is_file() else None
+        if (before and (before.st_ino, before.st_mtime_ns)) == (now and (now.st_ino, now.st_mtime_ns)):
+            with suppress(OSError):
+                for name, content in kept.items():
+                    write_atomically(folder.path / name, content)
+        raise
+
+
+def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | None:
+    """Begin a job of a sweep in its folder, or continue it if the sweep was launched before.
+
+    Args:
+        cfg: composed config of the job.
+        folder: folder of the job, which may not exist yet.
+        force: whether to go on though another machine may still train the run.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        InputError: if anything in the config is wrong, if the folder holds a different job, or if another process works
+            in it.
+    """
+    with disk_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder.path), held(folder.path, force):
+        if (folder.path / STATUS).is_file():
+            return continue_job(cfg, folder, force)
+        # A folder without a status is one that was cut off before its job began.
+        if newest := next(
+            (folder.checkpoints / n for n in (NEWEST, BEFORE) if (folder.checkpoints / n).is_file()), None
+        ):
+            raise InputError(f"{newest}: there is no {STATUS} that says what it is of; move {folder.path} away")
+        return begin_job(cfg, folder)
+
+
+def continue_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float | None:
     """Continue a job of a sweep that is launched again: return its result if it is done, resume it if it is not.
 
     Args:
         cfg: composed config of the job.
-        folder: folder of the job.
+        folder: folder of the job, which this process holds.
+        force: whether to go on though another machine may still train the run.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -94,9 +181,9 @@ def continue_job(cfg: DictConfig, folder: RunFolder) -> float | None:
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )
     if status.get("begun") is False:  # its config was wrong, so the folder holds nothing to keep
-        shutil.rmtree(folder.path)
-        return begin(cfg, folder.path)
+        folder.clear()
+        return begin_job(cfg, folder)
     if status["status"] == "done":
         best = folder.read_json(SUMMARY)["monitor"]["best"]
         return None if best is None else float(best)
-    return resume(folder, [])
+    return resume(folder, [], force)

@@ -68,7 +68,7 @@ class Search(Sweeper):
         fixed = [str(o.input_line) for key, o in overrides.items() if key not in space]
         if not space:
             raise InputError("hydra/sweeper=optuna: nothing to search, as in model.latent_dim=choice(8,16,32)")
-        study = self._study(folder, space, [o for o in fixed if not o.startswith("sweep.resume=")])
+        study = self._study(folder, space, [o for o in fixed if not o.startswith(("sweep.resume=", "force="))])
         OmegaConf.save(self.config, folder / "multirun.yaml")
         launcher, failures = self.launcher, list[Exception]()
         assert launcher is not None

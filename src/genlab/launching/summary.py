@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from genlab.callbacks.throughput import Throughput
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
 from genlab.metrics.drawing import density_in_plane
@@ -25,9 +24,8 @@ def summarize(
     config: dict[str, Any],
     parts: Parts,
     trainer: Any,
-    callbacks: dict[str, Any],
     device: torch.device,
-    seconds: float,
+    progress: Mapping[str, Any],
     best: float | None,
 ) -> dict[str, Any]:
     """Measure a trained run and collect the content of its ``summary.json``.
@@ -37,9 +35,8 @@ def summarize(
         config: config of the run, as plain values.
         parts: trained parts of the run.
         trainer: Lightning's trainer.
-        callbacks: callbacks of the training, by name.
         device: device that the run trained on.
-        seconds: wall time of the run in seconds, over all its sessions.
+        progress: epochs, rate and wall time of the training, over all its processes, by their names in the summary.
         best: best value of the monitored metric; None if there is none.
     """
     figures = _final_figures(parts, folder, device)
@@ -47,7 +44,7 @@ def summarize(
         "metrics": {name: result.to_json() for name, result in figures.items()},
         **_declared(parts.evaluation.declared),
         **_codes(parts),
-        **_facts(parts.training, trainer, callbacks, device, seconds),
+        **_facts(parts.training, trainer, device, progress),
         "monitor": {**config["monitor"], "best": best},
         "choices": config["choices"],
         "seed": config["seed"],
@@ -91,16 +88,11 @@ def _codes(parts: Parts) -> dict[str, Any]:
     return {"codes": facts}
 
 
-def _facts(
-    training: TrainingModule, trainer: Any, callbacks: dict[str, Any], device: torch.device, seconds: float
-) -> dict[str, Any]:
-    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
+def _facts(training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "images_seen": training.images_seen,
-        "epochs": trainer.current_epoch,
-        "images_per_second": rates[0] if rates else None,
-        "wall_seconds": round(seconds, 1),
+        **progress,
         "peak_memory_mb": peak_memory_mb(device),
         "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
     }

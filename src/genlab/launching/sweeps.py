@@ -1,23 +1,81 @@
-"""Print a table at the end of a sweep: which jobs are done, which failed, and why."""
+"""Hold the folder of a sweep while it runs; print a table at its end: which jobs are done, which failed, and why."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from genlab.errors import InputError
+
 _folder: Path | None = None
+_swept: set[str] = set()
+_hold = ExitStack()
+
+
+class _Refused(BaseException):
+    """A refusal on its way past Hydra, which turns the exceptions of a callback into warnings."""
 
 
 class Sweep(Callback):
-    """A Hydra callback that remembers the folder of a sweep when it begins, and renames old groups in its params."""
+    """A Hydra callback that checks and holds the folder of a sweep, and renames old groups in its params."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        global _folder
-        _folder = Path(config.hydra.sweep.dir)
+        global _folder, _swept
         _rename_swept_groups(config)
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            _swept = _swept_keys(config)
+            _hold_folder(folder, config)
+        except InputError as error:
+            raise _Refused(str(error)) from error
+        _folder = folder
+
+
+def _hold_folder(folder: Path, config: DictConfig) -> None:
+    """Hold the folder of a sweep until the command ends; one that ``sweep.resume`` names must be there.
+
+    Raises:
+        InputError: if it is not there or is no sweep's, or if another process runs the sweep.
+    """
+    from genlab.composition.building import coerced
+    from genlab.runs.folder import CONFIG
+    from genlab.runs.lock import held
+
+    if config.sweep.resume is not None:
+        given = f"sweep.resume={config.sweep.resume}"
+        if not folder.is_dir():
+            raise InputError(f"{given}: there is no such folder; leave it out to begin a new sweep")
+        if (folder / CONFIG).is_file():
+            raise InputError(f"{given}: this is a run, not a sweep: genlab train resume={config.sweep.resume}")
+        if not (folder / "multirun.yaml").is_file() and not any(folder.glob(f"*/{CONFIG}")):
+            raise InputError(f"{given}: this is not the folder of a sweep: it has no multirun.yaml and no runs")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the sweep's folder {folder} cannot be made: {error.strerror}") from error
+    _hold.enter_context(held(folder, bool(coerced(config.get("force", False), bool, "force"))))
+
+
+def _swept_keys(config: DictConfig) -> set[str]:
+    """Find the keys that a sweep gives several values.
+
+    Raises:
+        InputError: if there are no values for a key, so that the sweep would have no jobs.
+    """
+    params: Any = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}), resolve=False)
+    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    # Given, because the names that glob(...) stands for are the config loader's to find.
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    swept = [override for override in parser.parse_overrides(given) if override.is_sweep_override()]
+    for override in swept:
+        if override.is_discrete_sweep() and next(iter(override.sweep_string_iterator()), None) is None:
+            raise InputError(f"{override.input_line}: there is nothing to sweep over: it stands for no values")
+    return {override.get_key_element() for override in swept}
 
 
 def _rename_swept_groups(config: DictConfig) -> None:
@@ -36,21 +94,29 @@ def _rename_swept_groups(config: DictConfig) -> None:
 
 @contextmanager
 def finished() -> Iterator[None]:
-    """Print the table when the sweep inside the context ends, with or without an error; do nothing for a single run."""
+    """Print the table when the sweep inside the context ends, with or without an error; do nothing for a single run.
+
+    Raises:
+        InputError: if the sweep is refused.
+    """
     global _folder
     _folder = None
     try:
         yield
+    except _Refused as refused:
+        raise InputError(str(refused)) from None
     finally:
+        _hold.close()
         if _folder is not None and _folder.is_dir():
-            print_table(_folder)
+            print_table(_folder, _swept)
 
 
-def print_table(folder: Path) -> None:
+def print_table(folder: Path, swept: Collection[str] = ()) -> None:
     """Print one row per job: the overrides that not all jobs share, the best value, the status, why it failed.
 
     Args:
         folder: folder of the sweep.
+        swept: keys whose overrides are printed even if all jobs share them, as those of ``seed=1,1`` do.
     """
     from rich.table import Table
 
@@ -71,7 +137,11 @@ def print_table(folder: Path) -> None:
         best = run.read_json(SUMMARY).get("monitor", {}).get("best")
         table.add_row(
             run.path.name,
-            " ".join(o for o in status.get("overrides", []) if o not in shared or len(runs) == 1),
+            " ".join(
+                o
+                for o in status.get("overrides", [])
+                if o not in shared or o.partition("=")[0] in swept or len(runs) == 1
+            ),
             "-" if best is None else f"{best:.4g}",
             f"{word}: {status['reason']}" if "reason" in status else word,
         )

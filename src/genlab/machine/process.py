@@ -4,13 +4,72 @@ import ctypes
 import logging
 import os
 import platform
+import signal
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Names the run folder whose processes torchrun starts for genlab. Ranks count in these processes only: Kubeflow,
+# SageMaker and AzureML set RANK in every container, and srun sets SLURM_PROCID in each of several unrelated runs.
+OF_RUN = "GENLAB_RUN"
+RANKS = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NPROCS",
+    "SLURM_NTASKS_PER_NODE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",
+)  # fmt: skip
 
 
-def rank() -> int:
-    """Give the rank of this process among the processes of its run; 0 if it is the only one."""
-    names = ("RANK", "SLURM_PROCID")
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+def place_in(run: Path) -> tuple[int, int]:
+    """Give the rank of this process among the processes of a run, and their number: (0, 1) if it is the only one.
+
+    Args:
+        run: folder of the run.
+    """
+    if os.environ.get(OF_RUN) != str(run):
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def forget_ranks() -> None:
+    """Take ranks out of the environment of a command, which is no process of a run that torchrun started for genlab.
+
+    Libraries read them when they are imported.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        print(
+            f"genlab: torchrun started this as process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}, and it "
+            "is a run of its own: genlab starts a run's processes itself, as many as trainer.devices says",
+            file=sys.stderr,
+        )
+    for name in (*RANKS, OF_RUN):
+        os.environ.pop(name, None)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hide ranks from libraries while a run trains that has this process only."""
+    from pytorch_lightning.utilities import rank_zero
+
+    of_lightning: Any = rank_zero.rank_zero_only
+    hidden = {name: os.environ.pop(name) for name in RANKS if name in os.environ}
+    before, of_lightning.rank = of_lightning.rank, 0
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+        of_lightning.rank = before
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it dies, however it dies; on Linux only."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it died before
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def quiet_libraries() -> None:

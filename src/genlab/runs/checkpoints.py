@@ -1,8 +1,11 @@
 """Checkpoint files: written whole or not at all, protected by a checksum, and safe to open because no code is run."""
 
+import errno
 import hashlib
 import os
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = new_beside(path)
     try:
-        torch.save(checkpoint, new)
+        _save(checkpoint, new)
         digest = _digest(new, new.stat().st_size)
         with new.open("ab") as file:
             file.write(MAGIC + digest)
@@ -47,8 +50,19 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             os.replace(link, path.with_name(BEFORE))
         os.replace(new, path)
     except BaseException:
+        with suppress(OSError):
+            os.truncate(new, 0)  # torch's writer may have it open, so that removing it alone would free no space
         new.unlink(missing_ok=True)
         raise
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write torch's file, and raise an OSError if the disk refuses, of which torch tells that a position is wrong."""
+    try:
+        torch.save(checkpoint, path)
+    except RuntimeError as error:
+        code = errno.ENOSPC if shutil.disk_usage(path.parent).free < 2**20 else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """The folder that holds everything of a run. It is claimed atomically, and every file in it is replaced atomically."""
 
+import errno
 import json
 import os
 import re
+import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
+from genlab.runs.lock import HOLDER, LOCK
 
 CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "config.yaml",
@@ -50,9 +53,9 @@ class RunFolder:
             except FileExistsError:
                 count += 1
                 candidate = path.with_name(f"{path.name}-{count}")
-        for name in ("checkpoints", "samples"):
-            (candidate / name).mkdir()
-        return cls(candidate)
+        made = cls(candidate)
+        made.make()
+        return made
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -73,6 +76,21 @@ class RunFolder:
             raise InputError(f"{path} is not a run folder: it has no {CONFIG}{hint}")
         return folder
 
+    def make(self) -> None:
+        """Make the folder and those inside, as far as they are missing."""
+        for folder in (self.checkpoints, self.samples):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def clear(self) -> None:
+        """Remove everything of a run that never began; the folder itself and what locks it stay."""
+        for path in self.path.iterdir():
+            if path.name in (LOCK, HOLDER):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -85,7 +103,7 @@ class RunFolder:
         """Remove the partly written files that a kill left; only the process that writes to this folder may call it."""
         for folder in (self.path, self.checkpoints, self.samples):
             for path in folder.glob(".*"):
-                if path.is_file() or path.is_symlink():
+                if path.name not in (LOCK, HOLDER) and (path.is_file() or path.is_symlink()):
                     path.unlink(missing_ok=True)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -126,24 +144,16 @@ class RunFolder:
             details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
-        self.write_json(STATUS, {**before, "status": status, **details})
-
-
-def is_at_work(status: Mapping[str, Any]) -> bool | None:
-    """Tell whether the process that trains a run is alive; None if it runs on another machine.
-
-    Args:
-        status: content of the run's ``status.json``.
-    """
-    if status.get("status") != "running":
-        return False
-    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
-        return None
-    try:
-        os.kill(status["pid"], 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        content = {**before, "status": status, **details}
+        try:
+            self.write_json(STATUS, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or status == "running":
+                raise
+            # A full disk has no room for a new file beside the old one, and still takes what fits into the old one's.
+            with (self.path / STATUS).open("r+") as file:
+                file.write(json.dumps(content, indent=2, default=str) + "\n")
+                file.truncate()
 
 
 def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:

@@ -1,15 +1,18 @@
 """Decide whether a run may be resumed, and from which checkpoint."""
 
-import os
+import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
 from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
 from genlab.runs.config import below, flat, within
-from genlab.runs.folder import STATUS, RunFolder, is_at_work
+from genlab.runs.folder import METRICS, STATUS, RunFolder
+from genlab.runs.lock import STALE
 
 # Keys that change only how long the run lasts, or nothing of its mathematics. All others must keep their values.
 MAY_CHANGE = (
@@ -66,8 +69,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
     }
 
 
-def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Check that a run's config has changed only where it may, and tell whether the budget of training has changed.
+def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Check that a run's config has changed only where it may, and list the keys of the budget that have changed.
 
     Args:
         folder: folder of the run, for the error message.
@@ -84,23 +87,40 @@ def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[st
             f"{folder.path} cannot be resumed with another config: {'; '.join(forbidden)}. What may change: "
             f"{', '.join(MAY_CHANGE)}"
         )
-    return any(below(key, BUDGET) for key in changed)
+    return [key for key in changed if below(key, BUDGET)]
 
 
-def check_not_running(folder: RunFolder) -> None:
-    """Raise InputError if another process of this machine is training the run."""
-    status = folder.read_json(STATUS)
-    if is_at_work(status) and status["pid"] != os.getpid():
-        raise InputError(f"{folder.path} is being trained by the process {status['pid']} of this machine")
+def check_not_running(folder: RunFolder, status: Mapping[str, Any]) -> None:
+    """Check that no other machine seems to train a run with a version of genlab that held no lock.
+
+    Args:
+        folder: folder of the run, which this process holds.
+        status: content of its ``status.json``.
+
+    Raises:
+        InputError: if its status is that of another machine, and something was written a short while ago.
+    """
+    if status.get("status") != "running" or status.get("host") in (None, socket.gethostname()):
+        return
+    paths = [folder.path / STATUS, folder.path / METRICS, folder.checkpoints / NEWEST]
+    age = time.time() - max(path.stat().st_mtime for path in paths if path.is_file())
+    if age < STALE:
+        raise InputError(
+            f"{folder.path} is being trained on {status['host']} by the process {status.get('pid')}, which wrote in it "
+            f"{max(0.0, age):.0f} s ago: wait for its end; if you know that it is gone, force=true goes on at once "
+            f"({STALE:.0f} s without a sign of life do so, too)"
+        )
 
 
-def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+def newest_checkpoint(folder: RunFolder, put_aside: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Read the newest checkpoint of a run; None if the run ended before its first checkpoint.
 
-    A damaged checkpoint is renamed to ``*.damaged``, the one before it is read instead, and a line on stderr says so.
+    If it is damaged, the one before it is read instead, and a line on stderr says so.
 
     Args:
         folder: folder of the run.
+        put_aside: whether to rename a damaged checkpoint to ``*.damaged`` and to print the line; if not, nothing is
+            written.
 
     Returns:
         The checkpoint's path and content.
@@ -108,7 +128,7 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         InputError: if there are checkpoints, but none can be read.
     """
-    damaged: list[str] = []
+    damaged: dict[Path, str] = {}
     for name in (NEWEST, BEFORE):
         path = folder.checkpoints / name
         if not path.is_file():
@@ -116,12 +136,129 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
         try:
             checkpoint = read_checkpoint(path)
         except InputError as error:
-            damaged.append(str(error))
-            path.replace(path.with_suffix(".damaged"))
+            damaged[path] = str(error)
             continue
-        for line in damaged:
+        for other, line in damaged.items() if put_aside else ():
+            other.replace(other.with_suffix(".damaged"))
             print(f"genlab: {line}: going on from {name} instead", file=sys.stderr)
         return path, checkpoint
     if damaged:
-        raise InputError(f"{'; '.join(damaged)}: no checkpoint is left to resume {folder.path} from")
+        raise InputError(f"{'; '.join(damaged.values())}: no checkpoint is left to resume {folder.path} from")
     return None
+
+
+# -- how far a run has come --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit on the length of a run, and how far the run has come.
+
+    Attributes:
+        key: config key of the limit.
+        given: its value.
+        seen: how much of it is used up, in the same unit.
+        words: how much is used up, in words.
+    """
+
+    key: str
+    given: float
+    seen: float
+    words: str
+
+
+def epochs_seen(checkpoint: Mapping[str, Any]) -> int:
+    """Count the epochs whose training had ended when a checkpoint was written.
+
+    Args:
+        checkpoint: content of the checkpoint.
+    """
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+
+def limits(config: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> list[Limit]:
+    """List the limits that a config sets on the length of a run.
+
+    Args:
+        config: config of the run, as plain values.
+        checkpoint: newest checkpoint of the run.
+
+    Raises:
+        InputError: if ``trainer.max_time`` cannot be read.
+    """
+    trainer, found = config["trainer"], list[Limit]()
+    epochs, images, steps = epochs_seen(checkpoint), checkpoint["progress"]["images_seen"], checkpoint["global_step"]
+    if (given := trainer.get("max_epochs")) is not None and given >= 0:
+        fit = checkpoint["loops"]["fit_loop"]
+        batches = fit["epoch_loop.batch_progress"]["current"]["completed"]
+        within = batches > 0 and fit["epoch_progress"]["current"]["completed"] == epochs
+        found.append(Limit("trainer.max_epochs", given, epochs + 0.5 * within, f"seen {epochs} epochs"))
+    if (given := config["training"].get("images")) is not None:
+        found.append(Limit("budget.images", given, images, f"seen {images:,} images"))
+    if (given := trainer.get("max_steps", -1)) >= 0:
+        found.append(Limit("trainer.max_steps", given, steps, f"taken {steps:,} steps"))
+    if (given := trainer.get("max_time")) is not None:
+        elapsed = checkpoint["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
+        found.append(Limit("trainer.max_time", _seconds(given), elapsed, f"trained for {elapsed:.0f} s"))
+    return found
+
+
+def _seconds(max_time: Any) -> float:
+    from pytorch_lightning.callbacks import Timer
+
+    try:
+        return float(Timer(max_time).time_remaining() or 0.0)
+    except Exception as error:
+        raise InputError(f"trainer.max_time={max_time}: give it as DD:HH:MM:SS, such as 00:00:30:00") from error
+
+
+def check_budget(
+    folder: RunFolder,
+    done: bool,
+    changed: Iterable[str],
+    config: Mapping[str, Any],
+    checkpoint: Mapping[str, Any] | None,
+) -> None:
+    """Check that a run has something left to do.
+
+    Args:
+        folder: folder of the run, for the error message.
+        done: whether the run is done.
+        changed: keys of the budget that have changed since it was saved.
+        config: config to resume the run with, as plain values.
+        checkpoint: newest checkpoint of the run; None if there is none.
+
+    Raises:
+        InputError: if the budget is used up; the message names the limit.
+    """
+    changed = ["budget.images" if key == "training.images" else key for key in changed]
+    found = [] if checkpoint is None else limits(config, checkpoint)
+    if done and not changed:
+        ended = [limit.key for limit in found if limit.seen >= limit.given] or ["trainer.max_epochs or budget.images"]
+        raise InputError(f"{folder.path} is done: a larger {' and a larger '.join(ended)} would train it on")
+    # A run that is not done may be told to stop where it stands, and is then measured. Time and images may have gone
+    # a little beyond their limits; epochs do not.
+    asked = {*changed, "trainer.max_epochs"}
+    used = [
+        limit
+        for limit in found
+        if (limit.seen >= limit.given if done else limit.key in asked and limit.seen > limit.given)
+    ]
+    if used:
+        raise InputError(
+            f"{folder.path} has {' and has '.join(limit.words for limit in used)} already: give a larger "
+            f"{' and a larger '.join(limit.key for limit in used)}"
+        )
+
+
+def rows_to_keep(status: Mapping[str, Any], rows_logged: int) -> int:
+    """Count the rows of ``metrics.csv`` up to a checkpoint, with the results of a run that was done and trains on.
+
+    Args:
+        status: content of the run's ``status.json``.
+        rows_logged: number of rows that training had logged when the checkpoint was written.
+    """
+    finished = status.get("finished")
+    if finished is None or rows_logged < finished["rows_logged"]:
+        return rows_logged
+    return int(finished["rows"] + rows_logged - finished["rows_logged"])

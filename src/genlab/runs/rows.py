@@ -1,0 +1,44 @@
+"""What the rows of a run's ``metrics.csv`` say about the course of its training."""
+
+import csv
+
+from genlab.runs.folder import METRICS, RunFolder
+
+
+def _column(folder: RunFolder, name: str) -> list[float]:
+    path = folder.path / METRICS
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def seconds_logged(folder: RunFolder) -> float:
+    """Read how long a run had been training when it wrote its last row.
+
+    Args:
+        folder: folder of the run.
+    """
+    return max(_column(folder, "seconds"), default=0.0)
+
+
+def last_rate(folder: RunFolder) -> float | None:
+    """Read the last rate of training that a run logged, in images per second; None if there is none.
+
+    Args:
+        folder: folder of the run.
+    """
+    return next(reversed(_column(folder, "train/images_per_second")), None)
+
+
+def count_rows(folder: RunFolder) -> int:
+    """Count the rows of a run.
+
+    Args:
+        folder: folder of the run.
+    """
+    path = folder.path / METRICS
+    if not path.is_file():
+        return 0
+    with path.open(newline="") as file:
+        return sum(1 for _ in csv.DictReader(file))
