@@ -13,7 +13,7 @@ from genlab.composition.explaining import first_line
 from genlab.errors import InputError
 
 # Keys of a command, not of a run.
-_OF_THE_COMMAND = ("trust", "resume", "sweep.resume")
+_OF_THE_COMMAND = ("trust", "force", "resume", "sweep.resume")
 # Keys at the top that are no groups, and may have any text.
 _TEXTS = ("name", "tags", "group")
 

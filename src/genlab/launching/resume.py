@@ -59,9 +59,9 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     if not force:
         check_not_running(folder, status)
     saved = config_to_build(folder)
-    begun_with = checked_overrides([*status["overrides"], *_earlier_changes(status, changes)], folder.path / STATUS)
+    told = [*checked_overrides(status["overrides"], folder.path / STATUS), *_earlier_changes(folder, status, changes)]
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
-    cfg = composed("train", [*begun_with, *changes])
+    cfg = composed("train", [*told, *changes])
     HydraConfig.instance().cfg = around
     without_trust(cfg)
     take_force(cfg)
@@ -101,11 +101,15 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         return start(folder, config, parts)
 
 
-def _earlier_changes(status: Mapping[str, Any], changes: list[str]) -> list[str]:
+def _earlier_changes(folder: RunFolder, status: Mapping[str, Any], changes: list[str]) -> list[str]:
     """Collect the overrides that earlier resumes changed and this one does not: the run goes on as it was last told."""
+    entries = status.get("resumed", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise InputError(f"{folder.path / STATUS} is damaged (its resumed is no list of changes)")
     latest: dict[str, str] = {}
-    for change in [change for entry in status.get("resumed", []) for change in entry.get("changes", [])]:
-        latest[change.partition("=")[0]] = change
+    for entry in entries:
+        for change in checked_overrides(entry.get("changes", []), folder.path / STATUS):
+            latest[change.partition("=")[0]] = change
     now = {change.partition("=")[0] for change in changes}
     return [change for key, change in latest.items() if key not in now]
 
