@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
 
@@ -43,3 +44,22 @@ def save_array(array: np.ndarray, path: Path) -> None:
     content = io.BytesIO()
     np.save(content, array)
     write_atomically(path, content.getvalue())
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read an array of numbers from a ``.npy`` file.
+
+    Raises:
+        InputError: if the file is missing or damaged, holds anything but numbers, or does not fit in memory.
+    """
+    try:
+        # Mapped first: a header that claims more than the file holds is found before anything is allocated.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray) or mapped.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {getattr(mapped, 'dtype', 'several arrays')}, not one array of numbers")
+        return np.array(mapped, order="C")
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit in this machine's memory") from error
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"{path} cannot be read as a NumPy array ({reason})") from error
