@@ -58,8 +58,8 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr, in the first process of a run only, and each line only once."""
-    if rank() == 0 and line not in _said:
+    """Print a line on stderr, in the first process of a run only, and each line only once; an empty one never."""
+    if line and rank() == 0 and line not in _said:
         _said.add(line)
         print(f"genlab: {line}", file=sys.stderr)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genlab.data.examples import Examples, Split
-from genlab.data.folders import counted, find_files, say, subfolders
+from genlab.data.folders import counted, find_files, subfolders
 from genlab.data.picture_files import READ_AS, read_image, suffixes
 from genlab.errors import InputError
 
@@ -30,7 +30,7 @@ class ImageFolder:
     If ``path/train`` exists, ``path/{train,val,test}`` are the splits; ``training``, ``valid``, ``validation``,
     ``dev`` and ``testing`` are read alike, in capitals or not. Inside a split (or ``path``), the first subfolder an
     image lies in is its class; classes are numbered in alphabetical order. Links to folders are followed; hidden files
-    and folders are left out. A line on stderr says what was found and what was left out.
+    and folders are left out, and counted.
 
     Images are read as :func:`~genlab.data.picture_files.read_image` does. Those of another size are cropped at the
     centre to the aspect ratio and resized (Lanczos); they are converted to grey or colour as ``shape`` requires.
@@ -40,9 +40,14 @@ class ImageFolder:
         shape: shape ``(C, H, W)`` of the resulting images; C is 1 or 3.
         memory_limit_gb: size in GiB above which the images stay on disk and are read by workers.
 
+    Attributes:
+        found: what was found and what was left out, in one line, after the images are loaded.
+
     Raises:
         InputError: if ``shape`` has neither 1 nor 3 channels.
     """
+
+    found = ""
 
     def __init__(self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0) -> None:
         if shape[0] not in (1, 3):
@@ -52,8 +57,9 @@ class ImageFolder:
     def load(self) -> dict[Split, Examples]:
         classes: list[str] | None = None
         splits: dict[Split, Examples] = {}
-        found: list[str] = []
+        counts: list[str] = []
         notes: list[str] = []
+        empty: list[str] = []
         folders, left_out = self._folders()
         for split, folder in folders.items():
             files, skipped = images_in(folder)
@@ -64,13 +70,15 @@ class ImageFolder:
                 raise InputError(f"{folder} has {has}, which the training images do not have")
             labels = torch.tensor([classes.index(name) for name in names])
             splits[split] = self._examples(_Reader(files, self.shape), labels, notes)
-            found.append(f"{split} {len(files):,} images{_by_class(names)}")
+            counts.append(f"{split} {len(files):,} images{_by_class(names)}")
             left_out += skipped
-            left_out.update(f"{sub.name}/, which has no images" for sub in subfolders(folder) if sub.name not in names)
+            empty += [str(sub.relative_to(self.path)) for sub in subfolders(folder) if sub.name not in names]
         if folders["train"] == self.path:
-            found = [found[0].removeprefix("train ")]
-        parts = [", ".join(found), self._done(splits, notes), left_out and f"left out: {counted(left_out)}"]
-        say(f"{self.path}: " + "; ".join(part for part in parts if part))
+            counts = [counts[0].removeprefix("train ")]
+        parts = [", ".join(counts), self._done(splits, notes)]
+        parts += [f"left out: {counted(left_out)}"] if left_out else []
+        parts += [f"no images in {', '.join(empty)}"] if empty else []
+        self.found = f"{self.path}: " + "; ".join(part for part in parts if part)
         return splits
 
     def class_names(self) -> list[str]:

@@ -29,6 +29,7 @@ class ImageSet(Protocol):
         shape: shape ``(C, H, W)`` of an image.
         fingerprint: hash that changes whenever the images change.
         facts: further facts about the images that the protocol must record.
+        found: what was found and what was left out, in one line; empty if there is nothing to say.
     """
 
     @property
@@ -39,6 +40,9 @@ class ImageSet(Protocol):
 
     @property
     def facts(self) -> dict[str, object]: ...
+
+    @property
+    def found(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -59,6 +63,7 @@ class SplitImages:
         self.name: str = split
         self.shape: tuple[int, ...] = data.shape
         self.facts = data.protocol
+        self.found = ""
 
     def __len__(self) -> int:
         return len(self.data.splits[self.split])
@@ -82,8 +87,6 @@ class SplitImages:
 class FolderImages:
     """All image files below a folder, sorted by name, as uint8 images of one size.
 
-    A line on stderr says how many images were found and what was left out.
-
     Args:
         path: path of the folder.
         grey: whether to read the images as grey (C = 1) instead of colour (C = 3).
@@ -99,7 +102,7 @@ class FolderImages:
         if not folder.is_dir():
             raise InputError(f"there is no folder {path}")
         self.files, left_out = images_in(folder)
-        say(f"{path}: {len(self.files):,} images" + (f"; left out: {counted(left_out)}" if left_out else ""))
+        self.found = f"{path}: {len(self.files):,} images" + (f"; left out: {counted(left_out)}" if left_out else "")
         self.shape: tuple[int, ...] = tuple(read_image(self.files[0], 1 if grey else 3).shape)
         self.name = str(path)
         self.facts: dict[str, object] = {"pictures": READ_AS}
@@ -158,6 +161,7 @@ class ArrayImages:
         self.shape: tuple[int, ...] = (channels, *images.shape[2:])
         self.name = str(path)
         self.facts: dict[str, object] = {}
+        self.found = ""
 
     def __len__(self) -> int:
         return len(self.images)

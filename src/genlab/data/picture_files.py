@@ -1,8 +1,6 @@
 """Reading of a picture from its file as a viewer shows it: upright, opaque, with eight bits per channel."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, features
 from torch import Tensor
 
 from genlab.errors import InputError
+from genlab.pictures.files import opened_picture
 
 # Formats whose files Pillow recognizes by their content, and what it must be built with to read them. Formats without
 # a signature are not among them, because damaged files of any kind would pass for theirs.
@@ -32,6 +31,7 @@ READ_AS = "upright as EXIF says, transparency over white, 16 bits scaled to 8"  
 TURNED = "turned as EXIF says"
 OPAQUE = "with transparency, laid over white"
 SCALED = "of more than 8 bits, scaled to 8"
+DARK = "of 16 bits, all of whose values are below a sixteenth of white: if they are of 8 to 12 bits, stretch them first"
 FIRST_FRAME = "with several frames, of which only the first is read"
 
 _TURNS = {
@@ -79,10 +79,10 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None, d
         InputError: if the file is not a readable image, or holds values without a known range, such as floats.
     """
     done = [] if done is None else done
-    with _opened(path) as file:
+    with opened_picture(path, _formats()) as file:
         if file.format != "MPO" and getattr(file, "is_animated", False):  # an MPO's other frames are previews
             done.append(FIRST_FRAME)
-        _check_transparent_colour(file, path)
+        _correct_transparent_colour(file, path)
         file.load()
         image = _upright(_opaque(_eight_bits(file, path, done), done), file, done)
         image = image.convert("L" if channels == 1 else "RGB")
@@ -98,35 +98,18 @@ def is_grey(path: Path) -> bool:
     Raises:
         InputError: if the file is not a readable image.
     """
-    with _opened(path) as file:
+    with opened_picture(path, _formats()) as file:
         return file.mode in ("1", "L", "LA", "La", "I", "F") or file.mode.startswith("I;16")
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open an image file, and say in one line whatever goes wrong with it until it is closed."""
-    try:
-        if path.stat().st_size == 0:
-            raise OSError("the file is empty")
-        with Image.open(path, formats=_formats()) as file:
-            yield file
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large an image ({error}): shrink it or take it away") from error
-    except MemoryError as error:
-        raise InputError(
-            f"{path} is too large an image for this machine's memory: shrink it or take it away"
-        ) from error
-    except Exception as error:  # decoders of damaged files raise errors of any class
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read as an image ({reason}): repair it or take it away") from error
-
-
-def _check_transparent_colour(file: ImageFile.ImageFile, path: Path) -> None:
-    """Refuse colours of 16 bits one of which is transparent: Pillow drops their lower halves before it compares."""
-    if isinstance(file.info.get("transparency"), tuple) and any("16" in str(tile[3]) for tile in file.tile):
+def _correct_transparent_colour(file: ImageFile.ImageFile, path: Path) -> None:
+    """Bring the transparent colour of a PNG to the scale of the pixels, which Pillow scales to 8 bits without it."""
+    colour, stored = file.info.get("transparency"), {str(tile[3]) for tile in file.tile}
+    if isinstance(colour, tuple) and stored == {"RGB;16B"}:
         raise InputError(f"{path} has a transparent colour of 16 bits: save it with 8 bits, or with an alpha channel")
+    for bits in (2, 4):
+        if isinstance(colour, int) and stored == {f"L;{bits}"}:
+            file.info["transparency"] = colour * 255 // (2**bits - 1)
 
 
 def _eight_bits(file: ImageFile.ImageFile, path: Path, done: list[str]) -> Image.Image:
@@ -144,6 +127,8 @@ def _eight_bits(file: ImageFile.ImageFile, path: Path, done: list[str]) -> Image
     done.append(SCALED)
     highest = (1 << tags.get(_BITS_PER_SAMPLE, (16,))[0]) - 1
     values = np.asarray(file).astype(np.int64)
+    if 0 < values.max() <= highest // 16:
+        done.append(DARK)
     grey = ((values * 510 + highest) // (2 * highest)).clip(0, 255).astype(np.uint8)  # 255 v / highest, rounded
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = 255 - grey
@@ -167,7 +152,7 @@ def _opaque(image: Image.Image, done: list[str]) -> Image.Image:
         return image
     image = image.convert("LA") if image.mode == "La" else image
     image = image.convert("RGBA")
-    if image.getextrema()[3] == (255, 255):
+    if image.getchannel("A").getextrema() == (255, 255):
         return image
     done.append(OPAQUE)
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

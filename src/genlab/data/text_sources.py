@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from genlab.data.folders import counted, find_files, say
+from genlab.data.folders import counted, find_files
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
@@ -29,11 +29,16 @@ class TextSource(Protocol):
 class TextFiles:
     """Text of a UTF-8 file, or of all ``.txt`` and ``.md`` files in a folder, sorted by path, blank lines in between.
 
-    A folder is searched as :func:`~genlab.data.folders.find_files` does; a line on stderr says what was left out.
+    A folder is searched as :func:`~genlab.data.folders.find_files` does.
 
     Args:
         path: path of the file, or of the folder.
+
+    Attributes:
+        found: how many texts were found in a folder and what was left out, in one line, after they are read.
     """
+
+    found = ""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser()
@@ -50,7 +55,7 @@ class TextFiles:
             if not files:
                 wanted = ", ".join(sorted(SUFFIXES))
                 raise InputError(f"there are no texts in {self.path} ({wanted} are looked for{left_out})")
-            say(f"{self.path}: {len(files):,} texts{left_out}")
+            self.found = f"{self.path}: {len(files):,} texts{left_out}"
         elif self.path.exists():
             files = [self.path]
         else:

@@ -57,6 +57,11 @@ class Subject(ABC):
         return {} if self.data is None else self.data.pictured.protocol
 
     @property
+    def _shapes(self) -> str:
+        """The end of an error about features that cannot be compared."""
+        return ": they cannot be compared"
+
+    @property
     def samples(self) -> Tensor:
         """The samples ``(N, *shape)`` as they are shown to people, on the CPU."""
         raise InputError("there are features of samples here, and not the samples themselves")
@@ -80,9 +85,13 @@ class Subject(ABC):
         """Features of samples and of real images.
 
         Raises:
-            InputError: if there are too few samples or real images for a comparison.
+            InputError: if there are too few samples or real images for a comparison, or their features differ in
+                number.
         """
         fake, real = self.features, self.real
+        widths = [len(rows[0]) for rows in (fake.features, real.features.features) if len(rows)]
+        if len(set(widths)) > 1:
+            raise InputError(f"{widths[0]} features of a sample and {widths[1]} of a real image{self._shapes}")
         if min(len(fake), len(real)) <= LEAST:
             raise InputError(f"{len(fake)} samples and {len(real)} real images: more than {LEAST} of each are needed")
         return fake, real
@@ -204,6 +213,9 @@ class ImagesSubject(Subject):
         modes: counter of modes; None if the modes cannot be counted.
         device: device to compute on.
         seed: random seed of the measures.
+
+    Raises:
+        InputError: if the images have shapes whose features cannot be compared.
     """
 
     def __init__(
@@ -219,6 +231,16 @@ class ImagesSubject(Subject):
     ) -> None:
         self.images, self.fake, self.extractor, self.cache_dir = real, fake, extractor, cache_dir
         self.modes, self.device, self.seed = modes, device, seed
+        if extractor.layout(real.shape) != extractor.layout(fake.shape):
+            raise InputError(f"{extractor.name} features{self._shapes}")
+
+    @property
+    def _shapes(self) -> str:
+        return (
+            f" cannot be compared: {self.images.name} has images of shape {list(self.images.shape)}, {self.fake.name} "
+            f"of {list(self.fake.shape)}; give both one size, or choose features that do not depend on it "
+            "(metrics.features=inception)"
+        )
 
     @property
     def provides(self) -> frozenset[Need]:
