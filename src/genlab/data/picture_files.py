@@ -85,6 +85,7 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None, d
         _correct_transparent_colour(file, path)
         file.load()
         image = _upright(_opaque(_eight_bits(file, path, done), done), file, done)
+        image = image.convert("RGB") if image.mode == "LAB" else image  # which is not converted to grey at once
         image = image.convert("L" if channels == 1 else "RGB")
         if size is not None and image.size != size[::-1]:
             image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
