@@ -84,7 +84,8 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         # Mapped first: a header that claims more than the file holds is found before anything is allocated.
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray) or mapped.dtype.kind not in "biuf":
             raise ValueError(f"it holds {getattr(mapped, 'dtype', 'several arrays')}, not one array of numbers")
         return np.array(mapped, order="C")
