@@ -1,5 +1,6 @@
 """A picture with the samples of several runs."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image, ImageDraw
 
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Row
+from genlab.errors import InputError
+from genlab.pictures.files import read_array
 
 
 def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
@@ -28,7 +31,7 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
             continue
         drawn.append((row.label, samples_of(run)[:columns]))  # type: ignore[index]
         dataset = run.choices.get("dataset", "data")
-        if dataset not in real and (images := _array(run, "real.npy")) is not None:
+        if dataset not in real and (images := real_of(run)) is not None:
             real[dataset] = images[:columns]
     if not drawn:
         return None
@@ -52,15 +55,25 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
 
 def samples_of(run: Run) -> np.ndarray | None:
     """Load the final samples of a run, uint8 ``(N, C, H, W)``; None if it has none."""
-    return _array(run, "final.npy")
+    return _images(run, "final.npy")
 
 
-def _array(run: Run, name: str) -> np.ndarray | None:
-    try:
-        images = np.load(run.folder.samples / name)
-    except (OSError, ValueError, EOFError):
+def real_of(run: Run) -> np.ndarray | None:
+    """Load the real images that a run shows beside its samples, uint8 ``(N, C, H, W)``; None if it has none."""
+    return _images(run, "real.npy")
+
+
+def _images(run: Run, name: str) -> np.ndarray | None:
+    path = run.folder.samples / name
+    if not path.is_file():
         return None
-    return images if images.dtype == np.uint8 and len(images) else None  # other types are not images
+    try:
+        images = read_array(path)
+    except InputError as error:
+        print(f"genlab: not shown: {error}", file=sys.stderr)
+        return None
+    # Other arrays are not images: points, for example.
+    return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import math
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -11,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from genlab.comparison.against_settings import against_settings
 from genlab.comparison.formats import descriptions, title
-from genlab.comparison.picture import as_picture, samples_of
+from genlab.comparison.picture import as_picture, real_of, samples_of
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Table
+from genlab.errors import InputError
 from genlab.metrics.catalogue import TRAINING, figure
 from genlab.metrics.display import digits, remark
 from genlab.metrics.result import Result
+from genlab.pictures.files import opened_picture
 from genlab.runs.folder import METRICS
 
 NUM_POINTS = 200  # upper limit for one curve
@@ -205,10 +208,10 @@ def _grids(run: Run, num: int) -> list[dict[str, Any]]:
     grids = []
     for path in (paths[i] for i in chosen):
         try:
-            with Image.open(path) as image:
+            with opened_picture(path, ("PNG",)) as image:
                 grids.append({"images_seen": int(path.stem), "src": _embedded(image.convert("RGB"))})
-        except (OSError, UnidentifiedImageError):  # for example, a file that is only partly copied
-            continue
+        except InputError as error:  # for example, a file that is only partly copied
+            print(f"genlab: left out of the page: {error}", file=sys.stderr)
     return grids
 
 
@@ -221,12 +224,8 @@ def _real(runs: Sequence[Run]) -> list[dict[str, str]]:
     found: dict[str, str] = {}
     for run in runs:
         dataset = run.choices.get("dataset", "data")
-        path = run.folder.samples / "real.npy"
-        if dataset not in found and path.is_file():
-            try:
-                found[dataset] = _embedded(_sheet(np.load(path)))
-            except (OSError, ValueError, EOFError):
-                continue
+        if dataset not in found and (images := real_of(run)) is not None:
+            found[dataset] = _embedded(_sheet(images))
     return [{"dataset": dataset, "src": src} for dataset, src in found.items()]
 
 

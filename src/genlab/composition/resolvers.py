@@ -79,9 +79,27 @@ def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
     return vocabulary(made, lambda: build(source, "dataset.source").read(), tokenizer.get("vocab_size"))
 
 
+def classes_of(source: DictConfig) -> int | None:
+    """Count the class folders of a folder of images; None if there are fewer than two.
+
+    Args:
+        source: config of the images' source.
+
+    Raises:
+        InputError: if the folder cannot be read or has no images, or a value of its config is missing.
+    """
+    from genlab.data.image_folder import ImageFolder
+
+    if missing := OmegaConf.missing_keys(source):
+        raise InputError(f"no value for {min(missing)} (give it as {min(missing)}=...)")
+    made = build(source, "dataset.source")
+    return len(made.class_names()) or None if isinstance(made, ImageFolder) else None
+
+
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
 OmegaConf.register_new_resolver("genlab.vocabulary", vocabulary_of, replace=True)
+OmegaConf.register_new_resolver("genlab.classes", classes_of, replace=True)
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
 OmegaConf.register_new_resolver("genlab.gpu", gpus.claim, replace=True)

@@ -1,37 +1,53 @@
 """Any folder of images, of any size, with or without one subfolder per class."""
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from genlab.data.examples import Examples, Split
+from genlab.data.folders import counted, find_files, subfolders
+from genlab.data.picture_files import READ_AS, read_image, suffixes
 from genlab.errors import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-SPLIT_FOLDERS: tuple[Split, ...] = ("train", "val", "test")
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+NUM_LOOKED = 200  # images that are read at the start if there are too many to keep in memory
+NUM_NAMED = 12  # classes whose images are counted by name
 
 
 class ImageFolder:
     """Source of the images in a folder, searched recursively.
 
-    If ``path/train`` exists, ``path/{train,val,test}`` are the splits. Inside a split (or ``path``), the first
-    subfolder an image lies in is its class; classes are numbered in alphabetical order. Images of another size are
-    cropped at the centre to the aspect ratio and resized (Lanczos); they are converted to grey or colour as ``shape``
-    requires.
+    If ``path/train`` exists, ``path/{train,val,test}`` are the splits; ``training``, ``valid``, ``validation``,
+    ``dev`` and ``testing`` are read alike, in capitals or not. Inside a split (or ``path``), the first subfolder an
+    image lies in is its class; classes are numbered in alphabetical order. Links to folders are followed; hidden files
+    and folders are left out, and counted.
+
+    Images are read as :func:`~genlab.data.picture_files.read_image` does. Those of another size are cropped at the
+    centre to the aspect ratio and resized (Lanczos); they are converted to grey or colour as ``shape`` requires.
 
     Args:
         path: path of the folder.
         shape: shape ``(C, H, W)`` of the resulting images; C is 1 or 3.
         memory_limit_gb: size in GiB above which the images stay on disk and are read by workers.
 
+    Attributes:
+        found: what was found and what was left out, in one line, after the images are loaded.
+
     Raises:
         InputError: if ``shape`` has neither 1 nor 3 channels.
     """
+
+    found = ""
 
     def __init__(self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0) -> None:
         if shape[0] not in (1, 3):
@@ -39,42 +55,118 @@ class ImageFolder:
         self.path, self.shape, self.memory_limit_gb = Path(path).expanduser(), shape, memory_limit_gb
 
     def load(self) -> dict[Split, Examples]:
-        if not self.path.is_dir():
-            raise InputError(f"there is no folder {self.path}: give a folder of images as dataset.source.path=...")
-        folders: dict[Split, Path] = {"train": self.path}
-        if (self.path / "train").is_dir():
-            folders = {split: self.path / split for split in SPLIT_FOLDERS if (self.path / split).is_dir()}
         classes: list[str] | None = None
         splits: dict[Split, Examples] = {}
+        counts: list[str] = []
+        notes: list[str] = []
+        empty: list[str] = []
+        folders, left_out = self._folders()
         for split, folder in folders.items():
-            files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not files:
-                raise InputError(f"there are no images in {folder} ({', '.join(sorted(SUFFIXES))} are looked for)")
-            names = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
+            files, skipped = images_in(folder)
+            names = [_class_of(file, folder) for file in files]
             classes = classes or sorted(set(names))
             if unknown := set(names) - set(classes):
-                raise InputError(f"{folder} has the class '{min(unknown)}', which the training images do not have")
+                has = f"the class '{min(unknown)}'" if min(unknown) else "images outside of class folders"
+                raise InputError(f"{folder} has {has}, which the training images do not have")
             labels = torch.tensor([classes.index(name) for name in names])
-            splits[split] = self._examples(_Reader(files, self.shape), labels)
+            splits[split] = self._examples(_Reader(files, self.shape), labels, notes)
+            counts.append(f"{split} {len(files):,} images{_by_class(names)}")
+            left_out += skipped
+            empty += [str(sub.relative_to(self.path)) for sub in subfolders(folder) if sub.name not in names]
+        if folders["train"] == self.path:
+            counts = [counts[0].removeprefix("train ")]
+        parts = [", ".join(counts), self._done(splits, notes)]
+        parts += [f"left out: {counted(left_out)}"] if left_out else []
+        parts += [f"no images in {', '.join(empty)}"] if empty else []
+        self.found = f"{self.path}: " + "; ".join(part for part in parts if part)
         return splits
 
-    def _examples(self, read: "_Reader", labels: Tensor) -> Examples:
+    def class_names(self) -> list[str]:
+        """List the classes of the training images, in the order of their numbers; empty if there are fewer than two.
+
+        Raises:
+            InputError: if there is no such folder, or no image in it.
+        """
+        folder = self._folders()[0]["train"]
+        names = {_class_of(file, folder) for file in images_in(folder)[0]}
+        return sorted(names) if len(names) > 1 else []
+
+    def _folders(self) -> tuple[dict[Split, Path], Counter[str]]:
+        """Find the folder of each split, and count what lies beside these folders."""
+        if not self.path.is_dir():
+            raise InputError(f"there is no folder {self.path}: give a folder of images as dataset.source.path=...")
+        there = subfolders(self.path)
+        named = {split: [sub for sub in there if sub.name.lower() in names] for split, names in SPLIT_NAMES.items()}
+        if doubled := next((subs for subs in named.values() if len(subs) > 1), None):
+            raise InputError(f"{doubled[0]} and {doubled[1]} are both there: keep one of them, or put them together")
+        if not named["train"]:
+            if held_out := named["test"] or named["val"]:
+                raise InputError(f"{self.path} has {held_out[0].name}/ and no train/: put the training images there")
+            return {"train": self.path}, Counter()
+        folders = {split: subs[0] for split, subs in named.items() if subs}
+        beside = find_files(self.path, suffixes(), without=folders.values())
+        left_out = beside.skipped + Counter(
+            f"images {f'in {name}/' if (name := _class_of(file, self.path)) else 'beside train/'}"
+            for file in beside.files
+        )
+        return folders, left_out
+
+    def _examples(self, read: "_Reader", labels: Tensor, notes: list[str]) -> Examples:
         size = len(labels) * int(np.prod(self.shape))
-        if size > self.memory_limit_gb * 2**30:
-            return Examples(None, labels, read)
         from concurrent.futures import ThreadPoolExecutor
 
         # Threads pay: Pillow releases the interpreter's lock while it decodes.
         with ThreadPoolExecutor() as pool:
-            return Examples(torch.stack(list(pool.map(read, range(len(labels))))), labels)
+            if size > self.memory_limit_gb * 2**30:
+                list(pool.map(lambda i: read(i, notes), _spread(len(labels))))
+                return Examples(None, labels, read)
+            return Examples(torch.stack(list(pool.map(lambda i: read(i, notes), range(len(labels))))), labels)
+
+    def _done(self, splits: Mapping[Split, Examples], notes: list[str]) -> str:
+        """Say what had to be done to show the images, as far as they have been read."""
+        looked = [len(of.labels) if of.images is not None else len(_spread(len(of.labels))) for of in splits.values()]
+        which = "" if sum(looked) == sum(map(len, splits.values())) else f"of {sum(looked):,} that were looked at, "
+        return which + counted(Counter(notes)) if notes else ""
+
+
+def images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """List the image files below a folder, sorted, and count what was left out by reason.
+
+    Raises:
+        InputError: if there is no image.
+    """
+    found = find_files(folder, suffixes())
+    if not found.files:
+        left_out = f"; left out: {counted(found.skipped)}" if found.skipped else ""
+        raise InputError(f"there are no images in {folder} ({', '.join(sorted(suffixes()))} are looked for{left_out})")
+    return found.files, found.skipped
+
+
+def _class_of(file: Path, folder: Path) -> str:
+    """Give the first subfolder that a file lies in, or an empty name."""
+    return file.relative_to(folder).parts[0] if file.parent != folder else ""
+
+
+def _by_class(names: list[str]) -> str:
+    counts = Counter(name or "outside of class folders" for name in names)
+    if len(counts) == 1:
+        return ""
+    if len(counts) <= NUM_NAMED:
+        return f" ({counted(counts)})"
+    return f" ({len(counts):,} classes of {min(counts.values()):,} to {max(counts.values()):,})"
+
+
+def _spread(num: int) -> list[int]:
+    """Give indices of at most ``NUM_LOOKED`` of ``num`` images, evenly spaced."""
+    return np.linspace(0, num - 1, min(num, NUM_LOOKED)).round().astype(int).tolist()
 
 
 class _Reader:
     def __init__(self, files: list[Path], shape: tuple[int, int, int]) -> None:
         self.files, self.shape = files, shape
 
-    def __call__(self, index: int) -> Tensor:
-        return read_image(self.files[index], self.shape[0], self.shape[1:])
+    def __call__(self, index: int, notes: list[str] | None = None) -> Tensor:
+        return read_image(self.files[index], self.shape[0], self.shape[1:], notes)
 
     def fingerprint(self, indices: Iterable[int]) -> str:
         return files_fingerprint((self.files[i] for i in indices), self.shape)
@@ -82,30 +174,9 @@ class _Reader:
 
 def files_fingerprint(files: Iterable[Path], shape: tuple[int, ...]) -> str:
     """Hash the names, sizes and times of files, without reading them, and the shape that their images are given."""
-    digest = hashlib.sha256(repr(tuple(shape)).encode())
+    digest = hashlib.sha256(f"{tuple(shape)}, {READ_AS}".encode())
     for path in files:
         status = path.stat()
-        digest.update(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+        # A name need not be UTF-8.
+        digest.update(os.fsencode(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}\n"))
     return digest.hexdigest()
-
-
-def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
-    """Read an image file as uint8 ``(C, H, W)``.
-
-    Args:
-        path: path of the file.
-        channels: number of channels C: 1 for grey, 3 for colour.
-        size: ``(H, W)`` to crop and resize the image to; ``None`` keeps its size.
-
-    Raises:
-        InputError: if the file is not a readable image.
-    """
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-            if size is not None and image.size != size[::-1]:
-                image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
-            pixels = np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an image ({error}): repair it or take it away") from error
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()

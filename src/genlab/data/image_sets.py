@@ -1,6 +1,7 @@
 """Sets of images to compare with each other: a split of a data set, a folder of files, or an array."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 
 from genlab.data.examples import Split
-from genlab.data.image_folder import SUFFIXES, files_fingerprint, read_image
+from genlab.data.folders import counted, say
+from genlab.data.image_folder import files_fingerprint, images_in
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
+from genlab.data.picture_files import READ_AS, is_grey, read_image
 from genlab.errors import InputError
 from genlab.modalities.binary import Binary
+from genlab.pictures.files import read_array
 
 
 class ImageSet(Protocol):
@@ -25,6 +29,7 @@ class ImageSet(Protocol):
         shape: shape ``(C, H, W)`` of an image.
         fingerprint: hash that changes whenever the images change.
         facts: further facts about the images that the protocol must record.
+        found: what was found and what was left out, in one line; empty if there is nothing to say.
     """
 
     @property
@@ -35,6 +40,9 @@ class ImageSet(Protocol):
 
     @property
     def facts(self) -> dict[str, object]: ...
+
+    @property
+    def found(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -55,6 +63,7 @@ class SplitImages:
         self.name: str = split
         self.shape: tuple[int, ...] = data.shape
         self.facts = data.protocol
+        self.found = ""
 
     def __len__(self) -> int:
         return len(self.data.splits[self.split])
@@ -81,16 +90,22 @@ class FolderImages:
     Args:
         path: path of the folder.
         grey: whether to read the images as grey (C = 1) instead of colour (C = 3).
+
+    Raises:
+        InputError: if there is no such folder, or no image in it.
     """
 
     batch_size = 200
 
     def __init__(self, path: str, grey: bool) -> None:
-        self.files = image_files(path)
-        width, height = _size(self.files[0])
-        self.shape: tuple[int, ...] = (1 if grey else 3, height, width)
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {path}")
+        self.files, left_out = images_in(folder)
+        self.found = f"{path}: {len(self.files):,} images" + (f"; left out: {counted(left_out)}" if left_out else "")
+        self.shape: tuple[int, ...] = tuple(read_image(self.files[0], 1 if grey else 3).shape)
         self.name = str(path)
-        self.facts: dict[str, object] = {}
+        self.facts: dict[str, object] = {"pictures": READ_AS}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -98,17 +113,21 @@ class FolderImages:
     def __iter__(self) -> Iterator[Tensor]:
         from concurrent.futures import ThreadPoolExecutor
 
+        notes: list[str] = []
         # Threads pay: Pillow releases the interpreter's lock while it decodes.
         with ThreadPoolExecutor() as pool:
             for first in range(0, len(self.files), self.batch_size):
-                yield torch.stack(list(pool.map(self._read, self.files[first : first + self.batch_size])))
+                files = self.files[first : first + self.batch_size]
+                yield torch.stack(list(pool.map(lambda file: self._read(file, notes), files)))
+        if notes:
+            say(f"{self.name}: {counted(Counter(notes))}")
 
     def features_view(self, examples: Tensor) -> Tensor:
         """Give the images as they are: uint8."""
         return examples
 
-    def _read(self, path: Path) -> Tensor:
-        image = read_image(path, self.shape[0])
+    def _read(self, path: Path, notes: list[str]) -> Tensor:
+        image = read_image(path, self.shape[0], done=notes)
         if image.shape != self.shape:
             raise InputError(
                 f"{path} is {image.shape[2]}x{image.shape[1]} and {self.files[0]} is {self.shape[2]}x{self.shape[1]}: "
@@ -122,29 +141,33 @@ class FolderImages:
 
 
 class ArrayImages:
-    """Images of a ``.npy`` file with a uint8 array ``(N, C, H, W)``, as ``genlab sample`` writes it."""
+    """Images of a ``.npy`` file with a uint8 array ``(N, C, H, W)``, as ``genlab sample`` writes it.
+
+    Args:
+        path: path of the file.
+        grey: whether grey images (C = 1) stay grey; otherwise they get three equal channels.
+
+    Raises:
+        InputError: if the file cannot be read, or does not hold grey or colour images in this form.
+    """
 
     batch_size = 500
 
-    def __init__(self, path: str) -> None:
-        try:
-            images = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as a NumPy array ({error})") from error
-        if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
-            raise InputError(
-                f"{path}: expected images as uint8 (N, C, H, W), and found {images.dtype} {list(images.shape)}"
-            )
+    def __init__(self, path: str, grey: bool = True) -> None:
+        images = read_array(Path(path).expanduser())
+        _check_images(path, images)
         self.images = torch.from_numpy(images)
-        self.shape: tuple[int, ...] = tuple(images.shape[1:])
+        channels = images.shape[1] if grey else 3
+        self.shape: tuple[int, ...] = (channels, *images.shape[2:])
         self.name = str(path)
         self.facts: dict[str, object] = {}
+        self.found = ""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.images.split(self.batch_size))
+        return (part.expand(-1, *self.shape) for part in self.images.split(self.batch_size))
 
     def features_view(self, examples: Tensor) -> Tensor:
         """Give the images as they are: uint8."""
@@ -153,6 +176,21 @@ class ArrayImages:
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self.shape).encode() + self.images.numpy().tobytes()).hexdigest()
+
+
+def _check_images(path: str, images: np.ndarray) -> None:
+    shape, wanted = list(images.shape), "expected images as uint8 (N, C, H, W), C = 1 for grey or 3 for colour"
+    if images.dtype != np.uint8:
+        scaled = {"f": "round(255 x) if they are in [0, 1]", "u": "255 x / highest value"}.get(images.dtype.kind)
+        hint = f"; convert them, as by {scaled}" if scaled else ""
+        raise InputError(f"{path}: {wanted}, and found {images.dtype} {shape}{hint}")
+    if images.size == 0 or images.ndim != 4:
+        hint = "; reshape it to (N, 1, H, W) if these are grey images" if images.ndim == 3 and images.size else ""
+        raise InputError(f"{path}: {wanted}, and found {images.dtype} {shape}{hint}")
+    if images.shape[1] not in (1, 3):
+        last = images.shape[3] in (1, 3, 4)
+        hint = "give (N, C, H, W), as array.transpose(0, 3, 1, 2) does" if last else "give (N, C, H, W)"
+        raise InputError(f"{path}: {wanted}, and found {shape}: {hint}")
 
 
 def open_pair(real: str, fake: str) -> tuple[ImageSet, ImageSet]:
@@ -170,38 +208,10 @@ def open_pair(real: str, fake: str) -> tuple[ImageSet, ImageSet]:
 
 
 def _open(path: str, grey: bool) -> ImageSet:
-    return ArrayImages(path) if path.endswith(".npy") else FolderImages(path, grey)
+    return ArrayImages(path, grey) if path.endswith(".npy") else FolderImages(path, grey)
 
 
 def _is_grey(path: str) -> bool:
-    from PIL import Image
-
     if path.endswith(".npy"):
         return ArrayImages(path).shape[0] == 1
-    for file in image_files(path):
-        try:
-            with Image.open(file) as image:
-                if image.mode not in ("1", "L", "I;16", "LA"):
-                    return False
-        except OSError:
-            continue  # reading the images reports the error
-    return True
-
-
-def _size(path: Path) -> tuple[int, int]:
-    return tuple(read_image(path, 1).shape[:0:-1])  # type: ignore[return-value]
-
-
-def image_files(path: str) -> list[Path]:
-    """List the image files below a folder, sorted by name.
-
-    Raises:
-        InputError: if there is no such folder, or no image in it.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {path}")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise InputError(f"there are no images in {path} ({', '.join(sorted(SUFFIXES))} are looked for)")
-    return files
+    return all(map(is_grey, FolderImages(path, grey=True).files))

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from genlab.data.examples import Examples, Source, Split
+from genlab.data.folders import say
+from genlab.data.image_folder import ImageFolder
 from genlab.data.module import SPLITS, DataModule
+from genlab.data.picture_files import READ_AS
 from genlab.distributions.noise import indexed_uniform, mix
 from genlab.errors import InputError
 from genlab.modalities.binary import Binary
@@ -60,7 +63,14 @@ class ImageDataModule(DataModule):
         protocol = super().protocol
         if isinstance(self.modality, Binary):
             protocol["binarization"] = f"train: redrawn each epoch; val, test: one draw, seed {self.eval_seed}"
+        if isinstance(self.source, ImageFolder):
+            protocol["pictures"] = READ_AS
         return protocol
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if isinstance(self.source, ImageFolder):
+            say(self.source.found)
 
     def check(self, split: Split, examples: Examples) -> None:
         probe = examples.take(torch.arange(min(len(examples), 256)))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
+from genlab.data.folders import say
 from genlab.data.module import DataModule
-from genlab.data.text_sources import TextSource
+from genlab.data.text_sources import TextFiles, TextSource
 from genlab.data.tokenizers import TOKENIZER, Recipe, Tokenizer
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
@@ -111,6 +112,11 @@ class TextDataModule(DataModule):
             if self.test_size == 0:
                 protocol["test"] = "the validation text"
         return protocol
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if isinstance(self._text.source, TextFiles):
+            say(self._text.source.found)
 
     def keep(self, folder: Path) -> None:
         self.tokenizer.save(folder / TOKENIZER)

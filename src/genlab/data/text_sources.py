@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from genlab.data.folders import counted, find_files
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 
@@ -28,9 +29,16 @@ class TextSource(Protocol):
 class TextFiles:
     """Text of a UTF-8 file, or of all ``.txt`` and ``.md`` files in a folder, sorted by path, blank lines in between.
 
+    A folder is searched as :func:`~genlab.data.folders.find_files` does.
+
     Args:
-        path: path of the file, or of the folder, which is searched recursively.
+        path: path of the file, or of the folder.
+
+    Attributes:
+        found: how many texts were found in a folder and what was left out, in one line, after they are read.
     """
+
+    found = ""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser()
@@ -42,9 +50,12 @@ class TextFiles:
             InputError: if there is no file, or one is not a text in UTF-8.
         """
         if self.path.is_dir():
-            files = sorted(p for p in self.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found = find_files(self.path, SUFFIXES)
+            files, left_out = found.files, f"; left out: {counted(found.skipped)}" if found.skipped else ""
             if not files:
-                raise InputError(f"there are no texts in {self.path} ({', '.join(sorted(SUFFIXES))} are looked for)")
+                wanted = ", ".join(sorted(SUFFIXES))
+                raise InputError(f"there are no texts in {self.path} ({wanted} are looked for{left_out})")
+            self.found = f"{self.path}: {len(files):,} texts{left_out}"
         elif self.path.exists():
             files = [self.path]
         else:

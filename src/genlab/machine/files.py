@@ -9,8 +9,9 @@ os.umask(_umask)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that an interruption leaves either the old file or the complete new one."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write a file so that an interruption leaves either the old file or the complete new one; texts are in UTF-8."""
+    # The names of files, which texts may hold, need not be UTF-8: their bytes are written as they are.
+    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     new = new_beside(path)
     try:
         with new.open("wb") as file:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genlab.data.examples import Split
+from genlab.data.folders import say
 from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.module import DataModule
 from genlab.errors import InputError
@@ -214,7 +215,12 @@ class Evaluation:
             device=device,
             seed=self.seed,
         )
-        about = {"samples": fake.name, **self.features.preprocessing(fake.shape)}
+        for images in (real, fake):
+            say(images.found)
+        about: dict[str, object] = {"samples": fake.name}
+        of_real = self.features.preprocessing(real.shape)
+        for key, how in self.features.preprocessing(fake.shape).items():
+            about[key] = how if how == of_real.get(key, how) else f"{how}; real images: {of_real[key]}"
         return {
             name: result.under(about)
             for measure in self.measures.values()

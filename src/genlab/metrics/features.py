@@ -39,6 +39,13 @@ class FeatureExtractor(nn.Module, ABC):
         """Describe how images of shape ``(C, H, W)`` are prepared: conversion of channels, and resize filter."""
         return {"channels": "as they are", "resize": "none"}
 
+    def layout(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """Give the layout of features that lie in places of an image of shape ``(C, H, W)``; None for other features.
+
+        The features of two sets of images are compared only if their layouts are equal.
+        """
+        return None
+
     def protocol(self, shape: Sequence[int]) -> dict[str, object]:
         """Give the protocol fields that every result measured on these features contains."""
         return {
@@ -69,6 +76,10 @@ class Pixels(FeatureExtractor):
         pooled = F.avg_pool2d(x, self._block(x.shape[1:]), ceil_mode=True, count_include_pad=False)
         return pooled.flatten(1), None
 
+    def layout(self, shape: Sequence[int]) -> tuple[int, ...]:
+        block = self._block(shape)
+        return (shape[0], *(math.ceil(side / block) for side in shape[1:]))
+
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
         block = self._block(shape)
         return {"channels": "as they are", "resize": f"mean of {block}x{block} pixels" if block > 1 else "none"}
@@ -94,9 +105,22 @@ class Module(FeatureExtractor):
         self.weights_hash = digest.hexdigest()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        given = self.module(images.float() / 255 if images.dtype == torch.uint8 else images)
-        features, logits = given if isinstance(given, tuple) else (given, None)
-        return features.flatten(1), logits
+        try:
+            given = self.module(images.float() / 255 if images.dtype == torch.uint8 else images)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of a module that is not genlab's, and may take images of one shape only
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"metrics.features: {self.name} fails on images of shape {list(images.shape[1:])} ({reason})"
+            ) from error
+        features, logits = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        if not isinstance(features, Tensor) or not (logits is None or isinstance(logits, Tensor)):
+            raise InputError(
+                f"metrics.features: {self.name} returns {type(given).__name__}; features as a tensor (B, d), or "
+                "(features, logits), are expected"
+            )
+        return features.flatten(1) if features.ndim > 1 else features, logits
 
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
         return {"channels": "as they are", "resize": "the module's own"}
@@ -142,6 +166,9 @@ def extract(
         device: device to extract on; None for the CPU.
         advance: callback that receives the number of examples done since its last call.
         view: function that converts a batch to the extractor's input, specific to the modality; by default for images.
+
+    Raises:
+        InputError: if the features or logits are NaN or infinite, or are not a row of at least one number per image.
     """
     device = device or torch.device("cpu")
     extractor = extractor.to(device)
@@ -151,8 +178,20 @@ def extract(
         for images in batches:
             for part in view(images).split(extractor.batch_size):
                 f, z = extractor(part.to(device))
+                _check(extractor, "features", f, len(part))
                 features.append(f.float().cpu())
                 if z is not None:
+                    _check(extractor, "logits", z, len(part))
                     logits.append(z.float().cpu())
                 advance(len(part))
     return Features(torch.cat(features), torch.cat(logits) if logits else None)
+
+
+def _check(extractor: FeatureExtractor, what: str, rows: Tensor, num: int) -> None:
+    if rows.ndim != 2 or len(rows) != num or rows.shape[1] == 0:
+        raise InputError(
+            f"metrics.features: {extractor.name} gives {what} of shape {list(rows.shape)} for {num} images; a row of "
+            "at least one number for each image is expected"
+        )
+    if not rows.isfinite().all():
+        raise InputError(f"metrics.features: {extractor.name} gives {what} that are NaN or infinite")

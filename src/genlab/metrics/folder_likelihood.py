@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genlab.data.folders import say
 from genlab.data.image_sets import FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
@@ -61,6 +62,7 @@ class FolderLikelihood:
             seed: random seed of the draws in a likelihood bound.
             advance: callback that receives the number of images done since its last call.
         """
+        say(self.images.found)
         model, data = self.model, self.data
         transform, highest = data.transform("test", augment=False), data.source_levels - 1
         digest = hashlib.sha256(repr(self.images.shape).encode())

@@ -1,7 +1,7 @@
 """Subjects of measures: samples and, if they come from a model, the model and its data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -80,9 +80,13 @@ class Subject(ABC):
         """Features of samples and of real images.
 
         Raises:
-            InputError: if there are too few samples or real images for a comparison.
+            InputError: if there are too few samples or real images for a comparison, or their features differ in
+                number.
         """
         fake, real = self.features, self.real
+        widths = fake.features.shape[1], real.features.features.shape[1]
+        if widths[0] != widths[1]:
+            raise InputError(f"{widths[0]} features of a sample and {widths[1]} of a real image cannot be compared")
         if min(len(fake), len(real)) <= LEAST:
             raise InputError(f"{len(fake)} samples and {len(real)} real images: more than {LEAST} of each are needed")
         return fake, real
@@ -204,6 +208,9 @@ class ImagesSubject(Subject):
         modes: counter of modes; None if the modes cannot be counted.
         device: device to compute on.
         seed: random seed of the measures.
+
+    Raises:
+        InputError: if the images have shapes whose features cannot be compared.
     """
 
     def __init__(
@@ -219,6 +226,15 @@ class ImagesSubject(Subject):
     ) -> None:
         self.images, self.fake, self.extractor, self.cache_dir = real, fake, extractor, cache_dir
         self.modes, self.device, self.seed = modes, device, seed
+        if tuple(real.shape) != tuple(fake.shape):
+            # Found on noise, before all images are read.
+            widths = [extract(extractor, [noise(shape)]).features.shape[1] for shape in (fake.shape, real.shape)]
+            if widths[0] != widths[1] or extractor.layout(real.shape) != extractor.layout(fake.shape):
+                raise InputError(
+                    f"{extractor.name} features cannot be compared: {real.name} has images of shape "
+                    f"{list(real.shape)}, {fake.name} of {list(fake.shape)}; give both one size, or choose features that "
+                    "do not depend on it (metrics.features=inception)"
+                )
 
     @property
     def provides(self) -> frozenset[Need]:
@@ -255,6 +271,11 @@ class FeaturesSubject(Subject):
     @property
     def real(self) -> Reference:
         return self.given[1]
+
+
+def noise(shape: Sequence[int]) -> Tensor:
+    """Make two images of noise, uint8 ``(2, C, H, W)``, always the same."""
+    return torch.randint(0, 256, (2, *shape), generator=torch.Generator().manual_seed(0)).byte()
 
 
 def reference_of(

@@ -13,6 +13,7 @@ from torch import Tensor
 from genlab.composition.building import build
 from genlab.composition.configs import composed, conf_dir
 from genlab.data.examples import Split
+from genlab.data.folders import say
 from genlab.data.image_sets import ArrayImages, FolderImages
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
@@ -167,6 +168,7 @@ def other_images(name: str, data: ImageDataModule, num: int = 1000, *, seed: int
         return changed(data.some("test", num)[0], name, data.levels, seed=seed)
     if Path(name).expanduser().exists():
         images = ArrayImages(name) if name.endswith(".npy") else FolderImages(name, grey=data.shape[0] == 1)
+        say(images.found)
         return on_levels(torch.cat(list(images))[:num].float() / 255, data.levels)
     if not Path(conf_dir(), "dataset", f"{name}.yaml").is_file():
         raise InputError(
