@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ class ZukoFlow(LikelihoodModel):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"points"})
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
+    likelihood: Likelihood = "exact"
     discrete: ClassVar[bool] = False
 
     mean: Tensor
