@@ -72,7 +72,8 @@ def test_the_logarithm_of_phi_and_its_derivative_are_those_of_high_precision(x: 
     (value := log_below(at)).backward()
     x = at.item()
     assert value.item() == pytest.approx(float(mp.log(mp.ncdf(x))), rel=1e-6, abs=1e-9)
-    assert at.grad is not None and at.grad.item() == pytest.approx(float(mp.npdf(x) / mp.ncdf(x)), rel=1e-4, abs=1e-12)
+    assert at.grad is not None
+    assert at.grad.item() == pytest.approx(float(mp.npdf(x) / mp.ncdf(x)), rel=1e-4, abs=1e-12)
 
 
 def test_log_probabilities_and_gradients_are_finite_wherever_a_network_may_begin() -> None:
@@ -81,9 +82,11 @@ def test_log_probabilities_and_gradients_are_finite_wherever_a_network_may_begin
     x = torch.arange(256) / 255
     params = params.unsqueeze(2).expand(-1, -1, 256).clone().requires_grad_()
     log_prob = distribution.log_prob(params, x.expand(len(params), -1))
-    assert log_prob.isfinite().all() and (log_prob <= 1e-6).all()
+    assert log_prob.isfinite().all()
+    assert (log_prob <= 1e-6).all()
     log_prob.sum().backward()
-    assert params.grad is not None and params.grad.isfinite().all()
+    assert params.grad is not None
+    assert params.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("levels", [2, 5, 256])

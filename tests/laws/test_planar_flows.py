@@ -76,7 +76,8 @@ def test_the_determinant_stays_positive_in_float32(wu: float) -> None:
     assert log_det.isfinite().all()
     (mapped.sum() + log_det.sum()).backward()
     for leaf in (u, w):
-        assert leaf.grad is not None and leaf.grad.isfinite().all()
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
 
 
 def of_the_paper(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def by_definition(fake: Tensor, real: Tensor) -> dict[str, float]:
     within = between <= radii(real, 5)
     return {
         "precision": (between <= of_real).any(1).mean(),
-        "recall": (between.T <= of_fake).any(1).mean(),
+        "recall": (of_fake >= between.T).any(1).mean(),
         "density": within.sum() / (5 * len(fake)),
         "coverage": within.any(0).mean(),
     }

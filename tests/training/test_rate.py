@@ -37,7 +37,8 @@ def shown(callbacks: list[pl.Callback], capsys: pytest.CaptureFixture[str]) -> l
     data = ImageDataModule(Digits(), "digits", (1, 8, 8), levels=17, batch_size=64, val_size=150, test_size=300)
     pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=2,
-        limit_train_batches=10, limit_val_batches=1, use_distributed_sampler=False, num_sanity_val_steps=0, callbacks=callbacks, enable_checkpointing=False,
+        limit_train_batches=10, limit_val_batches=1, use_distributed_sampler=False, num_sanity_val_steps=0,
+        callbacks=callbacks, enable_checkpointing=False,
     ).fit(module, datamodule=data)  # fmt: skip
     return [line for line in capsys.readouterr().err.splitlines() if "images/s" in line]
 

@@ -33,7 +33,7 @@ def log_interval(middle: Tensor, half: Tensor) -> Tensor:
 
 
 def log_below(x: Tensor) -> Tensor:
-    """Compute log Phi(x) elementwise in nats; its derivative is right far out, unlike that of PyTorch's ``log_ndtr``."""
+    """Compute log Phi(x) elementwise in nats; its derivative is right far out, where that of ``log_ndtr`` is not."""
     far = x < -1
     minus = torch.where(far, -x, x.new_ones(()))
     tail = torch.special.erfcx(minus / math.sqrt(2)).log() - 0.5 * minus.square() - math.log(2)

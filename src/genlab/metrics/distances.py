@@ -12,7 +12,7 @@ ROUNDING = 1e-13  # bound on the error of a squared distance, as a multiple of t
 
 
 def centred(vectors: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract the mean of the reference ``(M, d)`` from vectors ``(N, d)`` and from itself; the results are float64."""
+    """Subtract the mean of the reference ``(M, d)`` from vectors ``(N, d)`` and from itself, in float64."""
     mean = reference.double().mean(0)
     return vectors.double() - mean, reference.double() - mean
 

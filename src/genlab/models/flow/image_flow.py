@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from genlab.distributions.dequantization import dequantize, from_logit, quantize, to_logit
 from genlab.distributions.noise import Generators, normal, uniform
+from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings

@@ -14,6 +14,7 @@ from zuko.flows import Flow
 from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 
 from genlab.distributions.noise import Generators, normal
+from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings

@@ -165,7 +165,7 @@ def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor, from_identity: bool = Tru
 
 
 def _log_mixture(a: Tensor) -> Tensor:
-    """Compute log(1 + (e - 1) e^a) - 1 without cancellation near 0: log of a mixture of 1 and e^a, with weight 1 / e."""
+    """Compute log(1 + (e - 1) e^a) - 1, i.e. log(1 / e + (1 - 1 / e) e^a), without cancellation near 0."""
     share = 1 - math.exp(-1)
     below = torch.log1p(share * torch.expm1(a.clamp_max(0)))
     above = a + torch.log1p((1 - share) * torch.expm1(-a.clamp_min(0)))
