@@ -111,7 +111,34 @@ def linear_gan() -> None:
     dcgan.DCGAN = LinearGAN  # type: ignore[misc, assignment]
 
 
-def test_a_game_on_two_processes_has_the_weights_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Plain SGD and no clipping: a factor in the gradients, such as that of a sum instead of a mean, is one in every step.
+# Adam and a clipped norm would hide it.
+BY_SGD = (
+    *(
+        option
+        for player in ("discriminator", "generator")  # the betas of D refer to those of G
+        for option in (
+            f"training.{player}_optimizer._target_=torch.optim.SGD",
+            f"training.{player}_optimizer.lr=0.01",
+            f"~training.{player}_optimizer.betas",
+        )
+    ),
+    "lr_schedule=constant",
+    "training.gradient_clip=null",
+    "trainer.precision=32-true",
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("training.discriminator_steps=2", *BY_SGD), id="sgd"),
+        pytest.param(("training.discriminator_steps=2", "training.gradient_clip=0.5"), id="adam-clipped"),
+    ],
+)
+def test_a_game_on_two_processes_has_the_weights_of_one(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = []
     for name, more in (("one", ()), ("two", TWO)):
         folder = outputs(monkeypatch, tmp_path / name)
@@ -120,7 +147,6 @@ def test_a_game_on_two_processes_has_the_weights_of_one(tmp_path: Path, monkeypa
             forked()
             linear_gan()
 
-        options = ("training.gradient_clip=0.5", "training.discriminator_steps=2")
         assert in_child(["train", *more, "model=gan/dcgan", *COMMON, *options], trap) == 0
         runs.append(only_run(folder))
     one, two = (read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in runs)

@@ -9,12 +9,16 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from genlab.callbacks.throughput import Throughput
 from genlab.metrics.catalogue import figure
 from genlab.training.module import TrainingModule
 
 
 class TrainingProgress(pl.Callback):
     """A callback that shows images seen, images/s, time left and the latest figures.
+
+    The rate is that of training alone, as in the run's summary; the time left counts everything, as pictures and
+    validation take time as well.
 
     Args:
         line_every: seconds between two lines if there is no terminal.
@@ -78,7 +82,11 @@ class TrainingProgress(pl.Callback):
         figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if _is_live(name)}
         eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        return min(1.0, max(fractions)), f"{module.images_seen:,} images  {rate:,.0f} images/s  ETA {eta}  {shown}"
+        speed = f"{rate:,.0f} images/s in all"
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Throughput) and (alone := callback.images_per_second_now(module)) is not None:
+                speed = f"{alone:,.0f} images/s"
+        return min(1.0, max(fractions)), f"{module.images_seen:,} images  {speed}  ETA {eta}  {shown}"
 
     def _stop(self) -> None:
         if self.bar is not None:

@@ -36,6 +36,16 @@ class Throughput(pl.Callback):
         """Rate over all stretches so far; None before the first one has ended."""
         return self.images / self.seconds if self.seconds > 0 else None
 
+    def images_per_second_now(self, module: TrainingModule) -> float | None:
+        """Rate over all stretches and the one that has not ended; None before the first batches are measured."""
+        seconds, images = self.seconds, self.images
+        if self._from is not None:
+            seconds, images = (
+                seconds + time.perf_counter() - self._from,
+                images + module.images_seen - self._images_from,
+            )
+        return images / seconds if images > 0 and seconds > 0 else None
+
     def _close(self, module: pl.LightningModule) -> None:
         """End a stretch of uninterrupted training."""
         assert isinstance(module, TrainingModule)

@@ -74,6 +74,8 @@ def descriptions(table: Table) -> list[str]:
     lines = [f"{' '.join([name, ', '.join(of)]).rstrip()}: {text}" for (name, text), of in marks.items()]
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
+    if any(c.key == "images_per_second" for c in table.columns):
+        lines.append("images/s: of training alone, without validation and pictures, which the wall time includes")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
         of = {"std": "the standard deviation of one run over seeds", "sem": "the standard error of the mean over seeds"}
         lines.append(f"±: {of[table.spread]}")
@@ -82,7 +84,7 @@ def descriptions(table: Table) -> list[str]:
 
 def _of_all(table: Table, column: Column) -> str:
     """Give a column's description without the parts that differ between models, such as the kind of likelihood."""
-    words = re.sub(r"(exact|lower bound)(, [\d,]+ draws)?, ", "", column.description or "")
+    words = re.sub(r"(exact|[\w-]+ bound)(, [\d,]+ draws)?, ", "", column.description or "")
     return words.removeprefix(f"{column.title}; ")
 
 

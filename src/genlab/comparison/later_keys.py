@@ -43,6 +43,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "genlab.models.vae.networks.FullyConnected": {"center": ("2026-11-24", False)},
     "genlab.models.vae.objectives.IWAE": {"backward_draws": ("2026-11-26", None)},
+    "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": ("2026-11-29", False)},
     "genlab.models.vae.vq_vae.VQVAE": {
         "decay": ("2026-11-24", 0.99),
         "restart_below": ("2026-11-24", 0.05),

@@ -304,7 +304,7 @@ def _mean(results: Sequence[Result], spread: Spread) -> Cell:
     """Average results over seeds, with the standard deviation of one run or the standard error of the mean."""
     values = [float(result.value) for result in results]
     mean = statistics.fmean(values)
-    bound = "≤ " if any(result.protocol.get("likelihood") == "lower_bound" for result in results) else ""
+    bound = "≤ " if any(result.is_upper_bound for result in results) else ""
     if len(values) == 1:
         return Cell(bound + number(mean), mean)
     std = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan

@@ -2,14 +2,14 @@
 
 Each is a plain object that a config passes to a model. ``params`` is ``(B, num_params, *S)`` for values ``x`` of shape
 ``(B, *S)``: the parameters are the dimension after the batch, whatever follows (``C, H, W`` for images, ``L`` for
-sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value; every distribution
-sums to 1 over the ``levels`` values exactly. Sampling inverts the CDF at a uniform number ``u``, so that a sample is a
-function of ``(params, u)``.
+sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value. The probabilities
+of the ``levels`` values sum to 1 exactly, unless ``likelihood`` says that ``log_prob`` is a bound. Sampling inverts the
+CDF at a uniform number ``u``, so that a sample is a function of ``(params, u)``.
 """
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,15 @@ from torch import Tensor
 
 from genlab.distributions.dequantization import quantize
 from genlab.distributions.logistic import log_one_minus_exp, log_sigmoid
+from genlab.distributions.normal import log_below, log_interval
 from genlab.errors import InputError
 
 # Up to this number of grey levels, each level has its own logit: scikit-learn's digits have 17 levels, from 0 to 16.
 # More logits would cost memory and compute for each pixel, and ignore that neighbouring levels are similar.
 FEW_LEVELS = 17
+
+# Whether a log-likelihood is exact, or one draw of a lower bound on it (ELBO, dequantization).
+Likelihood = Literal["exact", "lower_bound"]
 
 
 class PixelDistribution(ABC):
@@ -33,12 +37,14 @@ class PixelDistribution(ABC):
     Attributes:
         num_params: number of parameters for a value.
         needs_float32: whether a network's last layer must compute the parameters in float32.
+        likelihood: ``"exact"``, or ``"lower_bound"`` if ``log_prob`` is one draw of a bound.
 
     Raises:
         InputError: if ``levels`` is below 2.
     """
 
     num_params: int
+    likelihood: ClassVar[Likelihood] = "exact"
     # bfloat16 is too coarse for parameters that are positions on the axis of values.
     needs_float32: ClassVar[bool] = True
 
@@ -208,13 +214,11 @@ class DiscretizedLogisticMixture(PixelDistribution):
         return torch.cat([logits, means.view(-1, *rest).expand_as(logits), torch.full_like(logits, math.log(1 / K))])
 
 
-class DequantizedGaussian(PixelDistribution):
-    """Normal density of the value after uniform dequantization: a lower bound on the level's log-probability.
+class DiscretizedGaussian(PixelDistribution):
+    """Normal distribution integrated over the bin of each level, with learned mean and standard deviation.
 
-    ``log_prob`` is a one-sample estimate of the bound, log N((k + u) / levels) - log levels with u ~ U[0, 1). On
-    average it is below the logarithm of the bin's integral (A note on the evaluation of generative models,
-    arXiv:1511.01844, section 3.1). Mass outside [0, 1] is lost to the bound; in sampling it goes to the outermost
-    levels.
+    The bin of level k is [k, k + 1] / levels; the outermost bins extend to infinity, so that the probabilities sum to
+    1. They are the integrals that :class:`DequantizedGaussian` bounds, except that this one loses no mass.
     """
 
     num_params = 2
@@ -225,9 +229,13 @@ class DequantizedGaussian(PixelDistribution):
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         mean, log_std = self._split(params)
-        point = (self.index(x) + torch.rand(x.shape, device=x.device)) / self.levels
-        density = -0.5 * ((point - mean) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
-        return density - math.log(self.levels)
+        index = self.index(x)
+        per_unit = torch.exp(-log_std)  # standard deviations in the range of the grey levels
+        middle = ((index + 0.5) / self.levels - mean) * per_unit
+        half = 0.5 / self.levels * per_unit
+        log_bin = log_interval(middle, half)
+        log_bin = torch.where(index == 0, log_below(middle + half), log_bin)
+        return torch.where(index == self.levels - 1, log_below(half - middle), log_bin)
 
     def sample(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         mean, log_std = self._split(params)
@@ -235,11 +243,33 @@ class DequantizedGaussian(PixelDistribution):
         return quantize(mean + temperature * log_std.exp() * quantile, self.levels)
 
     def mean(self, params: Tensor) -> Tensor:
-        return self._split(params)[0].clamp(0, 1)
+        """Give the grey level in whose bin the mean lies in the middle, ``(B, *S)``, in [0, 1]."""
+        return ((self._split(params)[0] * self.levels - 0.5) / (self.levels - 1)).clamp(0, 1)
 
     def fit(self, x: Tensor) -> Tensor:
         point = (self.index(x) + 0.5) / self.levels
         return torch.stack([point.mean(0), point.std(0).clamp_min(0.01).log()])
+
+
+class DequantizedGaussian(DiscretizedGaussian):
+    """Normal density of the value after uniform dequantization: a lower bound on the level's log-probability.
+
+    ``log_prob`` is a one-sample estimate of the bound, log N((k + u) / levels) - log levels with u ~ U[0, 1). On
+    average it is below the logarithm of the bin's integral (A note on the evaluation of generative models,
+    arXiv:1511.01844, section 3.1), and mass outside [0, 1] is lost to the bound; in sampling it goes to the outermost
+    levels. Its figures are thus bounds in every model; :class:`DiscretizedGaussian` has the integral itself.
+    """
+
+    likelihood: ClassVar[Likelihood] = "lower_bound"
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        mean, log_std = self._split(params)
+        point = (self.index(x) + torch.rand(x.shape, device=x.device)) / self.levels
+        density = -0.5 * ((point - mean) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
+        return density - math.log(self.levels)
+
+    def mean(self, params: Tensor) -> Tensor:
+        return self._split(params)[0].clamp(0, 1)
 
 
 def natural(levels: int, num_components: int = 10) -> PixelDistribution:

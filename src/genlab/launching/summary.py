@@ -119,7 +119,7 @@ def report(
         {
             **beside,
             "images seen": f"{summary['images_seen']:,}",
-            "images/s": f"{rate:,.0f}" if rate else "-",
+            "images/s": f"{rate:,.0f} (training alone, without validation and pictures)" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",
             "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),
             "checkpoints": str(folder.checkpoints),

@@ -1,7 +1,5 @@
 """Capabilities of the training device, and settings that make it faster."""
 
-from pathlib import Path
-
 import torch
 
 
@@ -20,26 +18,12 @@ def computes_in_bfloat16(accelerator: str) -> bool:
 
 
 def tune_processor() -> None:
-    """Make PyTorch faster on CPUs, for the rest of this process."""
-    multiply_by_onednn()
+    """Make PyTorch faster on CPUs, for the rest of this process.
+
+    Float32 matrix products are left to the library that PyTorch chooses: see docs/performance.md for what oneDNN gains
+    and what it costs attention.
+    """
     # Adam's moments for weights that no longer change decay below 1e-38, to denormal numbers, with which a processor is
     # many times slower: late in the training of a GAN on points, a step took 1.7 times as long. Threads that are
     # started later inherit this setting.
     torch.set_flush_denormal(True)
-
-
-def multiply_by_onednn() -> None:
-    """Let oneDNN multiply float32 matrices on AMD processors with AVX-512, where it is twice as fast as MKL.
-
-    PyTorch uses oneDNN for float32 only if rounding to bfloat16 is permitted. Only processors with AMX then actually
-    round, so those keep MKL.
-    """
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text()[:200]:
-        has_avx512, has_amx = (
-            bool(check()) if (check := getattr(torch.cpu, name, None)) is not None else None
-            for name in ("_is_avx512_supported", "_is_amx_tile_supported")
-        )
-        products = getattr(torch.backends.mkldnn, "matmul", None)
-        if has_avx512 and has_amx is False and products is not None:
-            products.fp32_precision = "bf16"

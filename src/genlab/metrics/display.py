@@ -22,7 +22,8 @@ def remark(result: Result) -> str:
     if "likelihood" in protocol:
         kind = str(protocol["likelihood"]).replace("_", " ")
         draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
-        words.append(f"{kind}{draws}, {protocol['num']:,} test {examples}")
+        classes = ", given their classes" if protocol.get("given") == "classes" else ""
+        words.append(f"{kind}{draws}{classes}, {protocol['num']:,} test {examples}")
     elif "split" in protocol:
         words.append(f"{protocol['num']:,} {protocol['split']} {examples}")
     elif "features" in protocol:

@@ -5,13 +5,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 1000  # number of queries whose distances to all keys are in memory at once
+from genlab.metrics.distances import centred, squared_distances
+
+BLOCK = 500  # number of queries whose distances to all keys are in memory at once
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """Find the Euclidean distances to the k nearest keys and the indices of these, each ``(N, k)``, nearest first."""
-    parts = [torch.cdist(part, keys).topk(min(k, len(keys)), largest=False) for part in queries.split(BLOCK)]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    """Find the Euclidean distances to the k nearest keys and the indices of these, each ``(N, k)``, nearest first.
+
+    A query that equals a key has a distance of exactly 0.
+    """
+    dtype = queries.dtype
+    queries, keys = centred(queries, keys)
+    distances, indices = [], []
+    for part in queries.split(BLOCK):
+        found = squared_distances(part, keys).topk(min(k, len(keys)), largest=False).indices
+        # The k distances once more, from differences: without the rounding of a matrix product.
+        distance, order = (part.unsqueeze(1) - keys[found]).norm(dim=2).sort(1)
+        distances.append(distance.to(dtype))
+        indices.append(found.gather(1, order))
+    return torch.cat(distances), torch.cat(indices)
 
 
 @dataclass(frozen=True)

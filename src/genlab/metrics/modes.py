@@ -110,7 +110,9 @@ class GaussianModes(Modes):
     def __call__(self, samples: Tensor) -> dict[str, float]:
         if samples.shape[1:] != self.centres.shape[1:]:
             raise InputError(f"modes of points (N, {self.centres.shape[1]}), and the samples are {list(samples.shape)}")
-        distance, mode = torch.cdist(samples.float().cpu(), self.centres).min(1)
+        distance, mode = torch.cdist(
+            samples.float().cpu(), self.centres, compute_mode="donot_use_mm_for_euclid_dist"
+        ).min(1)
         good = distance < self.max_std * self.std
         counts = mode[good].bincount(minlength=self.num_modes)
         return {

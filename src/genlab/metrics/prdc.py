@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-BLOCK = 2000  # number of rows of the distance matrix that are in memory at once
+from genlab.metrics.distances import ROUNDING, centred, squared_distances
+
+BLOCK = 1000  # number of rows of the distance matrix that are in memory at once
 
 
 def density_and_coverage(fake: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
@@ -11,13 +13,17 @@ def density_and_coverage(fake: Tensor, real: Tensor, k: int = 5) -> tuple[float,
 
     Each real point has a ball whose radius is the distance to its k-th nearest real neighbour. Density is the mean
     number of balls that contain a sample, divided by k, and can exceed 1. Coverage is the share of balls that contain
-    at least one sample.
+    at least one sample. A ball contains the points on its surface: if a real image is there k + 1 times, its ball is a
+    single point, which contains equal samples.
     """
-    radii = torch.cat([torch.cdist(part, real).kthvalue(k + 1).values for part in real.split(BLOCK)])
+    fake, real = centred(fake, real)
+    radii = torch.cat([squared_distances(part, real).kthvalue(k + 1).values for part in real.split(BLOCK)])
+    # Equal points have a distance of 0 but for rounding.
+    radii = radii + ROUNDING * (real.square().sum(1) + radii)
     inside = 0
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for part in fake.split(BLOCK):
-        within = torch.cdist(part, real) < radii
+        within = squared_distances(part, real) <= radii
         inside += int(within.sum())
         covered |= within.any(0)
     return inside / (k * len(fake)), float(covered.float().mean())

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+# Values of the protocol's field ``likelihood`` that stand for lower bounds on a likelihood.
+BOUNDS = ("lower_bound", "importance-weighted bound")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -29,6 +32,11 @@ class Result:
     warning: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     keys: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def is_upper_bound(self) -> bool:
+        """Tell whether the value bounds a negative log-likelihood from above, as a bound on the likelihood does."""
+        return self.protocol.get("likelihood") in BOUNDS
 
     def to_json(self) -> dict[str, Any]:
         """Convert the result to the form stored in ``summary.json`` and ``evaluation.json``, without None values."""

@@ -125,8 +125,8 @@ def running_fid(share: Share) -> RunningMetric:
 
 
 def running_kid(share: Share, subsets: int, subset_size: int) -> RunningMetric:
-    """Build the KID against the real images, which are split among the processes."""
-    part = _real_part(share)
+    """Build the KID against the real images, which are split among the processes, for features in float64."""
+    part = _real_part(share).double()
     size = min(subset_size, share.num_samples, len(share.real))
     metric = RunningMetric(
         KernelInceptionDistance(_Given(part.shape[1]), subsets=subsets, subset_size=size, reset_real_features=False),

@@ -13,14 +13,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, final, runtime_checkable
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws, check_known
 from genlab.distributions.noise import Generators, integers, normal, truncated, uniform
-from genlab.distributions.pixel import PixelDistribution
+from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
 from genlab.models.sampling import SamplingSettings
@@ -162,12 +162,13 @@ class LikelihoodModel(ObjectiveModel):
     """A model with a normalized likelihood, or a bound on it.
 
     Attributes:
-        likelihood: ``"exact"``, or ``"lower_bound"`` if ``log_prob`` is one draw of a bound (ELBO, dequantization).
+        likelihood: ``"exact"``, or ``"lower_bound"`` if ``log_prob`` is one draw of a bound (ELBO, dequantization). A
+            class sets it, or computes it from its parts by a property.
         discrete: whether ``log_prob`` is a probability of discrete data; the density of real numbers is only reported
             in nats, not in bits/dim.
     """
 
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
+    likelihood: Likelihood = "exact"
     discrete: ClassVar[bool] = True
 
     @abstractmethod
@@ -223,6 +224,11 @@ class AutoregressiveModel(LikelihoodModel, Completes):
 
     distribution: PixelDistribution
 
+    @property
+    def likelihood(self) -> Likelihood:  # type: ignore[override]  # a property that only reads replaces an attribute
+        """Tell whether the log-likelihood is exact or a bound, as that of a single value is."""
+        return self.distribution.likelihood
+
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Predict the parameters of each value given the values before it, ``(B, num_params, C, H, W)``."""
@@ -232,7 +238,7 @@ class AutoregressiveModel(LikelihoodModel, Completes):
         return self.distribution.log_prob(self(x, y), x)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Compute the exact log-likelihood in nats, ``(B,)``.
+        """Compute the log-likelihood in nats, ``(B,)``; exact if the distribution of a value is.
 
         Raises:
             InputError: if the model is conditional and ``y`` is None.

@@ -22,6 +22,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "adversarial_weight": 1.0,
         "adaptive_weight": False,
     },
+    "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
 }
 UNUSED: dict[str, dict[str, Any]] = {
     "genlab.data.text.TextDataModule": {"num_classes": None},  # a window's class was once the token before it

@@ -202,7 +202,7 @@ class AdversarialTraining(TrainingModule):
         loss, certainty, figures = self.discriminator_loss(x, fake, y, due)
         self.manual_backward(loss / self.accumulate)
         if self.augment is not None:
-            self.augment.update(certainty)
+            self.augment.update(certainty.repeat_interleave(self.model.pack))
             figures |= self.augment.figures()
         return figures
 

@@ -40,8 +40,9 @@ class KID(FeatureMeasure):
         fewest = min(len(fake), len(real))
         size = min(self.subset_size, fewest)
         found = kid_features_to_metric(
-            fake.features,
-            real.features.features,
+            # In float64: the cubes of large features hide small differences between them from float32.
+            fake.features.double(),
+            real.features.features.double(),
             kid_subsets=self.subsets,
             kid_subset_size=size,
             rng_seed=self.rng_seed,
@@ -64,4 +65,4 @@ class KID(FeatureMeasure):
 
         if self._running is None:
             self._running = running_kid(share, self.running_subsets, self.subset_size)
-        return {"kid": self._running(share.own.features, real=False)}
+        return {"kid": self._running(share.own.features.double(), real=False)}

@@ -1,6 +1,6 @@
 """Diagnosis of the latents of test images."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genlab.metrics.figure import LIKELIHOOD, Figure
 from genlab.metrics.measures.base import Measure
@@ -43,7 +43,9 @@ class Latents(Measure):
         x, y = (part.to(model.device) for part in data.some("test", min(self.num, model.most_diagnosed or self.num)))
         with own_randomness(subject.seed, model.device), evaluating(model):
             found = model.diagnose(x, y)
-        protocol = {**data.protocol, "split": "test", "num": len(x), "seed": subject.seed}
+        protocol: dict[str, Any] = {**data.protocol, "split": "test", "num": len(x), "seed": subject.seed}
+        if model.num_classes is not None:
+            protocol["given"] = "classes"
         units = {name: figure.unit for name, figure in self.figures.items()}
         return {
             name: Result(float(value), protocol, unit=units.get(name))

@@ -31,12 +31,13 @@ class PrecisionRecall(FeatureMeasure):
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+        from genlab.metrics.distances import centred
+
         samples, real = subject.matched
         found = prc_features_to_metric(
-            samples,
-            real,
+            *centred(samples, real),  # torch-fidelity computes distances by matrix products
             prc_neighborhood=self.neighbours,
-            prc_batch_size=10000,
+            prc_batch_size=2500,  # rows of a matrix of distances, 8 bytes each
             save_cpu_ram=True,
             verbose=False,
         )

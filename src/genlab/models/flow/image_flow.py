@@ -2,13 +2,14 @@
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from genlab.distributions.dequantization import dequantize, from_logit, quantize, to_logit
 from genlab.distributions.noise import Generators, normal, uniform
+from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings
@@ -49,7 +50,7 @@ class ImageFlow(LikelihoodModel):
         InputError: if the shape is not an image's or is a single value, or an option is out of its range.
     """
 
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
+    likelihood: Likelihood = "lower_bound"
     most_diagnosed: ClassVar[int | None] = 100  # few images, because some flows are inverted by slow bisection
 
     def __init__(

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from zuko.flows import Flow
 from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 
 from genlab.distributions.noise import Generators, normal
+from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings
@@ -46,7 +47,7 @@ class ZukoFlow(LikelihoodModel):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"points"})
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "exact"
+    likelihood: Likelihood = "exact"
     discrete: ClassVar[bool] = False
 
     mean: Tensor

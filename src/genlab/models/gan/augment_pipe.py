@@ -130,7 +130,7 @@ class AdaptiveAugmentation(AugmentPipe):
     Args:
         target: target value of ``E[sign D(real)]``.
         images_to_full: number of images over which ``p`` rises from 0 to 1 at full speed.
-        every: number of discriminator steps between two changes of ``p``.
+        every: number of the discriminator's batches between two changes of ``p``.
         colors: probability of each colour transformation, as a multiple of ``p``.
         cutout: probability of a grey rectangle, as a multiple of ``p``.
     """

@@ -21,15 +21,15 @@ class Augmentation(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor: ...
 
     def prepare(self, images_seen: int) -> None:
-        """Update strengths that follow a schedule; called before each step of the discriminator."""
+        """Update strengths that follow a schedule; called before each batch of the discriminator."""
 
     def update(self, certainty: Tensor) -> None:
-        """Adapt the strength to the discriminator; called after each of its steps.
+        """Adapt the strength to the discriminator; called after each batch that it has learned from.
 
         Args:
-            certainty: discriminator's logits of the augmented real images, positive if it classifies them correctly;
-                if the loss gives the sign of a logit no meaning, differences between the logits of real and generated
-                images.
+            certainty: discriminator's logits of the augmented real images, ``(B,)``, positive if it classifies them
+                correctly; all images that it judges together have the same logit (PacGAN). If the loss gives the sign
+                of a logit no meaning, differences between the logits of real and generated images.
         """
 
     def figures(self) -> dict[str, Tensor]:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, normal, uniform
-from genlab.distributions.pixel import PixelDistribution
+from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
@@ -136,7 +136,8 @@ class HierarchicalVAE(LikelihoodModel):
         InputError: if a size is not positive, or the objective needs more than the lower bound.
     """
 
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
+    likelihood: Likelihood = "lower_bound"
+    units_per_part = 1  # a block is one unit of free bits, however many latents it has
 
     def __init__(
         self,

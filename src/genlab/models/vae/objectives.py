@@ -46,8 +46,8 @@ class ELBO(Objective[Bounded]):
     Args:
         beta: weight of the KL term.
         free_bits: nats per latent (or per block of a hierarchy), averaged over a batch, below which the KL term is not
-            penalised (arXiv:1606.04934, appendix C.8). If the KL term has no closed form, the threshold is
-            ``free_bits`` times the number of latents, for all of them together.
+            penalised (arXiv:1606.04934, appendix C.8). If the KL term has no closed form, it is a single part, whose
+            threshold is ``free_bits`` times the number of latents; the model says so (``units_per_part``).
         warmup_images: number of training images over which the weight rises from 0 to ``beta`` (arXiv:1602.02282);
             None for no warm-up.
         cycle_images: number of training images in a cycle: the weight starts at 0, rises to ``beta`` in the first half
@@ -89,12 +89,11 @@ class ELBO(Objective[Bounded]):
         self.weight.fill_(self.beta * min(1.0, share))
 
     def forward(self, model: Bounded, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        log_likelihood, kl = model.elbo_terms(x, y)  # (B,) and (B, D), or (B, 1)
+        log_likelihood, kl = model.elbo_terms(x, y)  # (B,) and (B, parts)
         rate = kl.sum(1).mean()
         counted = rate
         if self.free_bits > 0:
-            threshold = self.free_bits * (model.latent_dim if kl.shape[1] == 1 else 1)
-            counted = kl.mean(0).clamp_min(threshold).sum()
+            counted = kl.mean(0).clamp_min(self.free_bits * model.units_per_part).sum()
         distortion = -log_likelihood.mean()
         figures = {
             "loss": model.bits_per_dim(distortion + self.weight * counted),
@@ -113,8 +112,11 @@ class BetaTC(Objective[LatentVariable]):
     Source: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
 
     Averaged over x, KL(q(z | x) || p(z)) is the sum of the mutual information of x and z, the total correlation of the
-    latents, and the KL divergences KL(q(z_j) || p(z_j)) of the single latents. The aggregate posterior q(z) is
-    estimated from the batch: this is the paper's minibatch weighted sampling up to a constant, which has no gradient.
+    latents, and the KL divergences KL(q(z_j) || p(z_j)) of the single latents. Here q(z) is the mean of the posteriors
+    of the B images of the batch. This has the gradients of the paper's minibatch weighted sampling, whose values differ
+    by multiples of log N, N being the number of training images. The logged ``mutual_information`` and
+    ``total_correlation`` are therefore those of z and the images of one batch: the first cannot exceed log B nats,
+    however much z tells about all images.
 
     Args:
         beta: weight of the total correlation.
@@ -159,13 +161,16 @@ class BetaTC(Objective[LatentVariable]):
 def decomposed_kl(q: Gaussian, z: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Estimate the three parts of the KL term on a batch, in nats; their sum is the mean of log q(z | x) - log p(z).
 
+    They are those of the batch's own aggregate posterior, the mean of its B posteriors.
+
     Args:
         q: posteriors of B images.
         z: one draw from each posterior, ``(B, D)``.
         log_prior: log p(z) of these draws, ``(B,)``.
 
     Returns:
-        The mutual information, the total correlation, and the sum of the single latents' KL divergences.
+        The mutual information of z and the image's place in the batch, which is at most log B; the total correlation;
+        and the sum of the single latents' KL divergences.
     """
     each = Gaussian(q.mean.unsqueeze(0), q.std.unsqueeze(0)).log_prob_per_latent(z.unsqueeze(1))  # (z, x, D)
     log_q = torch.logsumexp(each.sum(2), 1) - math.log(len(z))

@@ -18,6 +18,10 @@ class Bounded(Protocol):
 
     latent_dim: int
 
+    @property
+    def units_per_part(self) -> int:
+        """Number of units that a part of the KL term adds up; free bits are counted per unit (a latent, or a block)."""
+
     def elbo_terms(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return log p(x | z) at one draw of z ~ q(z | x), ``(B,)``, and the KL term in parts, ``(B, parts)``, in nats.
 

@@ -1,13 +1,12 @@
 """The variational autoencoder: Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
 
 import math
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from genlab.distributions.noise import Generators, normal, uniform
-from genlab.distributions.pixel import PixelDistribution
+from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel
 from genlab.models.sampling import SamplingSettings
@@ -42,7 +41,7 @@ class VAE(LikelihoodModel):
         InputError: if ``latent_dim`` is not positive, or the parts do not fit each other.
     """
 
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
+    likelihood: Likelihood = "lower_bound"
 
     def __init__(
         self,
@@ -129,12 +128,21 @@ class VAE(LikelihoodModel):
         The KL term is in closed form for each latent, ``(B, latent_dim)``, if q is Gaussian and p(z) is N(0, I).
         Otherwise it is log q(z | x) - log p(z) at the same draw, ``(B, 1)``.
         """
-        if self.has_gaussian_posterior and self.prior.is_standard:
+        if self._has_closed_kl:
             q = self.gaussian(x, y)
             z = q.mean + q.std * torch.randn_like(q.std)
             return self.log_likelihood(x, z, y), q.kl_to_standard()
         z, log_q = (draw.squeeze(0) for draw in self.draw(x, y))
         return self.log_likelihood(x, z, y), (log_q - self.log_prior(z)).unsqueeze(1)
+
+    @property
+    def _has_closed_kl(self) -> bool:
+        return self.has_gaussian_posterior and self.prior.is_standard
+
+    @property
+    def units_per_part(self) -> int:
+        """Number of latents in a part of the KL term: one if it is in closed form, else all."""
+        return 1 if self._has_closed_kl else self.latent_dim
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
@@ -196,7 +204,7 @@ class VAE(LikelihoodModel):
             "distortion": -float(log_likelihood.mean()),
             "active_units": float((q.mean.var(0) > ACTIVE_VARIANCE).sum()),
         }
-        if self.prior.is_standard and self.has_gaussian_posterior and len(x) > 2 * self.latent_dim:
+        if self._has_closed_kl and len(x) > 2 * self.latent_dim:
             covariance = q.mean.double().T.cov().view(self.latent_dim, -1) + q.std.double().square().mean(0).diag()
             mean = q.mean.double().mean(0)
             gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
-from genlab.distributions.pixel import PixelDistribution
+from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.models.base import LikelihoodModel
@@ -24,8 +24,8 @@ class Quantized(NamedTuple):
     Attributes:
         vectors: codebook vectors, ``(B, D, h, w)``; their gradient passes straight through to the encoder.
         codes: indices of these vectors in the codebook, int64 ``(B, h, w)``.
-        commitment: mean squared distance between the encoder's outputs and their vectors; its gradient reaches the
-            encoder only.
+        commitment: squared distance between the encoder's outputs and their vectors, averaged over dimensions and
+            positions; its gradient reaches the encoder only.
     """
 
     vectors: Tensor
@@ -140,8 +140,10 @@ class VQVAE(LikelihoodModel):
     of this model draws codes uniformly, which does not give realistic images.
 
     ``log_prob`` is the lower bound under a uniform prior of the codes: log p(x | codes) minus log K for every code.
-    Training minimises -log p(x | codes), in bits/dim, plus ``commitment`` times the mean squared distance between the
-    features and their vectors.
+    Training minimises -log p(x | codes), in bits/dim, plus ``commitment`` times the squared distance between the
+    features and their vectors, averaged over dimensions, positions and code grids. Both terms are averages, as in the
+    code of arXiv:1906.00446; in the equations of arXiv:1711.00937 both are sums, the first in nats, so a value of its
+    beta has another meaning there.
 
     Args:
         shape: image shape ``(C, H, W)``.
@@ -153,7 +155,7 @@ class VQVAE(LikelihoodModel):
         num_halvings: maximum number of times that the sides are halved down to the finest codes; no side falls below 4.
         channels: channels of the features.
         num_blocks: number of residual blocks in each encoder and decoder.
-        commitment: weight of the commitment loss, beta of the paper.
+        commitment: weight of the commitment loss, relative to a reconstruction in bits/dim.
         decay: decay of the codebook's moving averages, in [0, 1).
         restart_below: fraction of the average use below which a vector restarts, see :class:`Codebook`.
 
@@ -161,7 +163,7 @@ class VQVAE(LikelihoodModel):
         InputError: if the shape is not an image's or an option is out of its range.
     """
 
-    likelihood: ClassVar[Literal["exact", "lower_bound"]] = "lower_bound"
+    likelihood: Likelihood = "lower_bound"
 
     def __init__(
         self,
