@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Row
+from genlab.machine.console import on_one_line
 
 
 def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
@@ -28,23 +29,23 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
             continue
         drawn.append((row.label, samples_of(run)[:columns]))  # type: ignore[index]
         dataset = run.choices.get("dataset", "data")
-        if dataset not in real and (images := _array(run, "real.npy")) is not None:
+        if dataset not in real and (images := real_of(run)) is not None:
             real[dataset] = images[:columns]
     if not drawn:
         return None
     strips = [*((f"real {dataset}", images) for dataset, images in real.items()), *drawn]
     side, gap = 48, 3
-    label = 20 + max(round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(n, font_size=14)) for n, _ in strips)
+    label = 20 + max(round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(on_one_line(n), font_size=14)) for n, _ in strips)
     label = min(label, 480)
     sheet = Image.new("RGB", (label + columns * (side + gap), len(strips) * (side + gap) + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for i, (name, images) in enumerate(strips):
         top = gap + i * (side + gap)
-        pen.text((6, top + side // 2 - 6), name, fill="black", font_size=14)
+        pen.text((6, top + side // 2 - 6), on_one_line(name), fill="black", font_size=14)
         for j, image in enumerate(images):
             tile = as_picture(image)
             scale = side / max(tile.size)
-            size = (round(scale * tile.width), round(scale * tile.height))
+            size = (max(1, round(scale * tile.width)), max(1, round(scale * tile.height)))
             left = label + j * (side + gap)
             sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, top))
     return sheet
@@ -55,12 +56,19 @@ def samples_of(run: Run) -> np.ndarray | None:
     return _array(run, "final.npy")
 
 
+def real_of(run: Run) -> np.ndarray | None:
+    """Load the real images that a run keeps beside its samples, uint8 ``(N, C, H, W)``; None if it has none."""
+    return _array(run, "real.npy")
+
+
 def _array(run: Run, name: str) -> np.ndarray | None:
     try:
         images = np.load(run.folder.samples / name)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError):
         return None
-    return images if images.dtype == np.uint8 and len(images) else None  # other types are not images
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        return None  # other types and shapes are not images
+    return images
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

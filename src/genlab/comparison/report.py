@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import math
+import struct
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from genlab.comparison.against_settings import against_settings
 from genlab.comparison.formats import descriptions, title
-from genlab.comparison.picture import as_picture, samples_of
+from genlab.comparison.picture import as_picture, real_of, samples_of
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Table
 from genlab.metrics.catalogue import TRAINING, figure
@@ -27,6 +28,8 @@ NUM_POINTS = 200  # upper limit for one curve
 ALL_POINTS = 500_000  # upper limit for all curves together
 NUM_GRIDS = 12  # upper limit on the pictures from training of one run
 ALL_GRIDS = 600  # upper limit for all runs together
+# What Pillow raises for files that are damaged, are no picture, or would fill the memory.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, Image.DecompressionBombError)
 SIDE = 280  # upper limit on the height and width of a picture, in pixels
 
 
@@ -198,7 +201,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def _grids(run: Run, num: int) -> list[dict[str, Any]]:
     """Load up to ``num`` pictures of samples over the course of training, evenly spaced from first to last."""
-    paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdigit())
+    paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdecimal())
     if not paths:
         return []
     chosen = dict.fromkeys(np.linspace(0, len(paths) - 1, min(len(paths), num)).round().astype(int))
@@ -207,7 +210,7 @@ def _grids(run: Run, num: int) -> list[dict[str, Any]]:
         try:
             with Image.open(path) as image:
                 grids.append({"images_seen": int(path.stem), "src": _embedded(image.convert("RGB"))})
-        except (OSError, UnidentifiedImageError):  # for example, a file that is only partly copied
+        except UNREADABLE:  # for example, a file that is only partly copied
             continue
     return grids
 
@@ -221,12 +224,8 @@ def _real(runs: Sequence[Run]) -> list[dict[str, str]]:
     found: dict[str, str] = {}
     for run in runs:
         dataset = run.choices.get("dataset", "data")
-        path = run.folder.samples / "real.npy"
-        if dataset not in found and path.is_file():
-            try:
-                found[dataset] = _embedded(_sheet(np.load(path)))
-            except (OSError, ValueError, EOFError):
-                continue
+        if dataset not in found and (images := real_of(run)) is not None:
+            found[dataset] = _embedded(_sheet(images))
     return [{"dataset": dataset, "src": src} for dataset, src in found.items()]
 
 

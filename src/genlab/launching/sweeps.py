@@ -8,6 +8,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from genlab.errors import InputError
+
 _folder: Path | None = None
 
 
@@ -55,20 +57,27 @@ def print_table(folder: Path) -> None:
     from rich.table import Table
 
     from genlab.machine.console import console
-    from genlab.runs.folder import STATUS, SUMMARY, find_runs
+    from genlab.runs.folder import STATUS, SUMMARY, RunFolder, find_runs
+    from genlab.runs.records import read_record
+
+    def read(run: RunFolder, name: str) -> dict[str, Any]:
+        try:
+            return read_record(run, name)
+        except InputError as error:  # a damaged job does not hide the others
+            return {"status": "damaged", "reason": str(error)} if name == STATUS else {}
 
     runs = sorted(find_runs([folder]), key=lambda run: (len(run.path.name), run.path.name))
     table = Table()
     for title in ("job", "overrides", "best", "status"):
         table.add_column(title, overflow="fold")
     counts: dict[str, int] = {}
-    given = {run.path: run.read_json(STATUS) for run in runs}
+    given = {run.path: read(run, STATUS) for run in runs}
     shared = set.intersection(*(set(status.get("overrides", [])) for status in given.values())) if runs else set()
     for run in runs:
         status = given[run.path]
         word = str(status.get("status", "unknown"))
         counts[word] = counts.get(word, 0) + 1
-        best = run.read_json(SUMMARY).get("monitor", {}).get("best")
+        best = (read(run, SUMMARY).get("monitor") or {}).get("best")
         table.add_row(
             run.path.name,
             " ".join(o for o in status.get("overrides", []) if o not in shared or len(runs) == 1),
