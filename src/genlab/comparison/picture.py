@@ -1,6 +1,7 @@
 """A picture with the samples of several runs."""
 
 from collections.abc import Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -64,7 +65,7 @@ def real_of(run: Run) -> np.ndarray | None:
 def _array(run: Run, name: str) -> np.ndarray | None:
     try:
         images = np.load(run.folder.samples / name)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError):
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, BadZipFile):  # whatever stands there instead
         return None
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         return None  # other types and shapes are not images

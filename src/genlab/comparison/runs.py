@@ -139,7 +139,7 @@ def _check_results(content: Mapping[str, Any], path: Path) -> None:
             except KeyError as error:
                 raise InputError(f"{path} is damaged (the protocol of {name} has no {error.args[0]})") from None
             except (TypeError, ValueError, OverflowError) as error:
-                raise InputError(f"{path} is damaged (the protocol of {name}: {error})") from None
+                raise InputError(f"{path} is damaged ({name} cannot be shown: {error})") from None
 
 
 def _results(content: Mapping[str, Any]) -> dict[str, Result]:

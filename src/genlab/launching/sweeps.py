@@ -82,7 +82,7 @@ def print_table(folder: Path) -> None:
             run.path.name,
             " ".join(o for o in status.get("overrides", []) if o not in shared or len(runs) == 1),
             "-" if best is None else f"{best:.4g}",
-            f"{word}: {status['reason']}" if "reason" in status else word,
+            f"{word}: {status['reason']}" if status.get("reason") else word,
         )
     out = console(stderr=True)
     out.print(table)

@@ -8,6 +8,8 @@ from genlab.errors import InputError
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.moved import current
 
+_LONG, _DEEPEST = 10_000, 100  # characters of a config that may be nested too deeply, and the levels it may have
+
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
     """Read the config that a run was saved with, and update the import paths of classes that have moved since.
@@ -18,7 +20,10 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    config: dict[str, Any] = current(read_yaml(folder.path / CONFIG))
+    try:
+        config: dict[str, Any] = current(read_yaml(folder.path / CONFIG))
+    except RecursionError:
+        raise InputError(f"{folder.path / CONFIG} is damaged (it is nested too deeply)") from None
     return config
 
 
@@ -35,12 +40,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(path.read_text(), loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
+        text = path.read_text(encoding="utf-8")
+        if len(text) > _LONG and _is_deep(text, loader):  # the C parser overflows the stack, and kills Python
+            raise ValueError("it is nested too deeply")
+        content = yaml.load(text, loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date such as 2026-13-01 is a ValueError
+        raise InputError(f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged (not a mapping)")
     return content
+
+
+def _is_deep(text: str, loader: Any) -> bool:
+    """Tell whether a YAML text has more levels of nesting than a config, reading one event after another."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:

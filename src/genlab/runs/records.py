@@ -4,88 +4,89 @@ Each class below lists the keys that genlab reads from a file, with the types th
 as they are.
 """
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from genlab.errors import InputError
 from genlab.runs.config import read_config
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
 
+_LARGEST = 2**63  # what no count or seed of genlab exceeds; a float cannot take just any whole number
 _SHOWN = 60  # characters of a wrong value in a message
 
 
-class _Config(TypedDict, total=False):
-    seed: int | None
-    run_dir: str
-    run_id: str
-    choices: dict[str, Any] | None
-    paths: dict[str, Any] | None
-    logger: dict[str, Any] | None
-    callbacks: dict[str, Any] | None
+class _Record(BaseModel):
+    """What a file must hold; a key without a default must be there."""
+
+    model_config = ConfigDict(strict=True)
 
 
-class _Status(TypedDict, total=False):
-    status: str
-    reason: str | None
-    command: str | None
-    overrides: list[str]
+class _Config(_Record):
+    seed: int | None = None
+    run_dir: str = ""
+    run_id: str = ""
+    choices: dict[str, Any] | None = None
+    paths: dict[str, Any] | None = None
+    logger: dict[str, Any] | None = None
+    callbacks: dict[str, Any] | None = None
 
 
-class _Result(TypedDict, total=False):
+class _Status(_Record):
+    status: str = ""
+    reason: str | None = None
+    command: str | None = None
+    overrides: list[str] = []
+
+
+class _Result(_Record):
     value: float
     protocol: dict[str, Any]
-    unit: str | None
-    std: float | None
-    standard_error: float | None
-    warning: str | None
+    unit: str | None = None
+    std: float | None = None
+    standard_error: float | None = None
+    warning: str | None = None
 
 
-class _Figure(TypedDict, total=False):
-    label: str
-    better: Literal["min", "max"] | None
-    protocol: list[str]
-    unit: str | None
-    column: int | None
-    curve: int | None
-    live: bool
+class _Figure(_Record):
+    label: str = ""
+    better: Literal["min", "max"] | None = None
+    protocol: list[str] = []
+    unit: str | None = None
+    column: int | None = None
+    curve: int | None = None
+    live: bool = False
 
 
-class _Monitor(TypedDict, total=False):
-    best: float | None
+class _Monitor(_Record):
+    best: float | None = None
 
 
-class _Environment(TypedDict, total=False):
-    versions: dict[str, Any] | None
+class _Environment(_Record):
+    versions: dict[str, Any] | None = None
 
 
-class _Summary(TypedDict, total=False):
-    metrics: dict[str, _Result]
-    figures: dict[str, _Figure]
-    monitor: _Monitor | None
-    environment: _Environment | None
-    parameters: int
-    images_seen: int
-    epochs: int | None
-    images_per_second: FiniteFloat | None
-    wall_seconds: FiniteFloat
-    peak_memory_mb: FiniteFloat | None
+class _Summary(_Record):
+    metrics: dict[str, _Result] = {}
+    figures: dict[str, _Figure] = {}
+    monitor: _Monitor | None = None
+    environment: _Environment | None = None
+    parameters: int = 0
+    images_seen: int = 0
+    epochs: int | None = None
+    images_per_second: FiniteFloat | None = None
+    wall_seconds: FiniteFloat = 0.0
+    peak_memory_mb: FiniteFloat | None = None
 
 
-class _Evaluation(TypedDict, total=False):
-    metrics: dict[str, _Result]
-    figures: dict[str, _Figure]
+class _Evaluation(_Record):
+    metrics: dict[str, _Result] = {}
+    figures: dict[str, _Figure] = {}
 
 
-KINDS: dict[str, Any] = {CONFIG: _Config, STATUS: _Status, SUMMARY: _Summary, EVALUATION: _Evaluation}
-
-
-@cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(KINDS[name], config=ConfigDict(strict=True))
+KINDS: dict[str, type[_Record]] = {CONFIG: _Config, STATUS: _Status, SUMMARY: _Summary, EVALUATION: _Evaluation}
 
 
 def read_record(folder: RunFolder, name: str) -> dict[str, Any]:
@@ -117,14 +118,27 @@ def check_record(content: Mapping[str, Any], name: str, path: Path) -> None:
     Raises:
         InputError: if a value has another type than genlab writes.
     """
+    if any(abs(number) > _LARGEST for number in _numbers(content)):
+        raise InputError(f"{path} is damaged (a number in it has more than 18 digits)")
     try:
-        _adapter(name).validate_python(content)
+        KINDS[name].model_validate(content)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         key = ".".join(map(str, wrong["loc"]))
         value = repr(wrong["input"])
         shown = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
         raise InputError(f"{path} is damaged ({key}={shown}: {wrong['msg'][0].lower()}{wrong['msg'][1:]})") from None
+
+
+def _numbers(node: Any) -> Iterator[int]:
+    """Iterate over the whole numbers in nested values."""
+    if isinstance(node, Mapping):
+        node = node.values()
+    if isinstance(node, int):
+        yield node
+    elif isinstance(node, Iterable) and not isinstance(node, str):
+        for value in node:
+            yield from _numbers(value)
 
 
 def check_metrics(folder: RunFolder) -> None:
