@@ -188,9 +188,10 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
 
 
 def _close(loggers: list[Any]) -> None:
-    if any(isinstance(logger, ByImagesSeen) for logger in loggers):
+    of_wandb = [logger for logger in loggers if isinstance(logger, ByImagesSeen)]
+    if of_wandb:
         # Otherwise the next run of this process would continue this W&B run.
-        close_run(exit_code=1 if sys.exc_info()[0] else 0)
+        close_run(exit_code=1 if sys.exc_info()[0] else 0, lost=any(logger.lost for logger in of_wandb))
 
 
 def main() -> None:

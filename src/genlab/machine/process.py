@@ -24,6 +24,7 @@ def quiet_libraries() -> None:
         "lightning_fabric",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # W&B's connection, if its process dies; that is said once
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")
