@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.composition.building import build
+from genlab.composition.failures import failure
 from genlab.errors import Interrupted
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
@@ -82,7 +83,10 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         return best
     except BaseException as error:
         if first:
-            _set_failed(folder, error, time.time() - started)
+            try:
+                _set_failed(folder, error, time.time() - started)
+            except OSError as second:  # of the disk that ended the run, or of a folder that is gone
+                print(f"genlab: {failure(second)}: {STATUS} does not say why the run ended", file=sys.stderr)
         if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
             raise KeyboardInterrupt from error
         raise
@@ -182,7 +186,7 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
         reason = str(error) if isinstance(error, Interrupted) else "Ctrl-C"
         folder.set_status("interrupted", reason=reason, seconds=seconds)
         return
-    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    reason = failure(error) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     last = folder.checkpoints / "last.ckpt"
     folder.set_status("failed", reason=reason, seconds=seconds, last_checkpoint=str(last) if last.is_file() else None)
 

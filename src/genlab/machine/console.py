@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 def on_one_line(text: str) -> str:
     """Join the lines of a text, and make it :func:`printable`."""
-    return printable(" ".join(text.split()))
+    return printable(" ".join(line.strip() for line in text.splitlines()).strip())
 
 
 def styled(text: str, style: str) -> Text:

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from genlab.errors import InputError
+from genlab.machine.files import check_writable, discard, naming
 
 # Appended to torch's file, together with the file's sha256; torch ignores what follows its data.
 MAGIC = b"genlab:1"
@@ -29,24 +30,35 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         path: path of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    new = Path(name)
+    with naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        new = Path(name)
+        try:
+            _save(checkpoint, new)
+            digest = _digest(new, new.stat().st_size)
+            with new.open("ab") as file:
+                file.write(MAGIC + digest)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == NEWEST and path.is_file():
+                link = path.with_name(f".{BEFORE}.link")
+                link.unlink(missing_ok=True)
+                os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
+                os.replace(link, path.with_name(BEFORE))
+            os.replace(new, path)
+        except BaseException:
+            discard(new)
+            raise
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Save with torch; what the disk refuses is raised as the system's error, of which torch tells only that it was."""
     try:
-        torch.save(checkpoint, new)
-        digest = _digest(new, new.stat().st_size)
-        with new.open("ab") as file:
-            file.write(MAGIC + digest)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == NEWEST and path.is_file():
-            link = path.with_name(f".{BEFORE}.link")
-            link.unlink(missing_ok=True)
-            os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
-            os.replace(link, path.with_name(BEFORE))
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
+        torch.save(checkpoint, path)
+    except RuntimeError as error:
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            check_writable(path)
         raise
 
 

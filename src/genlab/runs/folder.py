@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
-from genlab.machine.files import write_atomically
+from genlab.machine.files import write_atomically, write_even_if_full
 
 CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "config.yaml",
@@ -126,7 +126,8 @@ class RunFolder:
             details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
-        self.write_json(STATUS, {**before, "status": status, **details})
+        content = {**before, "status": status, **details}
+        write_even_if_full(self.path / STATUS, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def is_at_work(status: Mapping[str, Any]) -> bool | None:
