@@ -46,3 +46,7 @@ class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
             "trainer.precision=32-true"
         )
         self.what = what
+
+
+class RunFailed(RuntimeError):  # noqa: N818, as Diverged
+    """The end of a run in another process of it; the message says why, as far as that process could."""

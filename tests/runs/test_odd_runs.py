@@ -125,7 +125,10 @@ def without(content: Any, *path: str) -> Any:
             {"summary": without(SUMMARY, "metrics", "test/fid", "protocol", "reference")},
             "summary.json is damaged (the protocol of test/fid has no reference)",
         ),
-        ({"evaluation": without(EVALUATION, "metrics", "test/fid", "protocol", "num_real")}, "test/fid has no num_real"),
+        (
+            {"evaluation": without(EVALUATION, "metrics", "test/fid", "protocol", "num_real")},
+            "test/fid has no num_real",
+        ),
         ({"summary": {**SUMMARY, "wall_seconds": "3 s"}}, "wall_seconds='3 s': input should be a valid number"),
         ({"summary": {**SUMMARY, "images_per_second": float("inf")}}, "images_per_second=inf"),
         ({"summary": {**SUMMARY, "environment": [1]}}, "environment=[1]"),
@@ -269,9 +272,7 @@ def texts_everywhere(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_text_is_shown_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, shared: bool
-) -> None:
+def test_a_text_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, shared: bool) -> None:
     for i in range(2):
         texts_everywhere(tmp_path / "runs" / str(i), text if shared or i else "plain")
     assert_comparable(tmp_path / "runs", tmp_path / "page.html")

@@ -36,7 +36,9 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
         return None
     strips = [*((f"real {dataset}", images) for dataset, images in real.items()), *drawn]
     side, gap = 48, 3
-    label = 20 + max(round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(on_one_line(n), font_size=14)) for n, _ in strips)
+    label = 20 + max(
+        round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(on_one_line(n), font_size=14)) for n, _ in strips
+    )
     label = min(label, 480)
     sheet = Image.new("RGB", (label + columns * (side + gap), len(strips) * (side + gap) + gap), "white")
     pen = ImageDraw.Draw(sheet)

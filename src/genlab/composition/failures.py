@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from genlab.errors import Diverged
+from genlab.errors import Diverged, RunFailed
 from genlab.machine.console import on_one_line
 
 SMALLER = "a smaller dataset.batch_size, model or metrics.num_samples needs less"
@@ -55,7 +55,7 @@ def failure(error: BaseException) -> str | None:
 
 
 def _of_one(error: BaseException) -> str | None:
-    if isinstance(error, Diverged):
+    if isinstance(error, Diverged | RunFailed):
         return str(error)
     if _is_memory(error):
         return too_little_memory(str(error))
@@ -96,7 +96,9 @@ def _of_system(error: OSError) -> str:
     if error.errno == errno.ENOENT and not names and not _has_current_folder():
         return "the current folder is gone: change to another one"
     reason = (error.strerror or type(error).__name__).lower()
-    return f"{f'{where}: ' if where else ''}{reason}" + (f"; {advice}" if (advice := _HELP.get(error.errno or 0)) else "")
+    return f"{f'{where}: ' if where else ''}{reason}" + (
+        f"; {advice}" if (advice := _HELP.get(error.errno or 0)) else ""
+    )
 
 
 def _has_current_folder() -> bool:

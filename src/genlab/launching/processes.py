@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from genlab.callbacks.last_checkpoint import SIGNALS
-from genlab.errors import InputError, Interrupted
+from genlab.errors import InputError, Interrupted, RunFailed
 from genlab.launching.job import work
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
@@ -59,7 +59,7 @@ def _torchrun(folder: RunFolder, num: int) -> float | None:
     Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
 
     Raises:
-        RuntimeError: if a process died; the run's status says why.
+        RunFailed: if a process died; the run's status says why.
     """
     newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
@@ -86,6 +86,6 @@ def _torchrun(folder: RunFolder, num: int) -> float | None:
         reason = status.get("reason", f"torchrun ended with code {code}")
         if status["status"] == "running":
             folder.set_status("failed", reason=f"a process died: {reason}")
-        raise RuntimeError(f"{folder.path}: {reason}")
+        raise RunFailed(f"{folder.path}: {reason}")
     best = folder.read_json(SUMMARY)["monitor"]["best"]
     return None if best is None else float(best)
