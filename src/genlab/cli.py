@@ -112,11 +112,12 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         from genlab.composition.explaining import explain
+        from genlab.machine.console import on_one_line
 
         line = explain(error)
         if line is None or os.environ.get("GENLAB_DEBUG"):
             raise
-        print(f"genlab: error: {line}", file=sys.stderr)
+        print(f"genlab: error: {on_one_line(line)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,4 +1,4 @@
-"""Exceptions that are not bugs: a user's wrong input, and a run that a signal stopped."""
+"""Exceptions that are not bugs: a user's wrong input, a run that a signal stopped, and one that diverged."""
 
 import signal
 from typing import Any
@@ -28,3 +28,25 @@ class InputError(ValueError):
     The message is one line that says what is wrong and what to do next. The command line prints it and exits with
     code 2; from Python it is an ordinary ``ValueError``.
     """
+
+
+class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
+    """Divergence of a training whose loss, or weights, became NaN or infinite.
+
+    Args:
+        what: what is not finite, such as ``train/loss is nan``.
+        images_seen: number of images seen until then.
+        steps: number of batches seen until then.
+    """
+
+    def __init__(self, what: str, images_seen: int, steps: int) -> None:
+        super().__init__(
+            f"the training diverged: {what} after {images_seen:,} images ({steps:,} batches); try a lower "
+            "training.optimizer.lr (of a GAN, training.generator_optimizer.lr), training.gradient_clip=1, or "
+            "trainer.precision=32-true"
+        )
+        self.what = what
+
+
+class RunFailed(RuntimeError):  # noqa: N818, as Diverged
+    """The end of a run in another process of it; the message says why, as far as that process could."""

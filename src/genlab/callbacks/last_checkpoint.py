@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
 
-from genlab.errors import InputError, Interrupted
-from genlab.training.module import Diverged, TrainingModule
+from genlab.errors import Diverged, InputError, Interrupted
+from genlab.training.module import TrainingModule
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
@@ -97,7 +97,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not module.is_finite():
-            raise Diverged(f"weights are NaN or infinite after {module.images_seen:,} images")
+            raise Diverged("weights are NaN or infinite", module.images_seen, module.batches_seen)
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
         trainer.save_checkpoint(self.path, weights_only=False)

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from genlab.callbacks.throughput import Throughput
+from genlab.machine.console import LiteralConsole
 from genlab.metrics.catalogue import figure
 from genlab.training.module import TrainingModule
 
@@ -26,7 +26,7 @@ class TrainingProgress(pl.Callback):
 
     def __init__(self, line_every: float = 20.0) -> None:
         self.line_every = line_every
-        self.console = Console(file=sys.stderr)
+        self.console = LiteralConsole(file=sys.stderr)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.total: int | None = None
@@ -47,7 +47,7 @@ class TrainingProgress(pl.Callback):
             self.bar = Progress(
                 BarColumn(bar_width=30),
                 TaskProgressColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=self.console,
                 transient=True,
             )

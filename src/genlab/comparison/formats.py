@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from genlab.comparison.table import Cell, Column, Row, Table
-from genlab.machine.console import console
+from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
 
 NOTHING = Cell("-")
 
@@ -20,8 +20,6 @@ def on_terminal(table: Table) -> None:
 
     If the terminal is too narrow, facts are left out first, then the last figures; a note lists what was left out.
     """
-    from rich.markup import escape
-
     columns, left_out = list(table.columns), list[Column]()
     shown, width = _rich(table, columns)
     out = console(at_least=width)
@@ -37,24 +35,22 @@ def on_terminal(table: Table) -> None:
     if left_out:
         notes.append(f"left out, because the terminal is too narrow: {', '.join(map(title, left_out))}")
     for note in notes:
-        out.print(escape(note), highlight=False)
+        out.print(note, highlight=False)
 
 
 def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
     """Build the Rich table, and compute its width without line breaks."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.measure import Measurement
     from rich.table import Table as Rich
 
     shown = Rich()
     for column in columns:
         numeric = column.role in ("figure", "fact")
-        shown.add_column(escape(title(column)), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(title(column), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
         cells = [row.cells.get(column.key, NOTHING) for column in columns]
-        shown.add_row(*(f"[bold green]{escape(c.text)}[/]" if c.best else escape(c.text) for c in cells))
-    unbounded = Console(width=10_000)
+        shown.add_row(*(styled(c.text, "bold green") if c.best else c.text for c in cells))
+    unbounded = LiteralConsole(width=10_000)
     return shown, Measurement.get(unbounded, unbounded.options, shown).maximum
 
 
@@ -92,14 +88,25 @@ def markdown(table: Table) -> str:
     """Format a table as Markdown, with the best values in bold and the notes as a list."""
 
     def row(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
-    lines = [row([title(c) for c in table.columns])]
+    def shown(cell: Cell) -> str:
+        return f"**{_literal(cell.text)}**" if cell.best else _literal(cell.text)
+
+    lines = [row([_literal(title(c)) for c in table.columns])]
     lines.append("|" + "|".join(" ---: " if c.role in ("figure", "fact") else " --- " for c in table.columns) + "|")
     for r in table.rows:
-        cells = [r.cells.get(c.key, NOTHING) for c in table.columns]
-        lines.append(row([f"**{cell.text}**" if cell.best else cell.text for cell in cells]))
-    return "\n".join([*lines, "", *(f"- {note}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+        lines.append(row([shown(r.cells.get(c.key, NOTHING)) for c in table.columns]))
+    return "\n".join([*lines, "", *(f"- {_literal(note)}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def _literal(text: str) -> str:
+    """Escape what Markdown would read as HTML, a link, code, emphasis or the end of a cell."""
+    text = re.sub(r"[\\`*|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[]", r"\\\g<0>", on_one_line(text))
+    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], text)
 
 
 def comma_separated(table: Table) -> str:
@@ -124,10 +131,25 @@ def comma_separated(table: Table) -> str:
             add(f"{column.key} n", lambda cell: cell.num, column.key)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "folders"])
+    writer.writerow(map(_inert, [*heads, "folders"]))
     for row in table.rows:
-        writer.writerow([*(take(row) for take in takers), " ".join(str(run.path) for run in row.runs)])
+        cells = [*(take(row) for take in takers), " ".join(str(run.path) for run in row.runs)]
+        writer.writerow(map(_inert, cells))
     return text.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    """Put a ``'`` before a text that a spreadsheet would compute as a formula; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    if not value.lstrip().startswith(("=", "+", "-", "@")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def as_json(table: Table) -> str:
@@ -190,7 +212,7 @@ def latex(table: Table) -> str:
             " & ".join(f"\\textbf{{{t}}}" if c.best else t for t, c in zip(texts, cells, strict=True)) + r" \\"
         )
     lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+    return "\n".join([*lines, *(f"% {on_one_line(note)}" for note in [*table.notes, *descriptions(table)])]) + "\n"
 
 
 def _unfinished(row: Row) -> bool:
@@ -203,12 +225,14 @@ _LATEX = {
     "±": r"$\pm$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
     **{sign: "\\" + sign for sign in "&%$#_{}"},
 }
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "".join(_LATEX.get(sign, sign) for sign in on_one_line(text))
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from genlab.comparison.runs import Run
 from genlab.comparison.table import Row
 from genlab.errors import InputError
+from genlab.machine.console import on_one_line
 from genlab.pictures.files import read_array
 
 
@@ -37,17 +38,19 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
         return None
     strips = [*((f"real {dataset}", images) for dataset, images in real.items()), *drawn]
     side, gap = 48, 3
-    label = 20 + max(round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(n, font_size=14)) for n, _ in strips)
+    label = 20 + max(
+        round(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(on_one_line(n), font_size=14)) for n, _ in strips
+    )
     label = min(label, 480)
     sheet = Image.new("RGB", (label + columns * (side + gap), len(strips) * (side + gap) + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for i, (name, images) in enumerate(strips):
         top = gap + i * (side + gap)
-        pen.text((6, top + side // 2 - 6), name, fill="black", font_size=14)
+        pen.text((6, top + side // 2 - 6), on_one_line(name), fill="black", font_size=14)
         for j, image in enumerate(images):
             tile = as_picture(image)
             scale = side / max(tile.size)
-            size = (round(scale * tile.width), round(scale * tile.height))
+            size = (max(1, round(scale * tile.width)), max(1, round(scale * tile.height)))
             left = label + j * (side + gap)
             sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, top))
     return sheet
@@ -59,7 +62,7 @@ def samples_of(run: Run) -> np.ndarray | None:
 
 
 def real_of(run: Run) -> np.ndarray | None:
-    """Load the real images that a run shows beside its samples, uint8 ``(N, C, H, W)``; None if it has none."""
+    """Load the real images that a run keeps beside its samples, uint8 ``(N, C, H, W)``; None if it has none."""
     return _images(run, "real.npy")
 
 

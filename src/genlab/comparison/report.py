@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import math
+import struct
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ NUM_POINTS = 200  # upper limit for one curve
 ALL_POINTS = 500_000  # upper limit for all curves together
 NUM_GRIDS = 12  # upper limit on the pictures from training of one run
 ALL_GRIDS = 600  # upper limit for all runs together
+# What Pillow raises for files that are damaged, are no picture, or would fill the memory.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, Image.DecompressionBombError)
 SIDE = 280  # upper limit on the height and width of a picture, in pixels
 
 
@@ -201,7 +204,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def _grids(run: Run, num: int) -> list[dict[str, Any]]:
     """Load up to ``num`` pictures of samples over the course of training, evenly spaced from first to last."""
-    paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdigit())
+    paths = sorted(path for path in run.folder.samples.glob("*.png") if path.stem.isdecimal())
     if not paths:
         return []
     chosen = dict.fromkeys(np.linspace(0, len(paths) - 1, min(len(paths), num)).round().astype(int))

@@ -9,12 +9,14 @@ from typing import Any
 from genlab.comparison.later_keys import with_later_keys
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
+from genlab.metrics.display import digits, remark
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
-from genlab.runs.config import below, flat, read_config, within
+from genlab.runs.config import below, flat, within
 from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import is_at_work
+from genlab.runs.records import check_metrics, check_record, read_record
 
 # Config keys that do not define the experiment: where a run is stored, and how it is named, logged and measured.
 NOT_OF_THE_RUN = (
@@ -79,17 +81,31 @@ class Run:
 
 
 def read_run(folder: RunFolder) -> Run:
-    """Read everything that is readable in a run folder; unreadable files set the status to ``damaged``."""
+    """Read everything that is readable in a run folder; unreadable and odd files set the status to ``damaged``."""
+    try:
+        return _read_run(folder)
+    except Exception as error:  # whatever is wrong with one run, the others are compared
+        return Run(folder, status="damaged", reason=f"{type(error).__name__}: {error}")
+
+
+def _read_run(folder: RunFolder) -> Run:
     run, damaged = Run(folder), list[str]()
 
     def read(name: str) -> dict[str, Any]:
         try:
-            return read_config(folder) if name == CONFIG else folder.read_json(name)
+            content = read_record(folder, name)
+            if name in (SUMMARY, EVALUATION):
+                _check_results(content, folder.path / name)
         except InputError as error:
             damaged.append(str(error).replace(f"{folder.path}/", ""))
             return {}
+        return content
 
     config, status, summary, later = (read(name) for name in (CONFIG, STATUS, SUMMARY, EVALUATION))
+    try:
+        check_metrics(folder)
+    except InputError as error:
+        damaged.append(str(error).replace(f"{folder.path}/", ""))
     run.status, run.reason = str(status.get("status", "unknown")), status.get("reason")
     if run.status == "running":
         run.images_seen = _last_images_seen(folder.path / METRICS)
@@ -110,6 +126,22 @@ def read_run(folder: RunFolder) -> Run:
     if damaged:
         run.status, run.reason = "damaged", "; ".join(damaged)
     return run
+
+
+def _check_results(content: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError if a result cannot be shown, because its protocol lacks a field or has one of another type."""
+    for one in kept(content):
+        check_record({"metrics": one.get("metrics", {})}, EVALUATION, path)
+    for found in (content, *kept(content)):
+        for name, result in _results(found).items():
+            try:
+                remark(result)
+                digits(result.value)
+                float(result.value)
+            except KeyError as error:
+                raise InputError(f"{path} is damaged (the protocol of {name} has no {error.args[0]})") from None
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InputError(f"{path} is damaged ({name} cannot be shown: {error})") from None
 
 
 def _results(content: Mapping[str, Any]) -> dict[str, Result]:
@@ -171,7 +203,7 @@ def _last_images_seen(path: Path) -> int | None:
         return None
     for line in reversed(lines):
         word = line.partition(",")[0]
-        if word.isdigit():
+        if word.isdecimal() and len(word) < 20:
             return int(word)
     return None
 

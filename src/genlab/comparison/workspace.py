@@ -55,7 +55,7 @@ def plan(runs: Sequence[Run], configs: Sequence[dict[str, Any]], name: str) -> P
     if not logged:
         raise InputError("none of these runs was logged to W&B (logger=default or logger=wandb)")
     runs = [run for run, _ in logged]
-    projects = {config["logger"]["wandb"]["project"] for _, config in logged}
+    projects = {str(config["logger"]["wandb"].get("project")) for _, config in logged}
     if len(projects) > 1:
         raise InputError(f"these runs are of several W&B projects: {', '.join(sorted(projects))}")
     groups = {config.get("group") for _, config in logged}
@@ -68,7 +68,7 @@ def plan(runs: Sequence[Run], configs: Sequence[dict[str, Any]], name: str) -> P
         name=name,
         project=projects.pop(),
         group=groups.pop() if len(groups) == 1 else None,
-        ids=[config["run_id"] for _, config in logged],
+        ids=[str(config.get("run_id")) for _, config in logged],
         swept=[f"choices/{key}" if key in CHOICES else key.replace(".", "/") for key in _config_keys(runs)] or ["seed"],
         curves=[*validation, *training, "train/images_per_second"],
         best=[*(f"best/{n}" for n in validation if figure(n).better), *finals],

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from genlab.composition.configs import conf_dir, groups
+from genlab.composition.failures import failure
 from genlab.composition.renamed_groups import renamed_in_file
 from genlab.errors import InputError
+from genlab.machine.console import on_one_line
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -60,6 +62,8 @@ def explain(error: BaseException) -> str | None:
     """Explain an error that the user's input caused in one line; give None if the error is a bug."""
     if isinstance(error, InputError):
         return str(error)
+    if (line := failure(error)) is not None:
+        return line
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group cannot be null: choose one of its files, or leave it out with a ~ before it (~metrics/modes)"
     if isinstance(error, MissingConfigException):
@@ -135,7 +139,7 @@ def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
             in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
             if line is None or in_sweep or os.environ.get("GENLAB_DEBUG"):
                 raise
-            print(f"genlab: error: {line}", file=sys.stderr)
+            print(f"genlab: error: {on_one_line(line)}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genlab.errors import InputError
-from genlab.machine.process import rank
+from genlab.machine.process import is_first
 
 # Folders that programs leave among a user's data, besides those whose names begin with a dot.
 _NOT_DATA = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
@@ -59,7 +59,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def say(line: str) -> None:
     """Print a line on stderr, in the first process of a run only, and each line only once; an empty one never."""
-    if line and rank() == 0 and line not in _said:
+    if line and is_first() and line not in _said:
         _said.add(line)
         print(f"genlab: {line}", file=sys.stderr)
 

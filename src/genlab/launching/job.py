@@ -5,7 +5,7 @@ If a run uses several devices, torchrun starts ``python -m genlab.launching.job 
 
 import os
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from genlab.callbacks.stopwatch import Stopwatch
 from genlab.callbacks.throughput import Throughput
 from genlab.composition.building import build
 from genlab.composition.explaining import first_line
+from genlab.composition.failures import failure
 from genlab.composition.trust import own_values, remember
 from genlab.errors import InputError, Interrupted
 from genlab.launching.summary import report, summarize
@@ -96,7 +97,10 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
         return best
     except BaseException as error:
         if first:
-            _set_failed(folder, error, watch.seconds)
+            try:
+                _set_failed(folder, error, watch.seconds)
+            except OSError as second:  # of the disk that ended the run, or of a folder that is gone
+                print(f"genlab: {failure(second)}: {STATUS} does not say why the run ended", file=sys.stderr)
         if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
             raise KeyboardInterrupt from error
         raise
@@ -275,17 +279,18 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
     if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
         word, details["reason"] = "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
     else:
-        word, details["reason"] = "failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        word = "failed"
+        details["reason"] = failure(error) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         last = folder.checkpoints / "last.ckpt"
         details["last_checkpoint"] = str(last) if last.is_file() else None
-    with suppress(OSError):  # what is raised is the first error, also if the folder is gone
-        folder.set_status(word, **details)
+    folder.set_status(word, **details)
 
 
 def _close(loggers: list[Any]) -> None:
-    if any(isinstance(logger, ByImagesSeen) for logger in loggers):
+    of_wandb = [logger for logger in loggers if isinstance(logger, ByImagesSeen)]
+    if of_wandb:
         # Otherwise the next run of this process would continue this W&B run.
-        close_run(exit_code=1 if sys.exc_info()[0] else 0)
+        close_run(exit_code=1 if sys.exc_info()[0] else 0, lost=any(logger.lost for logger in of_wandb))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from genlab.callbacks.last_checkpoint import SIGNALS
-from genlab.errors import InputError, Interrupted
+from genlab.errors import InputError, Interrupted, RunFailed
 from genlab.launching.job import work
 from genlab.machine.process import OF_RUN, RANKS
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
@@ -65,7 +65,7 @@ def _torchrun(folder: RunFolder, num: int) -> float | None:
     Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
 
     Raises:
-        RuntimeError: if a process died; the run's status says why.
+        RunFailed: if a process died; the run's status says why.
     """
     newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
     command = [sys.executable, "-c", _TORCHRUN, "--standalone", "--nnodes=1", f"--nproc-per-node={num}"]
@@ -95,6 +95,6 @@ def _torchrun(folder: RunFolder, num: int) -> float | None:
         reason = status.get("reason", f"torchrun ended with code {code}")
         if status["status"] == "running":
             folder.set_status("failed", reason=f"a process died: {reason}")
-        raise RuntimeError(f"{folder.path}: {reason}")
+        raise RunFailed(f"{folder.path}: {reason}")
     best = folder.read_json(SUMMARY)["monitor"]["best"]
     return None if best is None else float(best)

@@ -121,20 +121,27 @@ def print_table(folder: Path, swept: Collection[str] = ()) -> None:
     from rich.table import Table
 
     from genlab.machine.console import console
-    from genlab.runs.folder import STATUS, SUMMARY, find_runs
+    from genlab.runs.folder import STATUS, SUMMARY, RunFolder, find_runs
+    from genlab.runs.records import read_record
+
+    def read(run: RunFolder, name: str) -> dict[str, Any]:
+        try:
+            return read_record(run, name)
+        except InputError as error:  # a damaged job does not hide the others
+            return {"status": "damaged", "reason": str(error)} if name == STATUS else {}
 
     runs = sorted(find_runs([folder]), key=lambda run: (len(run.path.name), run.path.name))
     table = Table()
     for title in ("job", "overrides", "best", "status"):
         table.add_column(title, overflow="fold")
     counts: dict[str, int] = {}
-    given = {run.path: run.read_json(STATUS) for run in runs}
+    given = {run.path: read(run, STATUS) for run in runs}
     shared = set.intersection(*(set(status.get("overrides", [])) for status in given.values())) if runs else set()
     for run in runs:
         status = given[run.path]
         word = str(status.get("status", "unknown"))
         counts[word] = counts.get(word, 0) + 1
-        best = run.read_json(SUMMARY).get("monitor", {}).get("best")
+        best = (read(run, SUMMARY).get("monitor") or {}).get("best")
         table.add_row(
             run.path.name,
             " ".join(
@@ -143,7 +150,7 @@ def print_table(folder: Path, swept: Collection[str] = ()) -> None:
                 if o not in shared or o.partition("=")[0] in swept or len(runs) == 1
             ),
             "-" if best is None else f"{best:.4g}",
-            f"{word}: {status['reason']}" if "reason" in status else word,
+            f"{word}: {status['reason']}" if status.get("reason") else word,
         )
     out = console(stderr=True)
     out.print(table)

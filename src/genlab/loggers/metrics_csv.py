@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from genlab.machine.files import write_atomically
+from genlab.machine.files import naming, write_atomically
 
 FIRST = ("images_seen", "seconds")
 
@@ -79,5 +79,5 @@ class MetricsCSV(Logger):
             self.columns = sorted([*self.columns, *new], key=lambda name: (name not in FIRST, name))
             self._write([*rows, metrics])
         else:
-            with self.path.open("a", newline="") as file:
+            with naming(self.path), self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(metrics)

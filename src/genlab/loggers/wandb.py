@@ -1,11 +1,12 @@
 """Logging to Weights & Biases, without ever asking for a key or waiting long for a network that is down."""
 
+import contextlib
 import csv
 import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from genlab.errors import InputError
 from genlab.loggers.wandb_rows import lacking, written_rows
+from genlab.machine.console import on_one_line
 from genlab.machine.environment import code
 from genlab.metrics.catalogue import figure
 from genlab.metrics.result import Result
@@ -34,8 +37,11 @@ class ByImagesSeen(WandbLogger):
     Steps that a resumed run repeats, and that W&B has already, are therefore skipped. The best value of every
     validation figure is in the summary, as ``best/val/...``.
 
+    A failure of W&B, whose background process may die at any moment, is said once and never ends the run: nothing
+    more is sent then, and ``metrics.csv`` has all figures.
+
     Args:
-        experiment: W&B's run object.
+        experiment: W&B's run object; None if W&B could not be started.
         best: best values reached before the run was resumed, by figure.
         checkpoints: whether the best checkpoint becomes an artifact at the end.
         last: last step of which W&B has a row; -1 if it has none.
@@ -52,9 +58,35 @@ class ByImagesSeen(WandbLogger):
     ) -> None:
         super().__init__(experiment=experiment)
         self.best, self.checkpoints, self.last, self.names = dict(best or {}), checkpoints, last, names
+        self.lost = experiment is None
+
+    def tell(self, call: Callable[[], Any]) -> None:
+        """Call W&B if it is still there. If it fails, say so and never call it again.
+
+        Args:
+            call: function that calls W&B.
+        """
+        if self.lost:
+            return
+        try:
+            call()
+        except Exception as error:  # W&B's errors, and those of the connection to its process, have no common class
+            self.lost = True
+            say_lost(error, _folder(self._experiment))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.tell(lambda: self._log_metrics(metrics, step))
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        self.tell(lambda: super(ByImagesSeen, self).log_image(key, images, step, **kwargs))
+
+    @rank_zero_only
+    def log_text(self, *args: Any, **kwargs: Any) -> None:
+        self.tell(lambda: super(ByImagesSeen, self).log_text(*args, **kwargs))
+
+    def _log_metrics(self, metrics: Mapping[str, float], step: int | None) -> None:
         if step is not None and step <= self.last:
             metrics = {name: value for name, value in metrics.items() if step == self.last and name not in self.names}
             if not metrics:
@@ -71,7 +103,17 @@ class ByImagesSeen(WandbLogger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Log the config as flat keys such as ``model/width`` (W&B nests keys at dots), with the code's version."""
         config = params if isinstance(params, dict) else vars(params)
-        self.experiment.config.update(flat({**config, "code": code()}, dot="/"), allow_val_change=True)
+        values = flat({**config, "code": code()}, dot="/")
+        self.tell(lambda: self.experiment.config.update(values, allow_val_change=True))
+
+    @rank_zero_only
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Put values into the summary of the W&B run.
+
+        Args:
+            values: plain values by their names in the summary.
+        """
+        self.tell(lambda: self.experiment.summary.update(dict(values)))
 
     def finish(self, folder: Path) -> None:
         """Upload the best checkpoint as an artifact, if ``checkpoints`` is set.
@@ -81,11 +123,37 @@ class ByImagesSeen(WandbLogger):
         """
         best = folder / "checkpoints" / "best.ckpt"
         if self.checkpoints and best.is_file():
-            import wandb
+            self.tell(lambda: self._upload(best))
 
-            artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model")
-            artifact.add_file(str(best))
-            self.experiment.log_artifact(artifact, aliases=["best"])
+    def _upload(self, checkpoint: Path) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model")
+        artifact.add_file(str(checkpoint))
+        self.experiment.log_artifact(artifact, aliases=["best"])
+
+
+def say_lost(error: BaseException, folder: Path | None = None) -> None:
+    """Say on stderr that W&B failed and that the run goes on without it.
+
+    Args:
+        error: what W&B raised.
+        folder: folder of W&B's file of the run; None if there is none.
+    """
+    reason = on_one_line(f"{type(error).__name__}: {error}")
+    sync = f"; what W&B has of it is sent by: wandb sync {folder}" if folder else ""
+    print(
+        f"genlab: W&B failed ({reason}), and the run goes on without it: metrics.csv has all figures{sync}",
+        file=sys.stderr,
+    )
+
+
+def _folder(run: Any) -> Path | None:
+    """Give the folder of a W&B run's file; None if the run has none, as when W&B is disabled."""
+    try:
+        return Path(run.dir).parent
+    except Exception:  # W&B asks its process for some attributes
+        return None
 
 
 def is_better(name: str, value: float, than: float | None) -> bool:
@@ -166,29 +234,47 @@ def wandb_logger(
         "tags": [*dict.fromkeys(word[:64] for word in [*chosen.values(), *tags])],
     }
     try:
-        run = wandb.init(mode=mode, **options)  # type: ignore[arg-type]
+        run = _begun(mode, options)
+        run.define_metric("images_seen")
+        run.define_metric("*", step_metric="images_seen")
+        # Online, the server says what it has; offline, the files on disk say what will be sent to it.
+        last = run.step - 1 if run.resumed and not run.offline else max(earlier, default=-1)
+    except wandb.errors.UsageError as error:
+        raise InputError(on_one_line(str(error))) from error
+    except Exception as error:  # as in ByImagesSeen.tell
+        say_lost(error)
+        return ByImagesSeen(None)
+    logger = ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()))
+    logger.tell(lambda: _send_lacking(logger, Path(save_dir), last))
+    return logger
+
+
+def _begun(mode: str, options: Mapping[str, Any]) -> Any:
+    """Start the W&B run; offline if it cannot start online."""
+    import wandb
+
+    try:
+        return wandb.init(mode=mode, **options)  # type: ignore[arg-type]
     except wandb.Error as error:
-        if mode != "online":
+        if mode != "online" or isinstance(error, wandb.errors.UsageError):
             raise
-        reason = " ".join(str(error).split())
+        reason = on_one_line(str(error))
         print(
             f"genlab: W&B cannot be reached, so the run is offline: wandb sync sends it later ({reason})",
             file=sys.stderr,
         )
         wandb.teardown()  # otherwise its service keeps trying, and keeps the id
-        run = wandb.init(mode="offline", **options)
-    run.define_metric("images_seen")
-    run.define_metric("*", step_metric="images_seen")
-    # Online, the server says what it has; offline, the files on disk say what will be sent to it.
-    last = run.step - 1 if run.resumed and not run.offline else max(earlier, default=-1)
-    logger = ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()))
-    for seen, row in lacking(Path(save_dir), last):
+        return wandb.init(mode="offline", **options)
+
+
+def _send_lacking(logger: ByImagesSeen, folder: Path, last: int) -> None:
+    """Send what the run folder has and W&B lacks, because a process was killed before W&B had it."""
+    for seen, row in lacking(folder, last):
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
         logger.log_metrics(figures, step=seen)
         for name, picture in row.items():
             if name not in figures:
                 logger.log_image(name, [picture], step=seen)
-    return logger
 
 
 def _variable(setting: str) -> str:
@@ -196,19 +282,34 @@ def _variable(setting: str) -> str:
     return f"WANDB_{setting.removeprefix('x')}".upper()
 
 
-def close_run(exit_code: int) -> None:
+def close_run(exit_code: int, lost: bool = False) -> None:
     """End the W&B run of this process; if it could not be sent in time, print the command that sends it later.
 
     Args:
         exit_code: exit code for W&B to record; 0 for success.
+        lost: whether W&B failed before, and it was said.
     """
     import wandb
 
-    folder = Path(wandb.run.dir).parent if wandb.run else None
+    folder = _folder(wandb.run) if wandb.run else None
     try:
         wandb.finish(exit_code=exit_code)
     except TimeoutError:
         print(f"genlab: W&B was not sent everything; this sends it later: wandb sync {folder}", file=sys.stderr)
+    except Exception as error:  # as in ByImagesSeen.tell
+        if not lost:
+            say_lost(error, folder)
+        lost = True
+    if lost:
+        _forget_process()
+
+
+def _forget_process() -> None:
+    """Give up W&B's dead process, so that the next run of this process starts another one."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
 
 
 def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> None:
@@ -225,5 +326,5 @@ def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> N
         if key not in ("value", "protocol")
     }
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(fields)
+        if isinstance(logger, ByImagesSeen):
+            logger.summarize(fields)

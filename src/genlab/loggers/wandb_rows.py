@@ -30,10 +30,13 @@ def written_rows(folder: Path) -> Rows:
     for file in sorted(folder.glob("wandb/*run-*/run-*.wandb")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
         for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
-            record = json.loads(line) if line.startswith("{") else {}
-            if record.get("type") == "history":
-                row = record["history"]["item"]
-                rows.setdefault(int(row["_step"]), set()).update(name.removesuffix("._type") for name in row)
+            try:
+                record = json.loads(line) if line.startswith("{") else {}
+                if record.get("type") == "history":
+                    row = record["history"]["item"]
+                    rows.setdefault(int(row["_step"]), set()).update(name.removesuffix("._type") for name in row)
+            except (ValueError, KeyError):  # a line of a damaged file
+                continue
     return rows
 
 

@@ -33,6 +33,11 @@ def place_in(run: Path) -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
+def is_first() -> bool:
+    """Tell whether this process is the first of its run, which writes and prints for all."""
+    return OF_RUN not in os.environ or os.environ["RANK"] == "0"
+
+
 def forget_ranks() -> None:
     """Take ranks out of the environment of a command, which is no process of a run that torchrun started for genlab.
 
@@ -83,6 +88,7 @@ def quiet_libraries() -> None:
         "lightning_fabric",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # W&B's connection, if its process dies; that is said once
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*will save all extracted features in buffer.*")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from genlab.machine.console import console
+from genlab.machine.console import console, printable
 
 
 @contextmanager
@@ -31,9 +31,10 @@ def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if not terminal.is_terminal:
         yield _Lines(what, total)
         return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(printable(what), total=total)
         yield lambda count: bar.advance(task, count)
 
 

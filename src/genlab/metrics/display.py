@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from genlab.machine.console import console
+from genlab.machine.console import console, styled
 from genlab.metrics.catalogue import figure
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
@@ -51,6 +51,7 @@ def print_figures(
         declared: declarations of figures that are missing from the catalogue.
     """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -58,9 +59,10 @@ def print_figures(
     table.add_column(overflow="fold", style="dim")
     for name, result in figures.items():
         spread = next((f" ± {one:.2g}" for one in (result.standard_error, result.std) if one is not None), "")
-        words = [remark(result), *([f"[yellow]{result.warning}[/]"] if result.warning else [])]
-        table.add_row(figure(name, declared).label, f"{digits(result.value)}{spread}", "; ".join(filter(None, words)))
+        words = [styled(remark(result), ""), styled(result.warning or "", "yellow")]
+        about = Text("; ").join(word for word in words if word)
+        table.add_row(figure(name, declared).label, f"{digits(result.value)}{spread}", about)
     out = console()
     out.print(table)
     for name, value in more.items():  # no line breaks, so that a long path can be copied
-        out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False)

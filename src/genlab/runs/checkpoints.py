@@ -1,11 +1,8 @@
 """Checkpoint files: written whole or not at all, protected by a checksum, and safe to open because no code is run."""
 
-import errno
 import hashlib
 import os
-import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from genlab.errors import InputError
-from genlab.machine.files import new_beside
+from genlab.machine.files import check_writable, discard, naming, new_beside
 from genlab.runs.folder import CONFIG
 
 # Appended to torch's file, together with the file's sha256; torch ignores what follows its data.
@@ -35,34 +32,34 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         path: path of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = new_beside(path)
-    try:
-        _save(checkpoint, new)
-        digest = _digest(new, new.stat().st_size)
-        with new.open("ab") as file:
-            file.write(MAGIC + digest)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == NEWEST and path.is_file():
-            link = path.with_name(f".{BEFORE}.link")
-            link.unlink(missing_ok=True)
-            os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
-            os.replace(link, path.with_name(BEFORE))
-        os.replace(new, path)
-    except BaseException:
-        with suppress(OSError):
-            os.truncate(new, 0)  # torch's writer may have it open, so that removing it alone would free no space
-        new.unlink(missing_ok=True)
-        raise
+    with naming(path):
+        new = new_beside(path)
+        try:
+            _save(checkpoint, new)
+            digest = _digest(new, new.stat().st_size)
+            with new.open("ab") as file:
+                file.write(MAGIC + digest)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == NEWEST and path.is_file():
+                link = path.with_name(f".{BEFORE}.link")
+                link.unlink(missing_ok=True)
+                os.link(path, link)  # and not a rename, so that at every moment one of the two files exists
+                os.replace(link, path.with_name(BEFORE))
+            os.replace(new, path)
+        except BaseException:
+            discard(new)
+            raise
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write torch's file, and raise an OSError if the disk refuses, of which torch tells that a position is wrong."""
+    """Save with torch; what the disk refuses is raised as the system's error, of which torch tells only that it was."""
     try:
         torch.save(checkpoint, path)
     except RuntimeError as error:
-        code = errno.ENOSPC if shutil.disk_usage(path.parent).free < 2**20 else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            check_writable(path)
+        raise
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -13,7 +13,8 @@ from genlab.runs.moved import current
 
 # The parts of a run's config that are mappings, or null.
 _NODES = ("model", "dataset", "metrics", "sampling", "callbacks", "logger", "trainer", "training", "choices")
-_DEEPEST, _MOST = 32, 100_000
+# Characters of a config that may be nested too deeply, the levels that it may have, and the values.
+_LONG, _DEEPEST, _MOST = 10_000, 32, 100_000
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    config: dict[str, Any] = current(read_yaml(folder.path / CONFIG))
+    try:
+        config: dict[str, Any] = current(read_yaml(folder.path / CONFIG))
+    except RecursionError:
+        raise InputError(f"{folder.path / CONFIG} is damaged (it is nested too deeply)") from None
     return config
 
 
@@ -62,7 +66,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _loader())
+        text = path.read_text(encoding="utf-8")
+        if len(text) > _LONG and _is_deep(text):  # the C parser overflows the stack, and kills Python
+            raise ValueError("it is nested too deeply")
+        content = yaml.load(text, _loader())
         if not isinstance(content, dict):
             raise ValueError("not a mapping")
         _check_plain(content)
@@ -109,6 +116,18 @@ def _check_plain(content: Any) -> None:
             waiting += [(part, depth + 1) for part in value]
         elif not isinstance(value, str | int | float | None):
             raise ValueError(f"it holds a {type(value).__name__}")
+
+
+def _is_deep(text: str) -> bool:
+    """Tell whether a YAML text has more levels of nesting than a config, reading one event after another."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, _loader()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def flat(node: Any, prefix: str = "", dot: str = ".") -> dict[str, Any]:

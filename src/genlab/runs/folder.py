@@ -1,6 +1,5 @@
 """The folder that holds everything of a run. It is claimed atomically, and every file in it is replaced atomically."""
 
-import errno
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
-from genlab.machine.files import write_atomically
+from genlab.machine.files import write_atomically, write_even_if_full
 from genlab.runs.lock import HOLDER, LOCK
 
 CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
@@ -145,15 +144,10 @@ class RunFolder:
         else:
             details = {"ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details}
         content = {**before, "status": status, **details}
-        try:
+        if status == "running":
             self.write_json(STATUS, content)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or status == "running":
-                raise
-            # A full disk has no room for a new file beside the old one, and still takes what fits into the old one's.
-            with (self.path / STATUS).open("r+") as file:
-                file.write(json.dumps(content, indent=2, default=str) + "\n")
-                file.truncate()
+        else:  # a full disk has no room for a new file beside the old one, and still takes what fits into the old one's
+            write_even_if_full(self.path / STATUS, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from genlab.data.module import DataModule
 from genlab.distributions.noise import mix
-from genlab.errors import InputError
+from genlab.errors import Diverged, InputError
 from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
 from genlab.training.processes import share_buffers
@@ -41,10 +41,6 @@ class Compilable:
     attribute: str
     takes_gradients: bool = False
     backward_twice: bool = False
-
-
-class Diverged(ArithmeticError):  # noqa: N818, as Python's KeyboardInterrupt
-    """Divergence of a training whose loss became NaN or infinite."""
 
 
 def _is_empty(value: Any) -> bool:
@@ -210,7 +206,7 @@ class TrainingModule(pl.LightningModule):
             self.log_now(figures)
             wrong = [name for name, value in figures.items() if name.endswith("loss") and not math.isfinite(value)]
             if wrong:
-                raise Diverged(f"{wrong[0]} is {figures[wrong[0]]} after {self.images_seen:,} images")
+                raise Diverged(f"{wrong[0]} is {figures[wrong[0]]}", self.images_seen, self.batches_seen)
 
     def log_now(self, metrics: Mapping[str, float]) -> None:
         """Send figures to the loggers, with the number of images seen as the step."""
