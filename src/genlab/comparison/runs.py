@@ -23,7 +23,6 @@ NOT_OF_THE_RUN = (
     "group",
     "resume",
     "sweep",
-    "trust",
     "name",
     "tags",
     "paths",
