@@ -62,7 +62,7 @@ def trust_modules(modules: str | Collection[str] | None) -> None:
     for module in given:
         if not _is_path(module):
             raise InputError(f"trust={shown(module)}: give the import path of a module, such as trust=my_package")
-        declared.modules.add(module)
+    declared.modules.update(given)
 
 
 def own(cfg: DictConfig) -> None:
