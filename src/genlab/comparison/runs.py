@@ -26,7 +26,6 @@ NOT_OF_THE_RUN = (
     "group",
     "resume",
     "sweep",
-    "trust",
     "name",
     "tags",
     "paths",

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from genlab.composition.explaining import first_line
+from genlab.composition.trust import shown
 from genlab.errors import InputError
 
 # Keys of a command, not of a run.
@@ -39,7 +40,7 @@ def checked_overrides(overrides: Any, source: str | Path) -> list[str]:
     kept = [text for text in overrides if text.partition("=")[0].lstrip("+~") not in _OF_THE_COMMAND]
     for text in kept:
         if (reason := _refusal(text)) is not None:
-            raise InputError(f"{source}: {text}: {reason}")
+            raise InputError(f"{source}: {shown(text)}: {reason}")
     return kept
 
 

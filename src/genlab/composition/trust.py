@@ -60,9 +60,9 @@ def trust_modules(modules: str | Collection[str] | None) -> None:
     """
     given = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
     for module in given:
-        if not isinstance(module, str) or not re.fullmatch(_NAME, module):
-            raise InputError(f"trust={module}: give the import path of a module, such as trust=my_package")
-        declared.modules.add(module)
+        if not _is_path(module):
+            raise InputError(f"trust={shown(module)}: give the import path of a module, such as trust=my_package")
+    declared.modules.update(given)
 
 
 def own(cfg: DictConfig) -> None:
@@ -118,15 +118,13 @@ def vetted(config: dict[str, Any], source: str | Path) -> dict[str, Any]:
     refused, passed = [], set[str]()
     for key, node in nodes(config):
         target = node["_target_"]
+        if not _is_path(target):
+            raise InputError(f"{source}: {shown(key)}._target_={shown(target)}: this is no import path")
         if (
-            isinstance(target, str)
-            and re.fullmatch(_NAME, target)
-            and (
-                _is_known(target, key)
-                or target in declared.own | of_folders
-                or _is_below(target, declared.modules)
-                or has_trained_with(node, config.get("run_dir"))
-            )
+            _is_known(target, key)
+            or target in declared.own | of_folders
+            or _is_below(target, declared.modules)
+            or has_trained_with(node, config.get("run_dir"))
         ):
             passed.add(target)
         else:
@@ -147,10 +145,12 @@ def check(target: str, where: str) -> None:
     Raises:
         InputError: if neither genlab nor the user has named it, and no saved config with it was let through.
     """
-    if not isinstance(target, str) or not re.fullmatch(_NAME, target):
-        raise InputError(f"{where}._target_={target!r}: this is no import path")
+    if not _is_path(target):
+        raise InputError(f"{where}._target_={shown(target)}: this is no import path")
     named = declared.own | declared.let_through
-    if not (_is_known(target, where) or target in named or _is_below(target, declared.modules)):
+    if _is_known(target, where) or target in named or _is_below(target, declared.modules):
+        return
+    if target not in _named_by_config_dirs():
         raise InputError(_refusal([(where, target)]))
 
 
@@ -206,8 +206,10 @@ def check_resolved(config: Any, where: str = "", source: str | Path = "") -> Non
     """
     for key, text in _texts(config, where):
         if "${" in text:
-            place = f"{source}: {key}" if source else key
-            raise InputError(f"{place}={text}: the config of a run is resolved, and no ${{...}} in it is looked up")
+            place = f"{source}: {shown(key)}" if source else shown(key)
+            raise InputError(
+                f"{place}={shown(text)}: the config of a run is resolved, and no ${{...}} in it is looked up"
+            )
 
 
 def nodes(config: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -240,15 +242,26 @@ def _texts(config: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from _texts(value, f"{where}[{i}]")
 
 
-def _refusal(refused: list[tuple[str, Any]]) -> str:
-    names = ", ".join(f"{key}._target_={target}" for key, target in refused[:3])
+def _refusal(refused: list[tuple[str, str]]) -> str:
+    names = ", ".join(f"{shown(key)}._target_={shown(target)}" for key, target in refused[:3])
     more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
-    modules = list(dict.fromkeys(_module(str(target)) for _, target in refused))
+    modules = list(dict.fromkeys(_module(target) for _, target in refused))
     how = modules[0] if len(modules) == 1 else f"[{','.join(modules)}]"
     return (
         f"{names}{more}: not run, because this is neither genlab's own, nor in a config of yours, nor what you have "
         f"trained with here; if you know and trust that code, add trust={how}"
     )
+
+
+def shown(value: object) -> str:
+    """Write a stranger's value so that a line with it stays one line, and no control character reaches the terminal."""
+    text = str(value)
+    short = text if len(text) <= 200 else f"{text[:200]}..."
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)
+
+
+def _is_path(target: object) -> bool:
+    return isinstance(target, str) and re.fullmatch(_NAME, target) is not None
 
 
 def _module(target: str) -> str:

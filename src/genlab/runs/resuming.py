@@ -42,7 +42,6 @@ NOT_COMPARED = (
     "run_dir",
     "resume",
     "sweep",
-    "trust",
     "dataset.source.path",
     "dataset.source.root",
     "dataset.num_workers",
