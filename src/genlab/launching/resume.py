@@ -66,7 +66,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
             OmegaConf.update(cfg, key, value)
     cfg.run_dir = str(folder.path)
     for key in ("run_id", "run_name", "group"):
-        cfg[key] = saved[key]
+        cfg[key] = saved.get(key)
     absolute_paths(cfg)
     config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
     budget = check_unchanged(folder, saved, config)
@@ -81,10 +81,11 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         check_trainer(config, parts)
     if found is not None:
         check_weights(found[0], found[1], parts)
-    details: dict[str, Any] = {"resumed": [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]}
+    this = {"changes": changes, "after": status.get("status")}
+    details: dict[str, Any] = {"resumed": [*status.get("resumed", []), this]}
     if budget:
         details["trained"] = False
-    if done and found is not None:
+    if done and found is not None and found[0].name == NEWEST:
         details["finished"] = {"rows_logged": found[1]["progress"]["rows_logged"], "rows": count_rows(folder)}
     del found
     with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
@@ -175,7 +176,7 @@ def continue_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> flo
     if status.get("begun") is False:  # its config was wrong, so the folder holds nothing to keep
         folder.clear()
         return begin_job(cfg, folder)
-    if status["status"] == "done":
+    if status.get("status") == "done":
         best = folder.read_json(SUMMARY)["monitor"]["best"]
         return None if best is None else float(best)
     return resume(folder, [], force)
