@@ -17,11 +17,12 @@ from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
+from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import current
-from genlab.runs.resuming import check_budget, check_not_running, check_unchanged, newest_checkpoint
+from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble, trainer_options
 
