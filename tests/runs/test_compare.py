@@ -27,6 +27,7 @@ from genlab.composition.configs import composed
 from genlab.errors import InputError
 from genlab.runs.config import read_yaml
 from genlab.runs.folder import RunFolder, find_runs
+from genlab.runs.lock import held
 from genlab.runs.moved import current
 from support.command import Genlab
 from support.paths import CONF, ROOT
@@ -383,7 +384,8 @@ def test_runs_that_are_not_done_are_shown_as_what_they_are(tmp_path: Path) -> No
     (broken / "config.yaml").write_text("model: [")
     odd = make_run(tmp_path / "8-odd", config={"model.width": 8})
     (odd / "summary.json").write_text('{"metrics": {"test/fid": "high", "test/kid": {"value": null}}}')
-    table = table_of(tmp_path)
+    with held(tmp_path / "1-running"):
+        table = table_of(tmp_path)
     status = {row.runs[0].path.name: row.cells["status"].text for row in table.rows}
     assert status["0-done"] == "done"
     assert status["1-running"] in ("running: 1,280 images", "running: 19 images")

@@ -179,6 +179,20 @@ def test_another_machine_counts_while_its_signs_of_life_are_young(tmp_path: Path
         pass
 
 
+def test_of_two_machines_that_take_a_folder_at_once_one_has_it(tmp_path: Path) -> None:
+    """As they see it, one after the other: both found it free, or held by one that is gone."""
+    elsewhere(tmp_path, STALE + 30)
+    gone = lock._read(tmp_path / HOLDER)
+    first, second = lock.Holder.this_process(), lock.Holder.this_process()
+    for found in (gone, None):
+        lock._sign(tmp_path, first, found)
+        with pytest.raises(InputError, match="has just been taken"):
+            lock._sign(tmp_path, second, found)
+        assert lock._read(tmp_path / HOLDER) == first
+        assert sorted(content(tmp_path)) == [HOLDER]
+        (tmp_path / HOLDER).unlink()
+
+
 def test_a_slurm_job_that_was_started_again_goes_on_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine, a moment after it was killed on the first: SLURM starts a job again when it is gone."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")

@@ -17,12 +17,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.stopwatch import Stopwatch
-from genlab.callbacks.throughput import Throughput
 from genlab.composition.building import build
 from genlab.composition.explaining import first_line
 from genlab.composition.failures import failure
 from genlab.composition.trust import own_values, remember
 from genlab.errors import InputError, Interrupted
+from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
@@ -32,8 +32,8 @@ from genlab.metrics.result import Result
 from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
-from genlab.runs.resuming import epochs_seen, newest_checkpoint, rows_to_keep
-from genlab.runs.rows import last_rate, seconds_logged
+from genlab.runs.resuming import newest_checkpoint
+from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
 from genlab.training.parts import Parts, assemble, trainer_options
@@ -81,10 +81,10 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
         status = folder.read_json(STATUS)
         if status.get("trained") and found is not None and found[0].name == NEWEST:
             _restore(parts, callbacks, found)
-            progress = status.get("training") or _progress_of(folder, found, callbacks)
+            progress = status.get("training") or progress_kept(folder, found, callbacks)
         else:
             _fit(trainer, parts, config, found)
-            progress = _progress(trainer.current_epoch, callbacks)
+            progress = progress_of(trainer.current_epoch, callbacks)
         best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
         if not first:
             return best
@@ -223,27 +223,6 @@ def _restore(parts: Parts, callbacks: dict[str, Any], found: Found) -> None:
     for callback in callbacks.values():
         if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
             callback.load_state_dict(state)
-
-
-def _progress(epochs: int, callbacks: dict[str, Any]) -> dict[str, Any]:
-    """Collect what the summary says of a training's course; both callbacks' states are in the checkpoint."""
-    rates = [c.images_per_second for c in callbacks.values() if isinstance(c, Throughput)]
-    (watch,) = [c for c in callbacks.values() if isinstance(c, Stopwatch)]
-    return {
-        "epochs": epochs,
-        "images_per_second": rates[0] if rates else None,
-        "wall_seconds": round(watch.seconds, 1),
-    }
-
-
-def _progress_of(folder: RunFolder, found: Found, callbacks: dict[str, Any]) -> dict[str, Any]:
-    """Collect the same of a training that ended in a process of an earlier version, which did not keep it."""
-    states = found[1]["callbacks"]
-    progress = _progress(epochs_seen(found[1]), callbacks)
-    progress["wall_seconds"] = round(states.get("Stopwatch", {}).get("seconds", seconds_logged(folder)), 1)
-    if progress["images_per_second"] is None:
-        progress["images_per_second"] = last_rate(folder)
-    return progress
 
 
 def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, Any], found: Found | None) -> None:

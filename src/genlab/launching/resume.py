@@ -19,12 +19,13 @@ from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
+from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import current
-from genlab.runs.resuming import check_budget, check_not_running, check_unchanged, newest_checkpoint
+from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble, trainer_options
 
@@ -88,10 +89,11 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         check_trainer(config, parts)
     if found is not None:
         check_weights(found[0], found[1], parts)
-    details: dict[str, Any] = {"resumed": [*status.get("resumed", []), {"changes": changes, "after": status["status"]}]}
+    this = {"changes": changes, "after": status.get("status")}
+    details: dict[str, Any] = {"resumed": [*status.get("resumed", []), this]}
     if budget:
         details["trained"] = False
-    if done and found is not None:
+    if done and found is not None and found[0].name == NEWEST:
         details["finished"] = {"rows_logged": found[1]["progress"]["rows_logged"], "rows": count_rows(folder)}
     del found
     remember(config)
@@ -187,7 +189,7 @@ def continue_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> flo
     if status.get("begun") is False:  # its config was wrong, so the folder holds nothing to keep
         folder.clear()
         return begin_job(cfg, folder)
-    if status["status"] == "done":
+    if status.get("status") == "done":
         best = folder.read_json(SUMMARY)["monitor"]["best"]
         return None if best is None else float(best)
     return resume(folder, [], force)

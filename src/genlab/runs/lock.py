@@ -209,36 +209,40 @@ def held(folder: Path, force: bool = False) -> Iterator[None]:
     thread = threading.Thread(target=_show_life, args=(folder, mine, stop), name="genlab-signs-of-life", daemon=True)
     taken = False
     try:
-        _check_free(folder, mine, descriptor, locked, force)
-        _sign(folder, mine)
+        gone = _check_free(folder, mine, descriptor, locked, force)
+        _sign(folder, mine, gone)
         taken = True
         thread.start()
         yield
     finally:
         if os.getpid() == mine.pid:  # a fork that leaves by an exception holds nothing
             stop.set()
-            if taken and (signed := _read(folder / HOLDER)) is not None and signed.token == mine.token:
-                (folder / HOLDER).unlink(missing_ok=True)
-            if locked is not False and not (folder / HOLDER).exists():
-                with suppress(OSError):
+            if thread.is_alive():
+                thread.join(BEAT)  # so that it does not sign once more
+            with suppress(OSError):  # the folder may be gone, or may not be written in any more
+                if taken and (signed := _read(folder / HOLDER)) is not None and signed.token == mine.token:
+                    (folder / HOLDER).unlink()
+                if locked is not False and not (folder / HOLDER).exists():
                     (folder / LOCK).unlink()
             _let_go(descriptor)
 
 
-def _check_free(folder: Path, mine: Holder, descriptor: int, locked: bool | None, force: bool) -> None:
-    """Raise InputError if the folder has a living holder, as far as can be known here."""
+def _check_free(folder: Path, mine: Holder, descriptor: int, locked: bool | None, force: bool) -> Holder | None:
+    """Raise InputError if the folder has a living holder, as far as can be known here; give the one that is gone."""
     holder = _read(folder / HOLDER)
     if holder is None:
         if locked is False:
             raise InputError(f"{folder} is being trained by another process, which has just begun: wait for its end")
-        return
+        return None
     if holder.is_here:
-        if locked is False or holder.is_running():  # somebody may have removed the lock file, or there are no locks
+        # Somebody may have removed the lock file, or there are no locks.
+        runs_on = holder.is_running() and (locked is None or holder.pid != os.getpid())
+        if locked is False or runs_on:
             raise InputError(
                 f"{folder} is being trained by the process {holder.pid} of this machine since {holder.since}: wait for "
                 f"its end, or stop it first (kill {holder.pid})"
             )
-        return
+        return holder
     with suppress(OSError):
         os.utime(descriptor)  # the file server's clock, which also tells the time of the signs of life
     age = os.fstat(descriptor).st_mtime - _last_sign(folder)
@@ -248,6 +252,7 @@ def _check_free(folder: Path, mine: Holder, descriptor: int, locked: bool | None
             f"{max(0.0, age):.0f} s old: wait for its end; if you know that it is gone, force=true goes on at once"
             + ("" if locked is False else f" ({STALE:.0f} s without a sign do so, too)")
         )
+    return holder
 
 
 def _last_sign(folder: Path) -> float:
@@ -257,27 +262,34 @@ def _last_sign(folder: Path) -> float:
         return 0.0
 
 
-def _sign(folder: Path, mine: Holder) -> None:
-    """Write ``.holder`` in place of a dead one's; of two machines that do so at once, one succeeds.
+def _sign(folder: Path, mine: Holder, gone: Holder | None = None) -> None:
+    """Write ``.holder``, in place of that of a holder that is gone; of two machines that do so at once, one succeeds.
 
     Raises:
         InputError: if another machine was faster.
     """
-    path = folder / HOLDER
-    path.unlink(missing_ok=True)
-    new = folder / f"{HOLDER}.{mine.token}"
+    path, new, old = (folder / f"{HOLDER}{end}" for end in ("", f".{mine.token}", f".{mine.token}.old"))
+    taken = InputError(f"{folder} has just been taken by another process: wait for its end")
     try:
+        if gone is not None:
+            with suppress(FileNotFoundError):
+                os.replace(path, old)
+            if (found := _read(old)) is not None and found.token != gone.token:
+                with suppress(FileExistsError):  # put back what is not of the one that is gone
+                    os.link(old, path)
+                raise taken
         new.write_text(json.dumps(asdict(mine)) + "\n")
         try:
             os.link(new, path)  # fails if it exists, on file servers too
         except FileExistsError:
-            raise InputError(f"{folder} has just been taken by another process: wait for its end") from None
+            raise taken from None
         except OSError:  # a file system without hard links
             os.replace(new, path)
     except OSError as error:
         raise InputError(f"{folder} cannot be written in: {error.strerror}") from error
     finally:
-        new.unlink(missing_ok=True)
+        for path in (new, old):
+            path.unlink(missing_ok=True)
 
 
 def _show_life(folder: Path, mine: Holder, stop: threading.Event) -> None:

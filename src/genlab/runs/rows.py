@@ -1,6 +1,8 @@
 """What the rows of a run's ``metrics.csv`` say about the course of its training."""
 
 import csv
+from collections.abc import Mapping
+from typing import Any
 
 from genlab.runs.folder import METRICS, RunFolder
 
@@ -42,3 +44,16 @@ def count_rows(folder: RunFolder) -> int:
         return 0
     with path.open(newline="") as file:
         return sum(1 for _ in csv.DictReader(file))
+
+
+def rows_to_keep(status: Mapping[str, Any], rows_logged: int) -> int:
+    """Count the rows of ``metrics.csv`` up to a checkpoint, with the results of a run that was done and trains on.
+
+    Args:
+        status: content of the run's ``status.json``.
+        rows_logged: number of rows that training had logged when the checkpoint was written.
+    """
+    finished = status.get("finished")
+    if finished is None or rows_logged < finished["rows_logged"]:
+        return rows_logged
+    return int(finished["rows"] + rows_logged - finished["rows_logged"])
