@@ -246,12 +246,12 @@ def test_a_text_says_what_was_left_out(genlab: Genlab, tmp_path: Path) -> None:
 
 def test_class_folders_need_not_be_counted_by_hand(genlab: Genlab, tmp_path: Path) -> None:
     for name in ("cat", "dog", "owl"):
-        write_images(tmp_path / "set" / name, 8, (8, 8))
+        write_images(tmp_path / "set" / name, 9, (8, 8))
     where = ("dataset=image_folder", f"dataset.source.path={tmp_path / 'set'}", *QUICK, "debug=fast_dev_run")
     result = genlab("train", *where, "model.num_classes=${dataset.num_classes}")
     assert result.code == 0, result.err
     assert "num_classes: 3" in (result.run / "config.yaml").read_text()
-    assert result.err.count(f"genlab: {tmp_path / 'set'}: 24 images (cat 8, dog 8, owl 8)\n") == 1
+    assert result.err.count(f"genlab: {tmp_path / 'set'}: 27 images (cat 9, dog 9, owl 9)\n") == 1
     refused = genlab("train", *where, "model.num_classes=10")
     assert refused.code == 2
     assert refused.err == "genlab: error: model.num_classes=10, and dataset=image_folder has 3 classes\n"

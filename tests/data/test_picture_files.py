@@ -127,7 +127,7 @@ def test_a_float_map_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_12_bits_in_a_file_of_16_are_said_to_be_dark(tmp_path: Path) -> None:
     Image.fromarray(DEEP >> 4).save(tmp_path / "a.png")
-    assert done_to(tmp_path / "a.png") == [DARK, SCALED]
+    assert done_to(tmp_path / "a.png") == [SCALED, DARK]
     Image.fromarray(DEEP * 0).save(tmp_path / "black.png")
     assert done_to(tmp_path / "black.png") == [SCALED]
 
@@ -159,6 +159,16 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int) -> N
         assert np.abs(colour(path) - PICTURE).mean() < 3, suffix
         if suffix != "tif":  # which Pillow turns by itself
             assert done_to(path) == ([TURNED] if orientation > 1 else [])
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_grey_tiffs_are_turned_too(tmp_path: Path, orientation: int) -> None:
+    """Those without compression, which Pillow would map into memory."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    for values in (DEEP, (DEEP >> 8).astype(np.uint8)):
+        Image.fromarray(np.ascontiguousarray(STORED[orientation](values))).save(tmp_path / "a.tif", exif=exif)
+        assert np.array_equal(grey(tmp_path / "a.tif"), AS_8_BITS if values is DEEP else values)
 
 
 def test_a_deep_picture_is_turned_and_fitted_afterwards(tmp_path: Path) -> None:

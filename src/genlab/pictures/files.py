@@ -54,7 +54,8 @@ def opened_picture(path: Path, formats: tuple[str, ...] | None = None) -> Iterat
     try:
         if path.stat().st_size == 0:
             raise OSError("the file is empty")
-        with Image.open(path, formats=formats) as file:
+        # Not by its path: Pillow would map some TIFFs into memory, and then turns those wrongly that lie on their side.
+        with path.open("rb") as stream, Image.open(stream, formats=formats) as file:
             yield file
     except InputError:
         raise

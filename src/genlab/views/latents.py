@@ -159,12 +159,14 @@ def interpolations(model: GenerativeModel, x: Tensor, y: Tensor | None = None, s
         steps: number of images in a row.
 
     Returns:
-        Images ``(B / 2 * steps, C, H, W)``, row by row.
+        Images ``(B // 2 * steps, C, H, W)``, row by row; None of a single image.
     """
     rows = len(x) // 2
+    if rows == 0:
+        return None
     y = None if y is None else y[:rows]
     if isinstance(model, LatentModel):
-        z = model.encode(x, None if y is None else y.repeat(2))
+        z = model.encode(x[: 2 * rows], None if y is None else y.repeat(2))
     elif isinstance(model, DecodesNoise):
         z = normal((2 * rows, model.latent_dim), generators(0, range(2 * rows)), model.device)
     else:
