@@ -15,7 +15,7 @@ from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import start
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
-from genlab.runs.moved import current
+from genlab.runs.moved import as_begun, current
 from genlab.runs.resuming import check_not_running, check_unchanged
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
@@ -58,7 +58,8 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     for key in ("run_id", "run_name", "group"):
         cfg[key] = saved[key]
     absolute_paths(cfg)
-    config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
+    # An override may name a class by an old import path, or a file of conf/ that has another content today.
+    config = as_begun(current(plain(cfg, **TYPES)), saved, changed)
     longer = check_unchanged(folder, saved, config)
     if status["status"] == "done" and not longer:
         raise InputError(f"{folder.path} is done: a larger trainer.max_epochs or budget.images would train it on")

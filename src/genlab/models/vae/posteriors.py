@@ -104,19 +104,18 @@ class PlanarFlows(Posterior):
         InputError: if ``num_flows`` is not positive.
     """
 
-    _from_identity: Tensor
-
     def __init__(self, num_flows: int = 4, from_identity: bool = True) -> None:
         super().__init__()
         if num_flows < 1:
             raise InputError(f"num_flows={num_flows}: at least 1")
         self.num_flows, self.from_identity = num_flows, from_identity
-        self.register_buffer("_from_identity", torch.tensor(from_identity))
+        self.register_load_state_dict_pre_hook(_with_the_papers_formula)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
-        key = f"{prefix}_from_identity"
-        self.from_identity = bool(state_dict.setdefault(key, torch.tensor(False)))
-        super()._load_from_state_dict(state_dict, prefix, *options)
+    def get_extra_state(self) -> dict[str, bool]:
+        return {"from_identity": self.from_identity}
+
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        self.from_identity = state["from_identity"]
 
     def num_params(self, latent_dim: int) -> int:
         return 2 * latent_dim + self.num_flows * (2 * latent_dim + 1)
@@ -132,6 +131,11 @@ class PlanarFlows(Posterior):
             z, log_det = planar(z, u, w, b.squeeze(1), self.from_identity)
             log_q = log_q - log_det
         return z, log_q
+
+
+def _with_the_papers_formula(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Add to weights that were saved before the choice existed how they were trained."""
+    state.setdefault(f"{prefix}_extra_state", {"from_identity": False})
 
 
 def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor, from_identity: bool = True) -> tuple[Tensor, Tensor]:
