@@ -24,7 +24,7 @@ from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
-from genlab.runs.moved import current
+from genlab.runs.moved import as_begun, current
 from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble, trainer_options
@@ -74,7 +74,8 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     for key in ("run_id", "run_name", "group"):
         cfg[key] = saved.get(key)
     absolute_paths(cfg)
-    config = current(plain(cfg, **TYPES))  # an override may name a class by an old import path
+    # An override may name a class by an old import path, or a file of conf/ that has another content today.
+    config = as_begun(current(plain(cfg, **TYPES)), saved, changed)
     check_resolved(config)
     check_all(config)
     budget = check_unchanged(folder, saved, config)

@@ -5,7 +5,7 @@ A run's ``config.yaml`` names each class by its import path. When a class moves,
 added to ``ADDED`` with the value that reproduces the earlier behaviour, so that old runs resume unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 MOVED = {
@@ -28,6 +28,17 @@ UNUSED: dict[str, dict[str, Any]] = {
     "genlab.data.text.TextDataModule": {"num_classes": None},  # a window's class was once the token before it
 }
 
+# What conf/ chose in earlier versions and chooses otherwise today: a key, its value then, and its value now. A run that
+# is resumed composes its config again from its overrides, and keeps what it was begun with.
+RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
+    (
+        "_target_",  # of distribution=gaussian
+        "genlab.distributions.pixel.DequantizedGaussian",
+        "genlab.distributions.pixel.DiscretizedGaussian",
+    ),
+    ("from_identity", False, True),  # of vae/posterior=planar
+)
+
 
 def current(config: Any) -> Any:
     """Copy a saved config, with today's import path in every ``_target_`` and today's keys of each class.
@@ -45,6 +56,25 @@ def current(config: Any) -> Any:
     if isinstance(config, list):
         return [current(value) for value in config]
     return config
+
+
+def as_begun(config: Any, saved: Any, changed: Collection[str] = (), prefix: str = "") -> Any:
+    """Copy a config that was composed again, with the run's own value of each key that conf/ has since rechosen.
+
+    Args:
+        config: config as composed today, as plain values.
+        saved: config that the run was saved with, from :func:`current`.
+        changed: keys that were changed on the command line; these are left as they are.
+        prefix: prefix of this config's keys in ``changed``.
+    """
+    if not isinstance(config, Mapping) or not isinstance(saved, Mapping):
+        return config
+    return {
+        key: saved[key]
+        if (key, saved.get(key), value) in RECHOSEN and f"{prefix}{key}" not in changed
+        else as_begun(value, saved.get(key), changed, f"{prefix}{key}.")
+        for key, value in config.items()
+    }
 
 
 def current_path(target: str) -> str:

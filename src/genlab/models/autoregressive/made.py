@@ -187,7 +187,7 @@ class MADE(AutoregressiveModel):
         return to_image(self.ranks.long(), self.shape)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the exact log-likelihood under the mixture of all masks, in nats, ``(B,)``.
+        """Return the log-likelihood under the mixture of all masks, in nats, ``(B,)``.
 
         Raises:
             InputError: if the model is conditional and ``y`` is None.
