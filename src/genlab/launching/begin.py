@@ -8,6 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
+from genlab.composition.in_force import check_in_force
 from genlab.composition.resolvers import unique_name
 from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
@@ -32,6 +33,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     """
     cfg.run_dir = str(planned)
     try:
+        check_in_force(cfg, overrides())
         absolute_paths(cfg)
         config = plain(cfg, **TYPES)
         num_processes(config["trainer"])

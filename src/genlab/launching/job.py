@@ -16,6 +16,7 @@ import torch.distributed as dist
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.composition.building import build
 from genlab.composition.failures import failure
+from genlab.composition.named_parts import named
 from genlab.errors import Interrupted
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
@@ -94,18 +95,6 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         _close(loggers)
         if dist.is_initialized():
             dist.destroy_process_group()  # otherwise the next run of this process would find it
-
-
-def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
-    """Select the nodes of a group of callbacks or loggers that are to be built.
-
-    Null entries are skipped, and so are entries without ``_target_``, which an experiment leaves behind when it
-    configures a callback that is disabled.
-
-    Args:
-        group: nodes of the config by name.
-    """
-    return [(name, node) for name, node in (group or {}).items() if node and "_target_" in node]
 
 
 def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found | None) -> list[Any]:

@@ -101,8 +101,11 @@ class AdversarialTraining(TrainingModule):
         # Registered as modules, so that their state, such as a mean path length, is in checkpoints and on the device.
         self.regularizers = _modules(regularizers)
         self.generator_regularizers = _modules(generator_regularizers)
-        for penalty in self.generator_regularizers.values():
-            penalty.check(model)
+        for name, penalty in [*self.regularizers.items(), *self.generator_regularizers.items()]:
+            try:
+                penalty.check(model)
+            except InputError as error:
+                raise InputError(f"gan/regularizer={name}: {error}") from None
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
         self.generator_batch = generator_batch
         self.discriminator_start = discriminator_start
