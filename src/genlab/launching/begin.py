@@ -11,6 +11,7 @@ from genlab.composition.building import plain
 from genlab.composition.in_force import check_in_force
 from genlab.composition.resolvers import unique_name
 from genlab.errors import InputError
+from genlab.launching.monitor import check_monitor
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
@@ -38,6 +39,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         config = plain(cfg, **TYPES)
         num_processes(config["trainer"])
         parts = assemble(config)
+        check_monitor(config, parts, overrides())
     except InputError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # so that the sweep's table shows the failure
             folder = RunFolder.claim(planned)
