@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.named_parts import without_unchosen
 from genlab.composition.trust import check, check_found, check_resolved
 from genlab.errors import InputError
 
@@ -45,7 +46,7 @@ def located(target: str, where: str) -> Callable[..., Any]:
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(target)
+        return typing.get_type_hints(target, include_extras=True)
     except Exception:  # some libraries have annotations that cannot be evaluated
         return {}
 
@@ -73,7 +74,7 @@ def _arguments(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
                 for key in listed.__annotations__:
                     default = None if key in listed.__optional_keys__ else p.empty
                     given[key] = inspect.Parameter(key, p.KEYWORD_ONLY, default=default)
-                annotations = {**typing.get_type_hints(listed), **annotations}
+                annotations = {**typing.get_type_hints(listed, include_extras=True), **annotations}
         options = [name for name, p in given.items() if p.kind is p.VAR_KEYWORD]
         named = {name: p for name, p in given.items() if name not in options}
         found = {**named, **found}
@@ -151,7 +152,7 @@ def checked(node: Any, where: str) -> Any:
         if key not in parameters and not accepts_any:
             name = getattr(target, "__name__", str(target))
             raise InputError(f"{at}: {name} has no option '{key}'{did_you_mean(key, parameters)}")
-        value = checked(value, at)
+        value = checked(without_unchosen(value, annotations.get(key)), at)
         if key in annotations and not _is_built(value):
             value = coerced(value, annotations[key], at)
         arguments[key] = value

@@ -9,10 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.explaining import explain, first_line
+from genlab.composition.in_force import check_in_force
 from genlab.composition.resolvers import unique_name
 from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
 from genlab.launching.disk import disk_errors
+from genlab.launching.monitor import check_monitor
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
@@ -68,11 +70,14 @@ def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
 
 
 def _prepared(cfg: DictConfig) -> Parts:
+    check_in_force(cfg, overrides())
     absolute_paths(cfg)
     config = plain(cfg, **TYPES)
     check_resolved(config)  # otherwise the run could not be opened again
     num_processes(config["trainer"])
-    return assemble(config)
+    parts = assemble(config)
+    check_monitor(config, parts, overrides())
+    return parts
 
 
 def _start(cfg: DictConfig, folder: RunFolder, parts: Parts) -> float | None:

@@ -20,6 +20,7 @@ from genlab.callbacks.stopwatch import Stopwatch
 from genlab.composition.building import build
 from genlab.composition.explaining import first_line
 from genlab.composition.failures import failure
+from genlab.composition.named_parts import named
 from genlab.composition.trust import own_values, remember
 from genlab.errors import InputError, Interrupted
 from genlab.launching.progress import progress_kept, progress_of
@@ -108,18 +109,6 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
         _close(loggers)
         if dist.is_initialized():
             dist.destroy_process_group()  # otherwise the next run of this process would find it
-
-
-def named(group: dict[str, Any] | None) -> list[tuple[str, Any]]:
-    """Select the nodes of a group of callbacks or loggers that are to be built.
-
-    Null entries are skipped, and so are entries without ``_target_``, which an experiment leaves behind when it
-    configures a callback that is disabled.
-
-    Args:
-        group: nodes of the config by name.
-    """
-    return [(name, node) for name, node in (group or {}).items() if node and "_target_" in node]
 
 
 def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found | None) -> list[Any]:

@@ -11,7 +11,9 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 
 from genlab.composition.building import build
+from genlab.composition.named_parts import named
 from genlab.errors import InputError
+from genlab.loggers.wandb import close_run
 from genlab.metrics.drawing import draw
 from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
 from genlab.speed.rounds import Timing, interleaved, synchronize
@@ -149,17 +151,15 @@ def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], l
 
     def callbacks() -> list[Any]:
         # The best checkpoint belongs to validation, which is not measured.
-        nodes = {name: node for name, node in config["callbacks"].items() if node and name not in ("progress", "best")}
-        return [build(node, f"callbacks.{name}") for name, node in nodes.items()]
+        nodes = [(name, node) for name, node in named(config["callbacks"]) if name not in ("progress", "best")]
+        return [build(node, f"callbacks.{name}") for name, node in nodes]
 
-    loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items() if node]
+    loggers = [build(node, f"logger.{name}") for name, node in named(config["logger"])]
     try:
         yield callbacks, loggers
     finally:
         if any(isinstance(logger, WandbLogger) for logger in loggers):
-            import wandb
-
-            wandb.finish()
+            close_run(exit_code=0)
 
 
 def _shares(plain: PlainLoop, steps: int, pair: Pair) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import AdversarialModel
 from genlab.models.gan.augmentation import Augmentation
 from genlab.models.gan.losses import AdversarialLoss
@@ -101,8 +102,11 @@ class AdversarialTraining(TrainingModule):
         # Registered as modules, so that their state, such as a mean path length, is in checkpoints and on the device.
         self.regularizers = _modules(regularizers)
         self.generator_regularizers = _modules(generator_regularizers)
-        for penalty in self.generator_regularizers.values():
-            penalty.check(model)
+        for name, penalty in [*self.regularizers.items(), *self.generator_regularizers.items()]:
+            try:
+                penalty.check(model)
+            except InputError as error:
+                raise InputError(f"gan/regularizer={name}: {error}") from None
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
         self.generator_batch = generator_batch
         self.discriminator_start = discriminator_start
@@ -123,6 +127,17 @@ class AdversarialTraining(TrainingModule):
             raise InputError(
                 f"dataset.batch_size={data.batch_size} does not divide into model.pack={self.model.pack} examples each"
             )
+
+    def figures_of_validation(self, data: DataModule) -> set[str] | None:
+        """List the names of the figures that validation logs: D's accuracy, and the model's further terms."""
+        names = {"accuracy_real"} if self.loss.calibrated else set()
+        model = self.sampling_model
+        assert isinstance(model, AdversarialModel)
+        if model.has_terms:
+            x, y = data.some("val", 2 * model.pack)
+            with own_randomness(0, x.device), evaluating(model):
+                names |= model.play(x, y).terms.keys()
+        return names
 
     def configure_optimizers(self) -> Any:
         generator = self.make_optimizer(self.generator_optimizer, self.players.generator)

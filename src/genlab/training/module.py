@@ -115,6 +115,14 @@ class TrainingModule(pl.LightningModule):
             InputError: if it cannot.
         """
 
+    def figures_of_validation(self, data: DataModule) -> set[str] | None:
+        """List the names of the figures that validation logs, without ``val/``; None if they are not known before.
+
+        Args:
+            data: data to train on, set up.
+        """
+        return None
+
     def compilable(self, graphs: bool) -> list[Compilable]:
         """List the functions that torch.compile may replace.
 

@@ -5,6 +5,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from genlab.data.module import DataModule
+from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import LikelihoodModel, ObjectiveModel
 from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
 
@@ -50,6 +52,14 @@ class ObjectiveTraining(TrainingModule):
         if isinstance(model, LikelihoodModel) and model.discrete:
             figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
         return figures
+
+    def figures_of_validation(self, data: DataModule) -> set[str] | None:
+        """List the names of the figures that validation logs, by computing them for two examples."""
+        x, y = data.some("val", 2)
+        model = self.sampling_model
+        assert isinstance(model, ObjectiveModel)
+        with own_randomness(0, x.device), evaluating(model):
+            return {*self._figures(model, x, y), *data.per_example("val")}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch

@@ -14,6 +14,7 @@ from genlab.machine.devices import tune_processor
 from genlab.metrics.drawing import own_randomness
 from genlab.metrics.evaluation import Evaluation
 from genlab.models.base import GenerativeModel
+from genlab.training.budget import check_budget
 from genlab.training.module import TrainingModule
 
 
@@ -43,6 +44,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     Raises:
         InputError: if anything in the config is wrong; the message names the key.
     """
+    check_budget(config)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     tune_processor()  # before the model sees data for the first time, as in training
     # Checked before the model is built, because a model of images cannot make sense of the shape of other data.

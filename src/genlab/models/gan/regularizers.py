@@ -26,15 +26,31 @@ class Regularizer(nn.Module, ABC):
 
     Attributes:
         of_images: whether the penalty is only defined for images.
+        of_single_examples: whether the penalty takes the gradient of each example's logit with respect to that example
+            alone. D must then not have batch normalization, in which a logit depends on the whole batch.
     """
 
     of_images: ClassVar[bool] = False
+    of_single_examples: ClassVar[bool] = False
 
     def __init__(self, every: int = 1) -> None:
         super().__init__()
         if every < 1:
             raise InputError(f"every={every}: expected a number of discriminator steps, at least 1")
         self.every = every
+
+    def check(self, model: AdversarialModel) -> None:
+        """Check that the model's discriminator allows this penalty.
+
+        Raises:
+            InputError: if it has layers that the penalty makes no sense with.
+        """
+        batch_norms = [m for m in model.discriminator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if self.of_single_examples and batch_norms:
+            raise InputError(
+                f"{type(self).__name__} needs the gradient of each example alone, which batch normalization in the "
+                "discriminator mixes: set model.normalization=none or spectral"
+            )
 
     @abstractmethod
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Tensor:
@@ -77,6 +93,8 @@ class ZeroCentred(Regularizer):
         decay_images: number of images seen when ``gamma`` reaches its final value; None if ``gamma`` is constant.
         every: number of discriminator steps per application.
     """
+
+    of_single_examples: ClassVar[bool] = True
 
     gamma_now: Tensor  # a Python number would become a constant in a compiled loss
 
@@ -121,6 +139,8 @@ class GradientPenalty(Regularizer):
         every: number of discriminator steps per application.
     """
 
+    of_single_examples: ClassVar[bool] = True
+
     def __init__(self, weight: float = 10.0, one_sided: bool = False, every: int = 1) -> None:
         super().__init__(every)
         self.weight, self.one_sided = weight, one_sided
@@ -145,6 +165,8 @@ class DRAGAN(Regularizer):
             the authors' code.
         every: number of discriminator steps per application.
     """
+
+    of_single_examples: ClassVar[bool] = True
 
     def __init__(self, weight: float = 10.0, scale: float = 0.5, every: int = 1) -> None:
         super().__init__(every)
@@ -274,7 +296,7 @@ class PathLength(GeneratorRegularizer):
     def check(self, model: AdversarialModel) -> None:
         generator = getattr(model, "generator", None)
         if not hasattr(generator, "mapping") or not hasattr(generator, "synthesis"):
-            raise InputError("gan/regularizer=path_length needs a generator with styles w, such as model=gan/stylegan2")
+            raise InputError("path_length needs a generator with styles w, such as model=gan/stylegan2")
 
     def penalty(self, model: AdversarialModel, x: Tensor, y: Tensor) -> Tensor:
         generator = model.generator
