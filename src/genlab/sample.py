@@ -1,4 +1,4 @@
-"""``genlab sample run=FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
+"""``genlab sample FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
+from genlab.composition.command_line import path_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from genlab.views.write import Write
 
 
+def main() -> None:
+    """Run the command on this process's command line, with the path of the run rewritten as Hydra's override."""
+    path_as("run")
+    _main()
+
+
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="sample")
 @one_line_errors
-def main(cfg: DictConfig) -> None:
-    """Run the command on this process's command line."""
+def _main(cfg: DictConfig) -> None:
     sample(cfg)
 
 

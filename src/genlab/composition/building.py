@@ -92,9 +92,16 @@ def coerced(value: Any, annotation: Any, where: str) -> Any:
     try:
         converted = adapter.validate_python(value)
     except ValidationError as error:
-        expected = "; ".join(dict.fromkeys(e["msg"][0].lower() + e["msg"][1:] for e in error.errors()[:2]))
+        # Of several types that would do, a class such as Tensor is none that a config can give.
+        faults = [e for e in error.errors() if e["type"] != "is_instance_of"] or error.errors()
+        expected = "; ".join(dict.fromkeys(_sentence(e["msg"]) for e in faults[:2]))
         raise InputError(f"{where}={value!r}: {expected}") from None
     return converted if isinstance(converted, _PLAIN) else value
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
 
 
 def _is_built(value: Any) -> bool:
@@ -168,7 +175,9 @@ def build(node: Any, where: str) -> Any:
         return instantiate(arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
+        refused = isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError)
+        if refused or type(cause).__name__ == "MisconfigurationException":  # Lightning's, which is heavy to import
+            assert cause is not None
             key = re.search(r"full_key: (\S+)", str(error))
             at = ".".join(filter(None, [where, key and key[1]]))
             raise InputError(f"{at}: {first_line(cause)}" if at else first_line(cause)) from cause

@@ -13,9 +13,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+from yaml import YAMLError
 
 from genlab.composition.configs import conf_dir, groups
+from genlab.composition.hints import elsewhere, file_of, having, in_yaml, unreadable
 from genlab.composition.renamed_groups import renamed_in_file
 from genlab.errors import InputError
 
@@ -65,7 +72,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as an override ({first_line(error)})"
+        return unreadable(error.override)
+    if isinstance(error, YAMLError):
+        return in_yaml(error)
+    if isinstance(error, UnicodeDecodeError) and (file := file_of(error.__traceback__)) is not None:
+        return f"{file} is not in UTF-8 (byte {error.start + 1}): convert it, as by iconv -f latin1 -t utf-8"
     if isinstance(error, HydraException):
         return _refused_override(error)
     if isinstance(error, MissingMandatoryValue):
@@ -73,6 +84,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, InterpolationToMissingValueError):
         key = first_line(error).rpartition(" ")[2]
         return f"no value for {key} (give it as {key}=...)"
+    if isinstance(error, InterpolationKeyError) and (needed := re.search(r"key '([^']+)' not found", str(error))):
+        return f"{error.full_key} is to be {needed[1]}, and no such key was chosen or given (give it as +{needed[1]}=...)"
     if isinstance(error, OmegaConfBaseException):
         of_resolver = "InputError raised while resolving interpolation: "
         if of_resolver in str(error):
@@ -110,13 +123,15 @@ def _refused_override(error: HydraException) -> str:
     if parent is not None and OmegaConf.is_dict(parent):
         siblings = [str(k) for k in parent if not str(k).startswith("_")]
         prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+        if key not in groups() and (meant := elsewhere(parent._get_root(), key)):
+            return f"{key}: there is no such key; did you mean {' or '.join(meant[:3])}?"
         if not prefix and not get_close_matches(last, siblings):
             siblings = [*siblings, *groups()]
         hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
         return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
     known = groups()
     if key in known:
-        return f"{key}: nothing that was chosen (model, dataset, experiment) has this group"
+        return f"{key}: nothing that was chosen (model, dataset, experiment) has this group{having(key)}"
     return f"{key}: there is no such key or group{did_you_mean(key, known)}"
 
 

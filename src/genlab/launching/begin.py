@@ -8,13 +8,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
+from genlab.composition.explaining import explain
 from genlab.composition.resolvers import unique_name
-from genlab.errors import InputError
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
+from genlab.loggers.wandb import check_environment
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, RunFolder
-from genlab.training.parts import assemble
+from genlab.training.parts import assemble, check_kind
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:
@@ -33,14 +34,19 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     cfg.run_dir = str(planned)
     try:
         absolute_paths(cfg)
+        check_kind(cfg)
         config = plain(cfg, **TYPES)
         num_processes(config["trainer"])
         parts = assemble(config)
-    except InputError as error:
+        if (config["logger"] or {}).get("wandb"):
+            check_environment()
+    except Exception as error:
+        if (line := explain(error)) is None:
+            raise
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # so that the sweep's table shows the failure
             folder = RunFolder.claim(planned)
             write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
-            folder.set_status("failed", reason=str(error), overrides=overrides(), begun=False)
+            folder.set_status("failed", reason=line, overrides=overrides(), begun=False)
         raise
     folder = RunFolder.claim(planned)
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]

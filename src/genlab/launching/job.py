@@ -28,7 +28,8 @@ from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
-from genlab.training.parts import Parts, assemble, trainer_options
+from genlab.training.parts import Parts, assemble
+from genlab.training.trainer_settings import trainer_options
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
 

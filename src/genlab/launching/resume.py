@@ -8,23 +8,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import plain
 from genlab.composition.configs import composed
+from genlab.composition.path_keys import paths_in
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
 from genlab.launching.begin import begin
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import start
 from genlab.machine.files import write_atomically
+from genlab.runs.config import below
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
 from genlab.runs.moved import current
 from genlab.runs.resuming import check_not_running, check_unchanged
 
-# Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
+# Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
+# the paths of its data.
 OF_THE_FIRST_START = (
     "paths.data_dir",
     "paths.output_dir",
-    "dataset.source.path",
-    "dataset.source.root",
-    "dataset.run",
     "trainer.precision",
 )
 
@@ -53,6 +53,10 @@ def resume(folder: RunFolder, changes: list[str]) -> float | None:
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
+            OmegaConf.update(cfg, key, value)
+    still = dict(paths_in(OmegaConf.to_container(cfg, resolve=False)))
+    for key, value in paths_in(saved):
+        if key in still and not any(below(key, [name.replace("/", ".")]) for name in changed):
             OmegaConf.update(cfg, key, value)
     cfg.run_dir = str(folder.path)
     for key in ("run_id", "run_name", "group"):

@@ -13,6 +13,7 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from genlab.errors import InputError
 from genlab.loggers.wandb_rows import lacking, written_rows
 from genlab.machine.environment import code
 from genlab.metrics.catalogue import figure
@@ -106,7 +107,7 @@ def _best_so_far(path: Path) -> dict[str, float]:
     """Find the best validation values of a resumed run in ``metrics.csv``; W&B cannot be asked for them offline."""
     best: dict[str, float] = {}
     if path.is_file():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if text and name.startswith("val/") and is_better(name, float(text), best.get(name)):
@@ -152,6 +153,7 @@ def wandb_logger(
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     fields = wandb.Settings.model_fields  # older versions of W&B have fewer settings
     patience = {key: value for key, value in PATIENCE.items() if key in fields and _variable(key) not in os.environ}
+    check_environment()
     settings = wandb.Settings(silent=True, **patience)
     if "finish_timeout_raises" in fields:
         settings.finish_timeout_raises = True
@@ -189,6 +191,25 @@ def wandb_logger(
             if name not in figures:
                 logger.log_image(name, [picture], step=seen)
     return logger
+
+
+def check_environment() -> None:
+    """Check the values of the environment's ``WANDB_...`` variables.
+
+    Raises:
+        InputError: if W&B would refuse one; the message names it and its value.
+    """
+    import wandb
+    from pydantic import ValidationError
+
+    try:
+        wandb.Settings().update_from_env_vars(os.environ)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = _variable(str((fault["loc"] or ("",))[0]))
+        raise InputError(f"{name}={fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+    except (ValueError, AttributeError):  # said by wandb.init, or a version of W&B without this method
+        return
 
 
 def _variable(setting: str) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from genlab.composition.building import plain
 from genlab.runs.folder import RunFolder
+from genlab.training.parts import check_kind
 
 
 @contextmanager
@@ -25,4 +26,5 @@ def throwaway(cfg: DictConfig, **types: Any) -> Iterator[dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
+        check_kind(cfg)
         yield plain(cfg, **types)
