@@ -41,6 +41,7 @@ def sample(cfg: DictConfig) -> None:
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory
     from genlab.models.base import Writes
+    from genlab.runs.given import given_runs
     from genlab.runs.loading import Weights, load
 
     config = plain(
@@ -65,9 +66,12 @@ def sample(cfg: DictConfig) -> None:
     sampling = {**config["sampling"], **short}
     # Keys of the command become the view's options; a null key leaves the view's own default in place.
     view: View = build({key: value for key, value in config["view"].items() if value is not None}, "")
+    runs = given_runs([config["run"]])
+    if len(runs) > 1:
+        raise InputError(f"{config['run']} has {len(runs)} runs: give one of them, such as {runs[0]}")
     keep_freed_memory()
     tune_processor()
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
+    run = load(runs[0], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
     if isinstance(run.model, Writes):
         if view.mode != "grid":
             raise InputError(f"mode={view.mode} is for images; this run's model writes text: give prompt=...")
@@ -77,6 +81,7 @@ def sample(cfg: DictConfig) -> None:
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
     view.check(run)
+    view.check_memory(run)
     target = Path(config["output"] or run.folder.samples / f"{view.name}.png")
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")

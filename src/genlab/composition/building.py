@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.free_text import escaped
 from genlab.errors import InputError
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
@@ -154,6 +155,15 @@ def checked(node: Any, where: str) -> Any:
     return arguments
 
 
+def _literal(node: Any) -> Any:
+    """Copy resolved values so that Hydra, which resolves them twice, takes text with ``${`` in it as it is."""
+    if isinstance(node, dict):
+        return {key: _literal(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    return escaped(escaped(node)) if isinstance(node, str) else node
+
+
 def build(node: Any, where: str) -> Any:
     """Check a config node with :func:`checked` and instantiate it; None stays None.
 
@@ -172,7 +182,7 @@ def build(node: Any, where: str) -> Any:
     resolved = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
     arguments = checked(resolved, where)
     try:
-        return instantiate(arguments, _convert_="all")
+        return instantiate(_literal(arguments), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         refused = isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError)

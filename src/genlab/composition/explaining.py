@@ -85,7 +85,7 @@ def explain(error: BaseException) -> str | None:
         key = first_line(error).rpartition(" ")[2]
         return f"no value for {key} (give it as {key}=...)"
     if isinstance(error, InterpolationKeyError) and (needed := re.search(r"key '([^']+)' not found", str(error))):
-        return f"{error.full_key} is to be {needed[1]}, and no such key was chosen or given (give it as +{needed[1]}=...)"
+        return f"{error.full_key or 'a value'} is to be {needed[1]}, and no such key was chosen or given (give it as +{needed[1]}=...)"
     if isinstance(error, OmegaConfBaseException):
         of_resolver = "InputError raised while resolving interpolation: "
         if of_resolver in str(error):

@@ -46,6 +46,11 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
+def escaped(text: str) -> str:
+    """Escape a text for OmegaConf, so that ``${`` is no interpolation; backslashes before it are doubled."""
+    return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", text)
+
+
 def with_quotes(command: str, arguments: Iterable[str]) -> list[str]:
     """Quote the values of the keys that take free text or paths, where Hydra would not read them as they are.
 
@@ -76,9 +81,7 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
     if key in TEXTS:
         if value == "null" or _QUOTED.fullmatch(value):
             return word
-        # With a backslash before it, ${ is no interpolation; OmegaConf halves the backslashes before that.
-        literal = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
-        return before + _spelled(literal)
+        return before + _spelled(escaped(value))
     if not (
         last in PATHS | NAMES
         or last.endswith(PATH_ENDINGS)

@@ -194,7 +194,7 @@ def wandb_logger(
 
 
 def check_environment() -> None:
-    """Check the values of the environment's ``WANDB_...`` variables.
+    """Check the values of the environment's ``WANDB_...`` variables; without a well-formed key, the run is offline.
 
     Raises:
         InputError: if W&B would refuse one; the message names it and its value.
@@ -204,11 +204,15 @@ def check_environment() -> None:
 
     try:
         wandb.Settings().update_from_env_vars(os.environ)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = _variable(str((fault["loc"] or ("",))[0]))
-        raise InputError(f"{name}={fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
-    except (ValueError, AttributeError):  # said by wandb.init, or a version of W&B without this method
+    except (ValidationError, wandb.Error) as error:
+        fault = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
+        name = _variable(str(fault["loc"][0])) if fault["loc"] else "WANDB_API_KEY"  # the one checked without pydantic
+        if name == "WANDB_API_KEY" and name in os.environ:  # whose value is a secret
+            print(f"genlab: {name} is no key ({fault['msg']}), so the run is offline", file=sys.stderr)
+            del os.environ[name]
+            return check_environment()
+        raise InputError(f"{name}={fault.get('input')}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+    except AttributeError:  # a version of W&B without this method; wandb.init checks
         return
 
 

@@ -69,7 +69,9 @@ def assemble(config: dict[str, Any]) -> Parts:
         checked(config[key], key)
     training = build({**config["training"], "model": model}, "training")
     training.check(data)
-    return Parts(data, model, training, build(config["metrics"], "metrics"))
+    evaluation = build(config["metrics"], "metrics")
+    evaluation.check_memory(model, data)
+    return Parts(data, model, training, evaluation)
 
 
 def check_kind(config: Mapping[str, Any]) -> None:

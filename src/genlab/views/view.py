@@ -1,5 +1,6 @@
 """Base of all views, the ways to look at a run's model: options, applicability, and the picture that is shown."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from genlab.errors import InputError
+from genlab.machine.memory import check_fits
+from genlab.metrics.drawing import bytes_of
 from genlab.modalities.modality import Modality
 from genlab.pictures.files import film, save_array, save_png
 from genlab.pictures.grid import grid
@@ -85,6 +88,16 @@ class View(ABC):
     def name(self) -> str:
         """Name of the view's files, without suffix; different settings give different names."""
         return f"{self.mode}-seed{self.seed}-n{getattr(self, 'n', 8)}"
+
+    def check_memory(self, run: Run) -> None:
+        """Check that what is drawn will fit in memory, before anything is.
+
+        Raises:
+            InputError: if it will not.
+        """
+        given = {name: int(value) for name in ("n", "steps", "draws") if (value := getattr(self, name, None)) is not None}
+        said = ", ".join(f"{name}={value}" for name, value in given.items())
+        check_fits(bytes_of(math.prod(given.values()), run.model), f"{said}: too many samples; draw fewer")
 
     def check(self, run: Run) -> None:
         """Raise InputError if the view does not apply to a run; unless overridden, a view applies to images only."""
