@@ -25,6 +25,7 @@ from genlab.runs.resuming import check_not_running, check_unchanged
 OF_THE_FIRST_START = (
     "paths.data_dir",
     "paths.output_dir",
+    "dataset.source.header",  # of tables: a run of an earlier version keeps the rule by which it read its file
     "trainer.precision",
 )
 
