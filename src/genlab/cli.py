@@ -6,6 +6,7 @@ Nothing heavy is imported here: a command's module imports Hydra, and torch only
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
@@ -88,6 +89,9 @@ def main(argv: list[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
         print(f"genlab: error: unknown command '{arguments[0]}'; {hint}", file=sys.stderr)
         sys.exit(2)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ≤ shows ? in its place
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")

@@ -35,7 +35,7 @@ def multiply_by_onednn() -> None:
     round, so those keep MKL.
     """
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text()[:200]:
+    if cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text(encoding="utf-8")[:200]:
         has_avx512, has_amx = (
             bool(check()) if (check := getattr(torch.cpu, name, None)) is not None else None
             for name in ("_is_avx512_supported", "_is_amx_tile_supported")
