@@ -92,7 +92,10 @@ def test_what_is_a_header_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("x,2020\n5,6\n", "row 1, column 1 is x, not a number (if the first row holds names, give dataset.source.header"),
+        (
+            "x,2020\n5,6\n",
+            "row 1, column 1 is x, not a number (if the first row holds names, give dataset.source.header",
+        ),
         ("a;b\n1,5;2\n", "column a is 1,5, not a number (decimals are written with a point)"),
         ("a,b\n1,2,3\n", "row 1 has 3 cells, and the table has 2 columns (its header has)"),
         ("a,b\n1,2\n3,\n", "row 2, column b is empty"),
@@ -101,7 +104,10 @@ def test_what_is_a_header_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixt
         ("a,b\n1,2\n#3,4\n", "the line #3,4 is a comment, but has numbers"),
         ("# a,b\n", "has no rows"),
         ("a,b\n1,1e400\n", "column b is 1e400, not a number"),
-        ("id\n9223372036854775809\n9223372036854775810\n", "9223372036854775809 and 9223372036854775810, which are the"),
+        (
+            "id\n9223372036854775809\n9223372036854775810\n",
+            "9223372036854775809 and 9223372036854775810, which are the",
+        ),
         ("a,b\n1,2\0\n", "NUL"),
         ('a,b\n1,"2\n', "cannot be read as a table"),
     ],
@@ -120,7 +126,9 @@ def test_a_name_that_two_columns_have(tmp_path: Path) -> None:
 def test_ids_that_float64_would_make_equal(tmp_path: Path) -> None:
     ids = np.array([[2**63 + 1, 1], [2**63 + 2, 2]], np.uint64)
     np.save(tmp_path / "a.npy", ids)
-    with pytest.raises(InputError, match="column 1 has 9223372036854775809 and 9223372036854775810, which are the same"):
+    with pytest.raises(
+        InputError, match="column 1 has 9223372036854775809 and 9223372036854775810, which are the same"
+    ):
         Table(str(tmp_path / "a.npy")).load()
     # Large integers that stay apart are numbers like others.
     assert load(tmp_path / "a.csv", f"a\n{10**18}\n{10**18 + 4096}\n")[0] == [[1e18], [1e18 + 4096]]

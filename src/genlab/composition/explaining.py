@@ -64,7 +64,15 @@ def _options(group: str, listed: Iterable[str]) -> set[str]:
 
 
 def explain(error: BaseException) -> str | None:
-    """Explain an error that the user's input caused in one line; give None if the error is a bug."""
+    """Explain an error that the user's input caused in one line; give None if the error is a bug.
+
+    What cannot be printed, such as a line's end or a terminal's escape in a value, is spelled with a backslash.
+    """
+    line = _explanation(error)
+    return None if line is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _explanation(error: BaseException) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -85,7 +93,8 @@ def explain(error: BaseException) -> str | None:
         key = first_line(error).rpartition(" ")[2]
         return f"no value for {key} (give it as {key}=...)"
     if isinstance(error, InterpolationKeyError) and (needed := re.search(r"key '([^']+)' not found", str(error))):
-        return f"{error.full_key or 'a value'} is to be {needed[1]}, and no such key was chosen or given (give it as +{needed[1]}=...)"
+        what = f"{error.full_key or 'a value'} is to be {needed[1]}"
+        return f"{what}, and no such key was chosen or given (give it as +{needed[1]}=...)"
     if isinstance(error, OmegaConfBaseException):
         of_resolver = "InputError raised while resolving interpolation: "
         if of_resolver in str(error):

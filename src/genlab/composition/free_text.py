@@ -66,7 +66,7 @@ def with_quotes(command: str, arguments: Iterable[str]) -> list[str]:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise InputError(f"the argument {ascii(word)} is not in UTF-8: rename the file") from None
+            raise InputError(f"the argument {word!a} is not in UTF-8: rename the file") from None
     sweeping = _is_sweep(words)
     return [_with_quotes(command, word, sweeping) for word in words]
 
@@ -144,7 +144,10 @@ def _is_sweep(words: list[str]) -> bool:
     """Tell whether commas separate the values of a sweep: with ``-m``, or in an experiment that is one."""
     if any(word in ("-m", "--multirun") or re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in words):
         return True
-    folders = [conf_dir(), *(after for flag, after in zip(words, words[1:], strict=False) if flag in ("-cd", "--config-dir"))]
+    folders = [
+        conf_dir(),
+        *(after for flag, after in zip(words, words[1:], strict=False) if flag in ("-cd", "--config-dir")),
+    ]
     folders += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     chosen = [word.partition("=")[2] for word in words if re.match(r"\+*experiment=", word)]
     return any(

@@ -27,7 +27,7 @@ def is_path(key: str, value: object) -> bool:
         return False
     if last in NAMES:
         return True
-    if last not in PERHAPS and not last.endswith(_ENDINGS):
+    if last == "cache_dir" or (last not in PERHAPS and not last.endswith(_ENDINGS)):
         return False
     return "/" in value or Path(value).suffix != "" or Path(value).is_dir()
 

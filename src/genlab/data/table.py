@@ -111,7 +111,9 @@ class Table:
         if values.dtype.kind in "iu":
             exact = values
         elif (np.abs(numbers) >= 2**53).any():
-            exact = np.array([int(cell) if re.fullmatch(r"[+-]?\d+", str(cell).strip()) else float(cell) for cell in values], object)
+            exact = np.array(
+                [int(cell) if re.fullmatch(r"[+-]?\d+", str(cell).strip()) else float(cell) for cell in values], object
+            )
         else:
             return
         order = np.argsort(exact, kind="stable")

@@ -35,4 +35,6 @@ def check_fits(needed: int, what: str) -> None:
         InputError: if it does not fit.
     """
     if needed > (free := free_memory()):
-        raise InputError(f"{what}: they need {needed / 1e9:,.1f} GB of memory, and {max(free, 0) / 1e9:,.1f} GB are free")
+        raise InputError(
+            f"{what}: they need {needed / 1e9:,.1f} GB of memory, and {max(free, 0) / 1e9:,.1f} GB are free"
+        )

@@ -1,6 +1,7 @@
 """Decide whether a run may be resumed, and from which checkpoint."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 def _is_place(key: str, value: Any) -> bool:
     """Tell whether a value says where data lie; not so the run of a data set of codes, which decides what they are."""
-    return below(key, ("dataset", "tokenizer")) and key.rpartition(".")[2] != "run" and is_path(key, value)
+    key = re.sub(r"^callbacks\.\w+\.features\.", "metrics.features.", key)  # a copy of the evaluation's features
+    return below(key, ("dataset", "tokenizer", "metrics")) and not key.endswith(".run") and is_path(key, value)
 
 
 def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
