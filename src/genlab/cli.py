@@ -6,6 +6,7 @@ Nothing heavy is imported here: a command's module imports Hydra, and torch only
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
@@ -96,16 +97,19 @@ def main(argv: list[str] | None = None) -> None:
     from genlab.machine.process import forget_ranks
 
     forget_ranks()
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ≤ shows ? in its place
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")
-    # Lightning's DDP starts argv[0] again, so it must be a file; shell completion needs the program's own name there.
-    if not completing:
-        from genlab.composition.command_line import as_groups
-
-        arguments = as_groups(arguments)
-    sys.argv = [program if completing else str(module.__file__), *arguments]
     try:
+        if not completing:
+            from genlab.composition.command_line import spelled
+
+            arguments = spelled(command, arguments)
+        # Lightning's DDP starts argv[0] again, so it must be a file; shell completion needs the program's own name.
+        sys.argv = [program if completing else str(module.__file__), *arguments]
         module.main()
     except KeyboardInterrupt:
         print("genlab: interrupted", file=sys.stderr)

@@ -46,6 +46,7 @@ def evaluate(cfg: DictConfig) -> None:
     from genlab.evaluating.run import evaluate_run
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory, quiet_libraries
+    from genlab.runs.given import given_runs
 
     own(cfg)
     config = plain(
@@ -62,7 +63,7 @@ def evaluate(cfg: DictConfig) -> None:
     quiet_libraries()
     keep_freed_memory()
     tune_processor()
-    runs = [config["run"]] if isinstance(config["run"], str) else config["run"]
+    runs = given_runs([config["run"]] if isinstance(config["run"], str) else config["run"] or [])
     pair = [config[name] for name in ("real", "fake") if config[name] is not None]
     if bool(runs) == bool(pair) or len(pair) == 1:
         raise InputError("give runs (genlab evaluate FOLDER...), or real=DIR and fake=DIR")

@@ -1,4 +1,4 @@
-"""``genlab sample run=FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
+"""``genlab sample FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
+from genlab.composition.command_line import path_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from genlab.views.write import Write
 
 
+def main() -> None:
+    """Run the command on this process's command line, with the path of the run rewritten as Hydra's override."""
+    path_as("run")
+    _main()
+
+
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="sample")
 @one_line_errors
-def main(cfg: DictConfig) -> None:
-    """Run the command on this process's command line."""
+def _main(cfg: DictConfig) -> None:
     sample(cfg)
 
 
@@ -36,6 +42,7 @@ def sample(cfg: DictConfig) -> None:
     from genlab.machine.devices import tune_processor
     from genlab.machine.process import keep_freed_memory
     from genlab.models.base import Writes
+    from genlab.runs.given import given_runs
     from genlab.runs.loading import Weights, load
 
     own(cfg)
@@ -61,9 +68,12 @@ def sample(cfg: DictConfig) -> None:
     sampling = {**config["sampling"], **short}
     # Keys of the command become the view's options; a null key leaves the view's own default in place.
     view: View = build({key: value for key, value in config["view"].items() if value is not None}, "")
+    runs = given_runs([config["run"]])
+    if len(runs) > 1:
+        raise InputError(f"{config['run']} has {len(runs)} runs: give one of them, such as {runs[0]}")
     keep_freed_memory()
     tune_processor()
-    run = load(config["run"], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
+    run = load(runs[0], config["checkpoint"], config["weights"], config["device"], sampling=sampling)
     if isinstance(run.model, Writes):
         if view.mode != "grid":
             raise InputError(f"mode={view.mode} is for images; this run's model writes text: give prompt=...")
@@ -73,6 +83,7 @@ def sample(cfg: DictConfig) -> None:
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
     view.check(run)
+    view.check_memory(run)
     target = Path(config["output"] or run.folder.samples / f"{view.name}.png")
     if target.suffix != ".png":
         raise InputError(f"output={target}: give the name of a .png file")

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import as_groups
+from genlab.composition.command_line import spelled
 from genlab.composition.configs import composed, conf_dir
 from genlab.composition.explaining import explain, one_line_errors
 from genlab.errors import InputError, Interrupted
@@ -86,7 +86,7 @@ def launch(*overrides: str) -> "Run":
     from genlab.runs.loading import load
 
     try:
-        cfg = composed("train", as_groups(overrides))
+        cfg = composed("train", spelled("train", overrides))
     except Exception as error:
         if (line := explain(error)) is None:
             raise

@@ -282,10 +282,10 @@ def test_a_table_is_split_and_standardised_by_its_training_rows(tmp_path: Path) 
         ("a,b\n", "has no rows"),
         ("a,b\n1,2\n3,\n", "row 2, column b is empty, not a number"),
         ("a,b\n1,2\n3,nan\n", "row 2, column b is nan, not a number"),
-        ("1,2\n3,inf\n", "row 2, column 2 is inf, not a number"),
+        ("1.5,2\n3,inf\n", "row 2, column 2 is inf, not a number"),
         ("a,b\n1,2\n3,4\nmany,4\n", "row 3, column a is many, not a number"),
         ("1,x\n3,4\n", "row 1, column 2 is x, not a number"),
-        ("1,2\n3,4,5\n", "row 2 has 3 cells, and the table has 2 columns"),
+        ("1.5,2\n3,4,5\n", "row 2 has 3 cells, and the table has 2 columns"),
         ("a,b\n\xff", "cannot be read as a table in UTF-8"),
     ],
 )

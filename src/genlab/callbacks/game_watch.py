@@ -30,7 +30,7 @@ class GameWatch(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         if not isinstance(module, AdversarialTraining) or not trainer.is_global_zero:
             return
-        if module.batches_seen % trainer.log_every_n_steps or "train/accuracy_real" not in module.latest:  # type: ignore[attr-defined]
+        if not module.is_logged(module.batches_seen) or "train/accuracy_real" not in module.latest:
             return
         both = [float(module.latest[f"train/accuracy_{kind}"]) for kind in ("real", "fake")]
         self._recent.append(min(both))

@@ -60,7 +60,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         assert isinstance(module, TrainingModule)
         due = self.every_images is not None and module.images_seen // self.every_images > self._saved
-        asked = self._is_asked(trainer, module, module.batches_seen % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
+        interval = trainer.log_every_n_steps or 50  # type: ignore[attr-defined]  # 0 logs nothing
+        asked = self._is_asked(trainer, module, module.batches_seen % interval == 0)
         if (due or asked) and module.at_boundary(batch_idx) and not self._ends_epoch(trainer, batch_idx):
             self._save(trainer, module)
             if asked:

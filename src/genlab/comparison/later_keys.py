@@ -9,6 +9,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.callbacks.progress.TrainingProgress": {"line_every": ("2026-11-23", 20)},
     "genlab.callbacks.sample_metrics.SampleMetrics": {"every_images": ("2026-11-23", None)},
     "genlab.data.images.ImageDataModule": {"train_size": ("2026-11-23", None)},
+    "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
     "genlab.models.gan.biggan.BigGAN": {

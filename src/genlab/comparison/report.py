@@ -157,7 +157,7 @@ Points = list[tuple[float, float | None, float]]  # images seen, seconds, value
 def _curves(path: Path) -> dict[str, Points]:
     """Read the curves of all figures logged more than once, even while the file is being written."""
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}

@@ -84,7 +84,7 @@ def _config_keys(runs: Iterable[Run]) -> list[str]:
 
 def _logged(run: Run) -> list[str]:
     try:
-        with (run.path / METRICS).open(newline="") as file:
+        with (run.path / METRICS).open(newline="", encoding="utf-8") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError):
         return []

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.free_text import escaped
 from genlab.composition.named_parts import without_unchosen
 from genlab.composition.trust import check, check_found, check_resolved
 from genlab.errors import InputError
@@ -106,9 +107,16 @@ def coerced(value: Any, annotation: Any, where: str) -> Any:
     try:
         converted = adapter.validate_python(value)
     except ValidationError as error:
-        expected = "; ".join(dict.fromkeys(e["msg"][0].lower() + e["msg"][1:] for e in error.errors()[:2]))
+        # Of several types that would do, a class such as Tensor is none that a config can give.
+        faults = [e for e in error.errors() if e["type"] != "is_instance_of"] or error.errors()
+        expected = "; ".join(dict.fromkeys(_sentence(e["msg"]) for e in faults[:2]))
         raise InputError(f"{where}={value!r}: {expected}") from None
     return converted if isinstance(converted, _PLAIN) else value
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
 
 
 def _is_built(value: Any) -> bool:
@@ -169,6 +177,15 @@ def checked(node: Any, where: str) -> Any:
     return arguments
 
 
+def _literal(node: Any) -> Any:
+    """Copy resolved values so that Hydra, which resolves them twice, takes text with ``${`` in it as it is."""
+    if isinstance(node, dict):
+        return {key: _literal(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    return escaped(escaped(node)) if isinstance(node, str) else node
+
+
 def build(node: Any, where: str) -> Any:
     """Check a config node with :func:`checked` and instantiate it; None stays None.
 
@@ -188,10 +205,12 @@ def build(node: Any, where: str) -> Any:
     check_resolved(resolved, where)  # because Hydra would resolve what is left
     arguments = checked(resolved, where)
     try:
-        return instantiate(arguments, _convert_="all")
+        return instantiate(_literal(arguments), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
+        refused = isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError)
+        if refused or type(cause).__name__ == "MisconfigurationException":  # Lightning's, which is heavy to import
+            assert cause is not None
             key = re.search(r"full_key: (\S+)", str(error))
             at = ".".join(filter(None, [where, key and key[1]]))
             raise InputError(f"{at}: {first_line(cause)}" if at else first_line(cause)) from cause

@@ -6,8 +6,53 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from genlab.composition.configs import conf_dir
+from genlab.composition.free_text import quoted, with_quotes
 from genlab.composition.renamed_groups import say_new_names
 from genlab.errors import InputError
+
+# Flags of Hydra's command line: those that stand alone, and those that a value follows.
+_ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
+_WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+    "--experimental-rerun",
+)
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def spelled(command: str, arguments: Iterable[str]) -> list[str]:
+    """Rewrite a command's arguments as Hydra reads them: flags first, groups by name, free text in quotes.
+
+    Args:
+        command: command that the arguments are for, such as ``"train"``.
+        arguments: arguments after the command, as the user wrote them.
+
+    Raises:
+        InputError: if an argument is not in UTF-8, or a path is empty.
+    """
+    return with_quotes(command, as_groups(flags_first(arguments)))
+
+
+def flags_first(arguments: Iterable[str]) -> list[str]:
+    """Move Hydra's flags before the overrides; Hydra refuses overrides on both sides of a flag.
+
+    Args:
+        arguments: arguments after the command, as the user wrote them.
+    """
+    flags, others, info = list[str](), list[str](), list[str]()
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word in _ALONE:
+            flags.append(word)
+        elif word in _WITH_VALUE:
+            flags += [word, *words[:1]]
+            del words[:1]
+        elif word in ("-i", "--info"):
+            # Its value may be left out: at the end, it takes no override for one.
+            info = [word, words.pop(0)] if words and words[0] in _INFO else [word]
+        else:
+            others.append(word)
+    return [*flags, *others, *info]
 
 
 def as_groups(overrides: Iterable[str]) -> list[str]:
@@ -53,7 +98,7 @@ def flags_as(*keys: str) -> None:
             key = name.removeprefix("--")
             if not equals and (value := next(words, "")) == "":
                 raise InputError(f"{name} needs a value")
-            word = f"{key}={_quoted(value)}"
+            word = f"{key}={quoted(value)}"
         arguments.append(word)
     sys.argv = [sys.argv[0], *arguments]
 
@@ -75,14 +120,12 @@ def lists_of(prefix: str) -> None:
     sys.argv = [sys.argv[0], *arguments]
 
 
-def _quoted(text: str) -> str:
-    """Quote a text for Hydra's grammar, whatever characters it contains."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _is_path(argument: str) -> bool:
     """Tell whether an argument is a path: no ``key=value``, no flag and no deletion (``~metrics.measures.kid``)."""
-    return "=" not in argument and not argument.startswith("-") and not re.match(r"~[^/]", argument)
+    if argument.startswith("-") or re.match(r"~[^/]", argument):
+        return False
+    # A path may have an equals sign: sweeps of other programs name folders lr=0.1.
+    return "=" not in argument or argument.startswith(("/", "./", "../", "~/")) or Path(argument).exists()
 
 
 def paths_as(key: str) -> None:
@@ -91,23 +134,29 @@ def paths_as(key: str) -> None:
     Args:
         key: config key that takes the list of paths.
     """
-    takes_value = {
-        "--cfg",
-        "-c",
-        "--package",
-        "-p",
-        "--config-path",
-        "-cp",
-        "--config-name",
-        "-cn",
-        "--config-dir",
-        "-cd",
-    }
-    words = zip(sys.argv, sys.argv[1:], strict=False)
-    paths = [a for before, a in words if _is_path(a) and before not in takes_value]
+    if paths := _take_paths():
+        sys.argv.insert(1, f"{key}=[{','.join(map(quoted, paths))}]")
+
+
+def path_as(key: str) -> None:
+    """Turn the bare argument of ``sys.argv``, a path, into ``key=...``, quoted for Hydra's grammar.
+
+    Args:
+        key: config key that takes the path.
+
+    Raises:
+        InputError: if there are several.
+    """
+    paths = _take_paths()
+    if len(paths) > 1:
+        raise InputError(f"{' '.join(paths)}: give one {key}, and settings as key=value")
     if paths:
-        sys.argv = [
-            sys.argv[0],
-            f"{key}=[{','.join(map(_quoted, paths))}]",
-            *(a for a in sys.argv[1:] if a not in paths),
-        ]
+        sys.argv.insert(1, f"{key}={quoted(paths[0])}")
+
+
+def _take_paths() -> list[str]:
+    """Remove the bare arguments, which are paths, from ``sys.argv``, and give them."""
+    words = list(zip(sys.argv, sys.argv[1:], strict=False))
+    paths = [after for before, after in words if before not in _WITH_VALUE and _is_path(after)]
+    sys.argv = [sys.argv[0], *(after for before, after in words if before in _WITH_VALUE or not _is_path(after))]
+    return paths

@@ -13,10 +13,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+from yaml import YAMLError
 
 from genlab.composition.configs import conf_dir, groups
 from genlab.composition.failures import failure
+from genlab.composition.hints import elsewhere, file_of, having, in_yaml, unreadable
 from genlab.composition.renamed_groups import renamed_in_file
 from genlab.errors import InputError
 from genlab.machine.console import on_one_line
@@ -59,7 +66,15 @@ def _options(group: str, listed: Iterable[str]) -> set[str]:
 
 
 def explain(error: BaseException) -> str | None:
-    """Explain an error that the user's input caused in one line; give None if the error is a bug."""
+    """Explain an error that the user's input caused in one line; give None if the error is a bug.
+
+    What cannot be printed, such as a line's end or a terminal's escape in a value, is spelled with a backslash.
+    """
+    line = _explanation(error)
+    return None if line is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _explanation(error: BaseException) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if (line := failure(error)) is not None:
@@ -69,7 +84,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as an override ({first_line(error)})"
+        return unreadable(error.override)
+    if isinstance(error, YAMLError):
+        return in_yaml(error)
+    if isinstance(error, UnicodeDecodeError) and (file := file_of(error.__traceback__)) is not None:
+        return f"{file} is not in UTF-8 (byte {error.start + 1}): convert it, as by iconv -f latin1 -t utf-8"
     if isinstance(error, HydraException):
         return _refused_override(error)
     if isinstance(error, MissingMandatoryValue):
@@ -77,6 +96,9 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, InterpolationToMissingValueError):
         key = first_line(error).rpartition(" ")[2]
         return f"no value for {key} (give it as {key}=...)"
+    if isinstance(error, InterpolationKeyError) and (needed := re.search(r"key '([^']+)' not found", str(error))):
+        what = f"{error.full_key or 'a value'} is to be {needed[1]}"
+        return f"{what}, and no such key was chosen or given (give it as +{needed[1]}=...)"
     if isinstance(error, OmegaConfBaseException):
         of_resolver = "InputError raised while resolving interpolation: "
         if of_resolver in str(error):
@@ -114,13 +136,15 @@ def _refused_override(error: HydraException) -> str:
     if parent is not None and OmegaConf.is_dict(parent):
         siblings = [str(k) for k in parent if not str(k).startswith("_")]
         prefix, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+        if key not in groups() and (meant := elsewhere(parent._get_root(), key)):
+            return f"{key}: there is no such key; did you mean {' or '.join(meant[:3])}?"
         if not prefix and not get_close_matches(last, siblings):
             siblings = [*siblings, *groups()]
         hint = did_you_mean(last, siblings, f"{prefix}." if prefix else "")
         return f"{key}: there is no such key{hint} (a new key is added with a + before it)"
     known = groups()
     if key in known:
-        return f"{key}: nothing that was chosen (model, dataset, experiment) has this group"
+        return f"{key}: nothing that was chosen (model, dataset, experiment) has this group{having(key)}"
     return f"{key}: there is no such key or group{did_you_mean(key, known)}"
 
 

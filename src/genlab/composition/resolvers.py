@@ -54,7 +54,7 @@ def codes_of(run: str, key: str) -> Any:
     """
     path = Path(run).expanduser() / "summary.json"
     try:
-        return json.loads(path.read_text())["codes"][key]
+        return json.loads(path.read_text(encoding="utf-8"))["codes"][key]
     except OSError:
         raise InputError(f"dataset.run={run} is no finished run: there is no {path}") from None
     except (KeyError, ValueError, TypeError):

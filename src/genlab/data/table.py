@@ -1,10 +1,9 @@
 """Any table of numbers as points, from a CSV, Parquet or NumPy file."""
 
-import csv
-import io
+import re
+import sys
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +14,36 @@ from torch import Tensor
 from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
 from genlab.data.points import PointDataModule
+from genlab.data.table_text import Columns, Header, read_text
 from genlab.errors import InputError
 
 
 class Table:
     """Source of the rows of a file as float64 points ``(N, D)``; every cell must be a finite number.
 
-    Rows and columns are counted from 1. The first row of a CSV file is a header if none of its cells is a number; a
-    header does not count as a row.
+    Rows and columns are counted from 1; a header does not count as a row.
 
     Args:
         path: path of a ``.csv``, ``.tsv`` or ``.txt`` file (separated by tabs, semicolons, commas or spaces, whichever
             of these comes first in this list and occurs in the first line), a ``.parquet`` file, a ``.npy`` file with
             an array ``(N, D)``, or a ``.npz`` file with one such array.
         columns: names or numbers of the columns to take, in this order; ``None`` for all.
+        header: whether the first row of a file in text form is a header. ``auto`` takes it for one if none of its
+            cells is a number, or if they are 0, 1, 2, ... or 1, 2, 3, ... in order; ``text`` only in the first case,
+            as earlier versions did.
+
+    Attributes:
+        header_found: where the columns' names come from; known after :meth:`load`.
 
     Raises:
         InputError: if ``columns`` is empty.
     """
 
-    def __init__(self, path: str, columns: Sequence[str | int] | None = None) -> None:
+    def __init__(self, path: str, columns: Sequence[str | int] | None = None, header: Header = "auto") -> None:
         if columns is not None and len(columns) == 0:
             raise InputError("columns=[]: name at least one, or null for all")
-        self.path, self.columns = Path(path).expanduser(), columns
+        self.path, self.columns, self.header = Path(path).expanduser(), columns, header
+        self.header_found = "unknown"
 
     def load(self) -> dict[Split, Examples]:
         """Read the file.
@@ -50,7 +56,16 @@ class Table:
         read = READERS.get(self.path.suffix.lower())
         if read is None:
             raise InputError(f"{self.path} is no table: {', '.join(READERS)} are read")
-        values = self._chosen(read(self.path))
+        columns = read_text(self.path, self.header) if read is read_text else read(self.path)
+        self.header_found = columns.header
+        if columns.numbered is not None:
+            first = columns.numbered if len(columns.numbered) < 40 else f"{columns.numbered[:20]}..."
+            print(
+                f"genlab: {self.path}: the first row, {first}, is taken for a header; if it is data, give "
+                "dataset.source.header=false",
+                file=sys.stderr,
+            )
+        values = self._chosen(columns)
         return {"train": Examples(torch.from_numpy(values), torch.zeros(len(values), dtype=torch.long))}
 
     def _chosen(self, read: "Columns") -> np.ndarray:
@@ -60,8 +75,13 @@ class Table:
             raise InputError(f"{self.path} has no rows")
         chosen = []
         for column in range(1, len(names) + 1) if self.columns is None else self.columns:
-            if column in names and isinstance(column, str):
-                chosen.append(names.index(column))
+            name = column.lstrip("# ") if isinstance(column, str) and column not in names else column
+            if isinstance(name, str) and names.count(name) > 1:
+                raise InputError(
+                    f"columns: {self.path} has {names.count(name)} columns of the name {name}; give their numbers"
+                )
+            if name in names and isinstance(name, str):
+                chosen.append(names.index(name))
             elif isinstance(column, int) and 1 <= column <= len(names):
                 chosen.append(column - 1)
             else:
@@ -80,10 +100,30 @@ class Table:
             row = int(np.argmin(finite))
             cell = "" if cells[row] is None else str(cells[row]).strip()
             raise InputError(
-                f"{self.path}: row {row + 1}, column {name} is {cell or 'empty'}, not a number; mend it, or name the "
-                "columns to take as dataset.source.columns=[...]"
+                f"{self.path}: row {row + 1}, column {name} is {_shown(cell)}, not a number{_hint(row, cell)}; mend it, "
+                "or name the columns to take as dataset.source.columns=[...]"
             )
+        self._check_distinct(name, values, numbers)
         return numbers
+
+    def _check_distinct(self, name: str, values: np.ndarray, numbers: np.ndarray) -> None:
+        """Raise InputError if integers of a column, such as ids, are different, but the same in float64."""
+        if values.dtype.kind in "iu":
+            exact = values
+        elif (np.abs(numbers) >= 2**53).any():
+            exact = np.array(
+                [int(cell) if re.fullmatch(r"[+-]?\d+", str(cell).strip()) else float(cell) for cell in values], object
+            )
+        else:
+            return
+        order = np.argsort(exact, kind="stable")
+        same = (np.diff(numbers[order]) == 0) & (exact[order][1:] != exact[order][:-1]).astype(bool)
+        if same.any():
+            at = order[int(np.argmax(same))], order[int(np.argmax(same)) + 1]
+            raise InputError(
+                f"{self.path}: column {name} has {exact[at[0]]} and {exact[at[1]]}, which are the same in float64 (53 "
+                "bits); leave the column out by dataset.source.columns=[...]"
+            )
 
 
 class TableDataModule(PointDataModule):
@@ -114,6 +154,8 @@ class TableDataModule(PointDataModule):
     @property
     def protocol(self) -> dict[str, object]:
         protocol = {**super().protocol, "standardized": "by the training rows" if self.standardize else "no"}
+        if (header := getattr(self.source, "header_found", None)) is not None and self.splits:
+            protocol["header"] = header
         if self.splits:  # all tables have the same data set name; the hash tells them apart
             protocol["test_sha256"] = self._test_sha256
         return protocol
@@ -127,8 +169,33 @@ class TableDataModule(PointDataModule):
         self.mean, self.std = rows.mean(0), rows.std(0)
         if not self.standardize:
             self.mean, self.std = torch.zeros_like(self.mean), torch.ones_like(self.std)
+        self._check_precision()
         test = self.first("test")
         self._test_sha256 = Examples(test, torch.zeros(len(test))).fingerprint()
+
+    def _check_precision(self) -> None:
+        """Check that float32, in which models see the values, can tell them apart.
+
+        Raises:
+            InputError: if it cannot, because some are too large or too far from the others.
+        """
+        transform = self.transform("train")
+        for split, examples in self.splits.items():
+            rows = examples.images
+            assert rows is not None
+            seen = transform(rows, torch.arange(len(rows)), 0)
+            as_seen = "after standardising " if self.standardize else ""
+            for column in range(rows.shape[1]):
+                values, kept = rows[:, column], seen[:, column]
+                farthest = float(values[(values - values.median()).abs().argmax()])
+                at = f"dataset {self.name}: column {column + 1} of {rows.shape[1]} has the {split} value {farthest:g}"
+                if not (kept.isfinite().all() and self.std[column].isfinite()):
+                    raise InputError(f"{at}, which is too large for float32; mend it, or leave its row out")
+                if split == "train" and 2 * len(kept.unique()) < len(values.unique()):
+                    raise InputError(
+                        f"{at}, so far from the others that most of them are the same number {as_seen}in float32; mend "
+                        "it, or leave its row out"
+                    )
 
     def check(self, split: Split, examples: Examples) -> None:
         super().check(split, examples)
@@ -160,38 +227,6 @@ class Standardized:
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of a file: their names, and the cells of each, of any type."""
-
-    names: list[str]
-    cells: list[Sequence[Any]]
-
-
-def read_csv(path: Path) -> Columns:
-    """Read a table in text form, with or without a header.
-
-    Raises:
-        InputError: if the file is not a table in UTF-8, or its rows differ in length.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        separator = next((sign for sign in "\t;," if sign in first), " ")
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table in UTF-8 ({error})") from error
-    if not rows:
-        return Columns([], [])
-    width = len(rows[0])
-    header = [""] * width if any(map(_is_number, rows[0])) else rows.pop(0)
-    names = [cell.strip() or str(i + 1) for i, cell in enumerate(header)]
-    for i, row in enumerate(rows):
-        if len(row) != width:
-            raise InputError(f"{path}: row {i + 1} has {len(row)} cells, and the table has {width} columns")
-    return Columns(names, list(zip(*rows, strict=True)) if rows else [[] for _ in names])
 
 
 def read_parquet(path: Path) -> Columns:
@@ -236,13 +271,16 @@ def read_array(path: Path) -> Columns:
     return Columns([str(i + 1) for i in range(array.shape[1])], list(array.T))
 
 
-def _is_number(cell: str) -> bool:
-    """Tell whether a cell is a number; NaN is one, because it marks a missing value and is no name of a column."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _shown(cell: str) -> str:
+    cell = " ".join(cell.split())
+    return f"{cell[:40]}..." if len(cell) > 40 else cell or "empty"
+
+
+def _hint(row: int, cell: str) -> str:
+    """Say what a cell that is no number may be."""
+    if re.fullmatch(r"[+-]?\d+,\d+", cell):
+        return " (decimals are written with a point)"
+    return " (if the first row holds names, give dataset.source.header=true)" if row == 0 and cell else ""
 
 
 def _number(cell: Any) -> float:
@@ -254,9 +292,9 @@ def _number(cell: Any) -> float:
 
 
 READERS = {
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".txt": read_csv,
+    ".csv": read_text,
+    ".tsv": read_text,
+    ".txt": read_text,
     ".parquet": read_parquet,
     ".npy": read_array,
     ".npz": read_array,

@@ -17,10 +17,11 @@ from genlab.launching.disk import disk_errors
 from genlab.launching.monitor import check_monitor
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
+from genlab.loggers.wandb import check_environment
 from genlab.machine.files import write_atomically
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.lock import held
-from genlab.training.parts import Parts, assemble
+from genlab.training.parts import Parts, assemble, check_kind
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:
@@ -72,11 +73,14 @@ def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
 def _prepared(cfg: DictConfig) -> Parts:
     check_in_force(cfg, overrides())
     absolute_paths(cfg)
+    check_kind(cfg)
     config = plain(cfg, **TYPES)
     check_resolved(config)  # otherwise the run could not be opened again
     num_processes(config["trainer"])
     parts = assemble(config)
     check_monitor(config, parts, overrides())
+    if (config["logger"] or {}).get("wandb"):
+        check_environment()
     return parts
 
 

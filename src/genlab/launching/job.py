@@ -37,7 +37,8 @@ from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
-from genlab.training.parts import Parts, assemble, trainer_options
+from genlab.training.parts import Parts, assemble
+from genlab.training.trainer_settings import trainer_options
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
 

@@ -1,16 +1,19 @@
 """Options of a run: the types of its own config values, its overrides, force, and absolute paths of its data."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
 from genlab.composition.building import coerced
+from genlab.composition.path_keys import is_path, paths_in
 
 # Types of the config values that no constructor takes, and so none checks.
 TYPES = {
-    "seed": int,
+    "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],  # what NumPy takes
     "tags": list[str],
     "group": str | None,
     "name": str,
@@ -51,9 +54,18 @@ def absolute_paths(cfg: DictConfig) -> None:
     Args:
         cfg: composed config of ``genlab train``.
     """
-    cfg.paths.data_dir = str(Path(cfg.paths.data_dir).expanduser().absolute())
-    if cfg.dataset.get("run"):
-        cfg.dataset.run = str(Path(cfg.dataset.run).expanduser().absolute())
-    for node in (cfg.dataset.get("source"), cfg.get("tokenizer")):
-        if node and "path" in node and not OmegaConf.is_missing(node, "path"):
-            node.path = str(Path(node.path).expanduser().absolute())
+    cfg.paths.data_dir = _absolute(cfg.paths.data_dir)
+    for key, value in paths_in(OmegaConf.to_container(cfg, resolve=False)):
+        if value == "???" or "run_dir" in value:  # what a run writes
+            continue
+        if "${" in value:
+            try:
+                value = OmegaConf.select(cfg, key)
+            except OmegaConfBaseException:  # said with its key when the config is resolved
+                continue
+        if is_path(key, value) and _absolute(value) != value:
+            OmegaConf.update(cfg, key, _absolute(value))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

@@ -1,6 +1,7 @@
 """Start the processes of a run: this one, or one per device under torchrun."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def num_processes(trainer: dict[str, Any]) -> int:
         trainer: config of the trainer, as plain values.
 
     Raises:
-        InputError: if it asks for more than one machine.
+        InputError: if it asks for more than one machine, or names no number of devices.
     """
     if trainer.get("num_nodes", 1) != 1:
         raise InputError(f"trainer.num_nodes={trainer['num_nodes']}: a run takes the devices of one machine")
@@ -56,6 +57,10 @@ def num_processes(trainer: dict[str, Any]) -> int:
     if devices in ("auto", -1, "-1"):
         on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         return torch.cuda.device_count() if on_gpu else 1
+    if not re.fullmatch(r"\d+", str(devices)) or int(devices) < 1:
+        raise InputError(
+            f"trainer.devices={devices}: expected a number of devices, a list of them such as [0,1], or -1"
+        )
     return int(devices)
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.building import checked, coerced, plain
 from genlab.composition.configs import composed
+from genlab.composition.path_keys import paths_in
 from genlab.composition.renamed_groups import with_new_names
 from genlab.composition.saved_overrides import checked_overrides
 from genlab.composition.trust import check_all, check_resolved, remember, without_trust
@@ -21,7 +22,7 @@ from genlab.launching.processes import num_processes, start
 from genlab.machine.files import write_atomically
 from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
-from genlab.runs.config import config_to_build
+from genlab.runs.config import below, config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, current
@@ -29,13 +30,12 @@ from genlab.runs.resuming import check_not_running, check_unchanged, newest_chec
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble, trainer_options
 
-# Keys whose values are relative to the folder, or chosen for the device, that the run was first started on.
+# Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
+# the paths of its data.
 OF_THE_FIRST_START = (
     "paths.data_dir",
     "paths.output_dir",
-    "dataset.source.path",
-    "dataset.source.root",
-    "dataset.run",
+    "dataset.source.header",  # of tables: a run of an earlier version keeps the rule by which it read its file
     "trainer.precision",
 )
 
@@ -69,6 +69,10 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     changed = {change.partition("=")[0].lstrip("+") for change in changes}
     for key in OF_THE_FIRST_START:
         if key not in changed and (value := OmegaConf.select(OmegaConf.create(saved), key)) is not None:
+            OmegaConf.update(cfg, key, value)
+    still = dict(paths_in(OmegaConf.to_container(cfg, resolve=False)))
+    for key, value in paths_in(saved):
+        if key in still and not any(below(key, [name.replace("/", ".")]) for name in changed):
             OmegaConf.update(cfg, key, value)
     cfg.run_dir = str(folder.path)
     for key in ("run_id", "run_name", "group"):

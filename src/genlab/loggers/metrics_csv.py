@@ -31,7 +31,7 @@ class MetricsCSV(Logger):
         self.columns: list[str] = []
         before = 0.0
         if self.path.is_file():
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 before = max((float(row["seconds"]) for row in reader if row.get("seconds")), default=0.0)
                 self.columns = [*(reader.fieldnames or [])]
@@ -44,7 +44,7 @@ class MetricsCSV(Logger):
             rows: number of rows to keep.
         """
         if self.path.is_file():
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 kept = list(csv.DictReader(file))[:rows]
             self._write(kept)
 
@@ -74,10 +74,10 @@ class MetricsCSV(Logger):
         if new:
             rows: list[dict[str, Any]] = []
             if self.columns:
-                with self.path.open(newline="") as file:
+                with self.path.open(newline="", encoding="utf-8") as file:
                     rows = list(csv.DictReader(file))
             self.columns = sorted([*self.columns, *new], key=lambda name: (name not in FIRST, name))
             self._write([*rows, metrics])
         else:
-            with naming(self.path), self.path.open("a", newline="") as file:
+            with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.columns).writerow(metrics)

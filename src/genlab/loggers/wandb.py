@@ -174,7 +174,7 @@ def _best_so_far(path: Path) -> dict[str, float]:
     """Find the best validation values of a resumed run in ``metrics.csv``; W&B cannot be asked for them offline."""
     best: dict[str, float] = {}
     if path.is_file():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if text and name.startswith("val/") and is_better(name, float(text), best.get(name)):
@@ -220,6 +220,7 @@ def wandb_logger(
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     fields = wandb.Settings.model_fields  # older versions of W&B have fewer settings
     patience = {key: value for key, value in PATIENCE.items() if key in fields and _variable(key) not in os.environ}
+    check_environment()
     settings = wandb.Settings(silent=True, **patience)
     if "finish_timeout_raises" in fields:
         settings.finish_timeout_raises = True
@@ -275,6 +276,29 @@ def _send_lacking(logger: ByImagesSeen, folder: Path, last: int) -> None:
         for name, picture in row.items():
             if name not in figures:
                 logger.log_image(name, [picture], step=seen)
+
+
+def check_environment() -> None:
+    """Check the values of the environment's ``WANDB_...`` variables; without a well-formed key, the run is offline.
+
+    Raises:
+        InputError: if W&B would refuse one; the message names it and its value.
+    """
+    import wandb
+    from pydantic import ValidationError
+
+    try:
+        wandb.Settings().update_from_env_vars(os.environ)
+    except (ValidationError, wandb.Error) as error:
+        fault = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
+        name = _variable(str(fault["loc"][0])) if fault["loc"] else "WANDB_API_KEY"  # the one checked without pydantic
+        if name == "WANDB_API_KEY" and name in os.environ:  # whose value is a secret
+            print(f"genlab: {name} is no key ({fault['msg']}), so the run is offline", file=sys.stderr)
+            del os.environ[name]
+            return check_environment()
+        raise InputError(f"{name}={fault.get('input')}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+    except AttributeError:  # a version of W&B without this method; wandb.init checks
+        return
 
 
 def _variable(setting: str) -> str:

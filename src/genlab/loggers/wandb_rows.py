@@ -29,7 +29,7 @@ def written_rows(folder: Path) -> Rows:
     rows: Rows = {}
     for file in sorted(folder.glob("wandb/*run-*/run-*.wandb")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
+        for line in subprocess.run(command, capture_output=True, text=True, encoding="utf-8").stdout.splitlines():
             try:
                 record = json.loads(line) if line.startswith("{") else {}
                 if record.get("type") == "history":
@@ -53,7 +53,7 @@ def lacking(folder: Path, last: int) -> Iterator[tuple[int, dict[str, Any]]]:
     path = folder / METRICS
     if not path.is_file():
         return
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [
             {name: float(text) for name, text in row.items() if text and name != "seconds"}
             for row in csv.DictReader(file)

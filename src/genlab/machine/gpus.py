@@ -44,7 +44,7 @@ def claim() -> str:
     said = False
     while True:
         for name in visible():
-            file = open(folder / f"{name}.lock", "w")  # noqa: SIM115 (stays open until the process ends)
+            file = open(folder / f"{name}.lock", "w", encoding="utf-8")  # noqa: SIM115 (stays open until the process ends)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genlab.distributions.noise import generators
+from genlab.machine.memory import check_fits
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings
 
@@ -39,6 +40,11 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
+def bytes_of(num: int, model: GenerativeModel) -> int:
+    """Estimate the memory that samples take: twice as float32 when their batches are joined, and once as a picture."""
+    return 3 * 4 * num * model.num_dims
+
+
 def draw(
     model: GenerativeModel,
     num: int,
@@ -65,7 +71,11 @@ def draw(
         sampling: sampling settings; None for the model's own.
         decode: function applied to every batch, such as :meth:`~genlab.data.module.DataModule.decode`.
         advance: callback that receives the number of samples done since its last call.
+
+    Raises:
+        InputError: if the samples do not fit in memory.
     """
+    check_fits(bytes_of(num, model), f"{num} samples are too many; draw fewer at a time")
     drawn = []
     with evaluating(model):
         for first in range(0, num, batch_size):

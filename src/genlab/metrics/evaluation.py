@@ -12,9 +12,10 @@ from genlab.data.folders import say
 from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.module import DataModule
 from genlab.errors import InputError
+from genlab.machine.memory import check_fits
 from genlab.machine.progress import with_progress
 from genlab.metrics.catalogue import catalogue
-from genlab.metrics.drawing import draw
+from genlab.metrics.drawing import bytes_of, draw
 from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.figure import Figure
 from genlab.metrics.measures.base import Measure
@@ -109,6 +110,8 @@ class Evaluation:
                 f"metrics.num_samples={num_samples}, num_shown={num_shown}: more than {LEAST} to measure, and "
                 "at least 1 to show"
             )
+        if not -(2**63) <= seed < 2**64:
+            raise InputError(f"metrics.seed={seed}: expected a number of 64 bits")
         if importance_samples is not None and importance_samples < 1:
             raise InputError(f"metrics.importance_samples={importance_samples}: at least 1, or null")
         self.measures = chosen(measures if measures is not None else first_measures(), "metrics.measures")
@@ -141,9 +144,21 @@ class Evaluation:
         figures = {name: figure for measure in self.measures.values() for name, figure in measure.figures.items()}
         return {name: figure for name, figure in figures.items() if known.get(name) != figure}
 
+    def check_memory(self, model: GenerativeModel, data: DataModule) -> None:
+        """Check that the samples to measure will fit in memory.
+
+        Raises:
+            InputError: if they will not.
+        """
+        total = self._num_drawn(data)
+        check_fits(bytes_of(total, model), f"metrics.num_samples={total}: too many samples; measure fewer")
+
+    def _num_drawn(self, data: DataModule) -> int:
+        return max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
+
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """Draw the samples to measure and to show, ``(N, *shape)``; text samples are only shown, not measured."""
-        total = max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
+        total = self._num_drawn(data)
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
@@ -165,6 +180,8 @@ class Evaluation:
             known: figures of the same weights under other sampling settings; figures that do not depend on samples,
                 such as the likelihood, are taken from here instead of being measured again.
         """
+        if samples is None:
+            self.check_memory(model, data)
         subject = ModelSubject(
             model,
             data,

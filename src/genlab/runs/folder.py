@@ -121,7 +121,7 @@ class RunFolder:
         if not path.is_file():
             return {}
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path} is damaged ({error})") from error
         if not isinstance(content, dict):

@@ -17,6 +17,7 @@ MOVED = {
 
 # By today's import path: keys that the class lacked in earlier versions, and keys that it no longer uses.
 ADDED: dict[str, dict[str, Any]] = {
+    "genlab.data.table.Table": {"header": "text"},
     "genlab.training.adversarial.AdversarialTraining": {
         "discriminator_start": 0,
         "adversarial_weight": 1.0,

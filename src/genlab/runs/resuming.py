@@ -1,5 +1,6 @@
 """Decide whether a run may be resumed, and from which checkpoint."""
 
+import re
 import socket
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from genlab.composition.path_keys import is_path
 from genlab.errors import InputError
 from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
 from genlab.runs.config import below, flat, within
@@ -36,24 +38,20 @@ MAY_CHANGE = (
     "paths",
     "tags",
 )
-# Keys that do not describe the run itself, or that say where its data lie on this machine.
+# Keys that do not describe the run itself. Paths that say where its data lie on this machine are not compared either.
 NOT_COMPARED = (
     "run_dir",
     "resume",
     "sweep",
-    "dataset.source.path",
-    "dataset.source.root",
     "dataset.num_workers",
     "dataset.cache_dir",
     "callbacks.sample_metrics.cache_dir",
-    "dataset.tokenizer.path",
-    "tokenizer.path",
 )
 BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """List the keys in which two configs of a run differ, with both values; keys in ``NOT_COMPARED`` are left out.
+    """List the keys in which two configs of a run differ, with both values; where data lie is left out.
 
     Args:
         saved: config that the run was saved with.
@@ -63,8 +61,14 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
     return {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not below(key, NOT_COMPARED)
+        if before.get(key) != after.get(key) and not below(key, NOT_COMPARED) and not _is_place(key, after.get(key))
     }
+
+
+def _is_place(key: str, value: Any) -> bool:
+    """Tell whether a value says where data lie; not so the run of a data set of codes, which decides what they are."""
+    key = re.sub(r"^callbacks\.\w+\.features\.", "metrics.features.", key)  # a copy of the evaluation's features
+    return below(key, ("dataset", "tokenizer", "metrics")) and not key.endswith(".run") and is_path(key, value)
 
 
 def check_unchanged(folder: RunFolder, saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from genlab.composition.building import plain
 from genlab.composition.trust import own
 from genlab.runs.folder import RunFolder
+from genlab.training.parts import check_kind
 
 
 @contextmanager
@@ -27,4 +28,5 @@ def throwaway(cfg: DictConfig, **types: Any) -> Iterator[dict[str, Any]]:
     own(cfg)
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
+        check_kind(cfg)
         yield plain(cfg, **types)

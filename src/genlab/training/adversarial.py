@@ -119,6 +119,7 @@ class AdversarialTraining(TrainingModule):
         self._gradient_norm: Tensor | None = None
 
     def check(self, data: DataModule) -> None:
+        super().check(data)
         changing = [name for name, regularizer in self.regularizers.items() if regularizer.of_images]
         changing += [] if self.augment is None else [type(self.augment).__name__]
         if changing and not data.modality.is_tiled:
@@ -355,7 +356,7 @@ class AdversarialTraining(TrainingModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         # At this point, float16 gradients are already unscaled.
         self._gradient_norm = self.clip(optimizer)
-        if self._gradient_norm is None and (self.batches_seen + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._gradient_norm is None and self.is_logged(self.batches_seen + 1):
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 

@@ -17,6 +17,7 @@ from genlab.distributions.noise import mix
 from genlab.errors import Diverged, InputError
 from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
+from genlab.training.optimizers import check_settings
 from genlab.training.processes import share_buffers
 from genlab.training.randomness import State, capture, gathered, restore
 
@@ -109,11 +110,15 @@ class TrainingModule(pl.LightningModule):
         self._resumed: list[State] = []  # random states of all processes, from a checkpoint
 
     def check(self, data: DataModule) -> None:
-        """Check that this procedure can train on the data.
+        """Check that this procedure can train on the data, and that its optimizers accept their settings.
 
         Raises:
-            InputError: if it cannot.
+            InputError: if it cannot, or one does not.
         """
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        for name, factory in vars(self).items():
+            if name == "optimizer" or name.endswith("_optimizer"):
+                check_settings(factory, weights, f"training.{name}")
 
     def figures_of_validation(self, data: DataModule) -> set[str] | None:
         """List the names of the figures that validation logs, without ``val/``; None if they are not known before.
@@ -204,8 +209,13 @@ class TrainingModule(pl.LightningModule):
         self.images_seen += len(x) * self.trainer.world_size
         self.batches_seen += 1
         self.latest = {f"train/{name}": value.detach() for name, value in metrics.items()}
-        if self.batches_seen % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self.is_logged(self.batches_seen):
             self._log_latest()
+
+    def is_logged(self, batches: int) -> bool:
+        """Tell whether the figures of a step are logged, given the number of batches up to it; never at interval 0."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every > 0 and batches % every == 0
 
     def _log_latest(self) -> None:
         if self._logged_at != self.images_seen:

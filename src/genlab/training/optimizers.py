@@ -1,11 +1,14 @@
 """Optimizers that treat matrices differently from other parameters."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
+
+from genlab.errors import InputError
 
 
 def adamw(
@@ -89,3 +92,36 @@ class MuonWithAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def check_settings(factory: Callable[..., Optimizer], weights: list[nn.Parameter], where: str) -> None:
+    """Check that an optimizer accepts its settings, by building one that is thrown away.
+
+    Args:
+        factory: function from parameters to an optimizer.
+        weights: parameters to optimize, which are left as they are.
+        where: config key of the optimizer, for the error message.
+
+    Raises:
+        InputError: if it does not; the message names the key of the setting at fault.
+    """
+    settings = dict(getattr(factory, "keywords", {}))
+    for key, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}.{key}={value}: expected a finite number")
+    if (fault := _refusal(factory, weights)) is None:
+        return
+    make = getattr(factory, "func", factory)
+    for key, value in settings.items():
+        if (alone := _refusal(make, weights, **{key: value})) is not None and _refusal(make, weights) is None:
+            raise InputError(f"{where}.{key}={value}: {alone}")
+    raise InputError(f"{where}: {fault}")
+
+
+def _refusal(make: Callable[..., Optimizer], weights: list[nn.Parameter], **settings: Any) -> str | None:
+    """Give the reason for which an optimizer refuses its settings; None if it accepts them."""
+    try:
+        make(list(weights), **settings)
+    except (ValueError, TypeError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None

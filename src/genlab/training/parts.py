@@ -1,5 +1,6 @@
 """Build the parts of a run from its config: data, model, training procedure, evaluation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from genlab.metrics.evaluation import Evaluation
 from genlab.models.base import GenerativeModel
 from genlab.training.budget import check_budget
 from genlab.training.module import TrainingModule
+from genlab.training.trainer_settings import check_trainer, check_validation
 
 
 @dataclass
@@ -48,12 +50,8 @@ def assemble(config: dict[str, Any]) -> Parts:
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     tune_processor()  # before the model sees data for the first time, as in training
     # Checked before the model is built, because a model of images cannot make sense of the shape of other data.
-    kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
-    if kinds is not None and config["dataset"]["kind"] not in kinds:
-        raise InputError(
-            f"model={config['choices']['model']} models {' and '.join(sorted(kinds))} data, and "
-            f"dataset={config['choices']['dataset']} is {config['dataset']['kind']}"
-        )
+    check_kind(config)
+    check_trainer(config)
     model = build(config["model"], "model")
     if not isinstance(model, GenerativeModel):
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
@@ -68,18 +66,29 @@ def assemble(config: dict[str, Any]) -> Parts:
     x, y = data.some("train", 1024)
     with own_randomness(config["seed"], x.device), torch.no_grad():
         model.initialize(x, y)
-    checked(trainer_options(config), "trainer")
+    check_validation(config, len(data.train_dataloader()))
     for key in ("callbacks", "logger"):
         checked(config[key], key)
     training = build({**config["training"], "model": model}, "training")
     training.check(data)
-    return Parts(data, model, training, build(config["metrics"], "metrics"))
+    evaluation = build(config["metrics"], "metrics")
+    evaluation.check_memory(model, data)
+    return Parts(data, model, training, evaluation)
 
 
-def trainer_options(config: dict[str, Any]) -> dict[str, Any]:
-    """Select the trainer's settings that are arguments of Lightning's Trainer.
+def check_kind(config: Mapping[str, Any]) -> None:
+    """Check that a model is one of the kind of data that it is to be trained on.
 
     Args:
-        config: config of the run, as plain values.
+        config: config of the run; its interpolations need not be resolved, as those of the model cannot be if the data
+            is of another kind.
+
+    Raises:
+        InputError: if it is not.
     """
-    return {key: value for key, value in config["trainer"].items() if key != "compile"}
+    kinds = getattr(located(config["model"].get("_target_", ""), "model"), "kinds", None)
+    if kinds is not None and (kind := config["dataset"]["kind"]) not in kinds:
+        raise InputError(
+            f"model={config['choices']['model']} models {' and '.join(sorted(kinds))} data, and "
+            f"dataset={config['choices']['dataset']} is {kind}"
+        )

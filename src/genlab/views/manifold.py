@@ -27,6 +27,10 @@ class Manifold(View):
     n: int = 8
     steps: int = 20
 
+    @property
+    def num_drawn(self) -> int:
+        return self.steps**2
+
     def show(self, run: Run) -> Shown:
         latents = Latents(run.model, self.seed)
         if getattr(run.model, "latent_dim", None) != 2:

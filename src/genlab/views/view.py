@@ -1,5 +1,6 @@
 """Base of all views, the ways to look at a run's model: options, applicability, and the picture that is shown."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from genlab.errors import InputError
+from genlab.machine.memory import check_fits
+from genlab.metrics.drawing import bytes_of
 from genlab.modalities.modality import Modality
 from genlab.pictures.files import film, save_array, save_png
 from genlab.pictures.grid import grid
 from genlab.runs.loading import Run
+
+SIZES = ("n", "steps", "draws")  # options of views that say how much is drawn
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class View(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n", "steps", "draws"):
+        for name in SIZES:
             if (value := getattr(self, name, 1)) < 1:
                 raise InputError(f"{name}={value}: give a number of samples, 1 or more")
 
@@ -85,6 +90,20 @@ class View(ABC):
     def name(self) -> str:
         """Name of the view's files, without suffix; different settings give different names."""
         return f"{self.mode}-seed{self.seed}-n{getattr(self, 'n', 8)}"
+
+    @property
+    def num_drawn(self) -> int:
+        """Number of examples that the view draws, at most."""
+        return math.prod(value for name in SIZES if (value := getattr(self, name, None)) is not None)
+
+    def check_memory(self, run: Run) -> None:
+        """Check that what is drawn will fit in memory, before anything is.
+
+        Raises:
+            InputError: if it will not.
+        """
+        said = ", ".join(f"{name}={getattr(self, name)}" for name in SIZES if getattr(self, name, None) is not None)
+        check_fits(bytes_of(self.num_drawn, run.model), f"{said}: too many samples; draw fewer")
 
     def check(self, run: Run) -> None:
         """Raise InputError if the view does not apply to a run; unless overridden, a view applies to images only."""

@@ -9,6 +9,7 @@ import torch
 
 from genlab.distributions.noise import generators, uniform
 from genlab.errors import InputError
+from genlab.machine.memory import check_fits
 from genlab.metrics.drawing import evaluating
 from genlab.modalities.text import RULE, save_texts
 from genlab.models.base import Writes
@@ -60,6 +61,8 @@ class Write:
             raise InputError("prompt: this run's model writes no text")
         length = model.num_dims if self.length is None else self.length
         before = [model.start] if prompt is None else [int(token) for token in tokenizer.encode(prompt)]
+        # A token is an int64, its draw a float32, and each text has a generator of 5 kB.
+        check_fits(n * (length * 24 + 5000), f"n={n:,}, length={length:,}: too many tokens; write fewer texts")
         hidden = len(before) if prompt is None else 0
         tokens = torch.tensor(before).expand(n, -1)
         u = uniform((n, length), generators(self.seed, range(n)), model.device)
