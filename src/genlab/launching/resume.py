@@ -28,7 +28,8 @@ from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, current
 from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
-from genlab.training.parts import assemble, trainer_options
+from genlab.training.parts import assemble
+from genlab.training.trainer_settings import trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
 # the paths of its data.
