@@ -68,6 +68,12 @@ def test_a_test_split_without_train_is_no_class(tmp_path: Path) -> None:
         loaded(tmp_path)
 
 
+def test_a_class_may_be_called_dev(tmp_path: Path) -> None:
+    for name in ("dev", "ops"):
+        write_images(tmp_path / name, 2, (8, 8))
+    assert loaded(tmp_path)[0] == {"train": [0, 0, 1, 1]}
+
+
 def test_what_lies_beside_the_splits_is_counted(tmp_path: Path) -> None:
     write_images(tmp_path / "train", 4, (8, 8))
     write_images(tmp_path / "unlabelled", 3, (8, 8))

@@ -29,6 +29,10 @@ PICTURE = np.zeros((16, 24, 3), np.uint8)
 PICTURE[:8, :12], PICTURE[8:, 12:], PICTURE[:8, 12:] = (200, 30, 30), (20, 90, 220), (240, 240, 100)
 
 
+Image.init()
+QOI = ["qoi"] if "QOI" in Image.SAVE else []  # which earlier versions of Pillow only read
+
+
 def grey(path: Path) -> np.ndarray:
     return read_image(path, 1)[0].numpy().astype(int)
 
@@ -185,7 +189,7 @@ def test_damaged_exif_data_leaves_the_picture_as_it_is_stored(tmp_path: Path) ->
         assert np.array_equal(colour(tmp_path / name), PICTURE)
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jp2", "qoi"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jp2", *QOI])
 def test_transparency_is_laid_over_white(tmp_path: Path, suffix: str) -> None:
     rgba = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 255, np.uint8)])
     rgba[0, 0], rgba[15, 23] = (7, 8, 9, 0), (10, 10, 10, 128)
@@ -301,7 +305,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png", 3)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "bmp", "jp2", "qoi", "ppm"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "bmp", "jp2", "ppm", *QOI])
 def test_a_file_that_was_cut_is_one_line(tmp_path: Path, suffix: str) -> None:
     """Or, if only its end is missing that holds no pixels, the picture itself."""
     path = tmp_path / f"a.{suffix}"

@@ -67,7 +67,7 @@ def test_a_picture_stored_on_its_side_is_no_other(genlab: Genlab, tmp_path: Path
         Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(tmp_path / "q" / f"{i}.png", exif=exif)
     result = genlab("evaluate", f"real={tmp_path / 'p'}", f"fake={tmp_path / 'q'}", *PIXELS)
     assert fid(result) == pytest.approx(0, abs=1e-6)
-    assert f"genlab: {tmp_path / 'q'}: turned as EXIF says 20\n" in result.err
+    assert f"genlab: {tmp_path / 'q'}: 20 images; turned as EXIF says 20\n" in result.err
     (written,) = result.outputs.rglob("evaluation.json")
     assert "transparency over white" in json.loads(written.read_text())["metrics"]["fid"]["protocol"]["pictures"]
 
@@ -102,6 +102,17 @@ def test_the_likelihood_of_files_whose_names_are_not_utf8(genlab: Genlab, traine
     assert result.code == 0, result.err
     (table,) = result.outputs.rglob("likelihood.csv")
     assert b"\n\xff\xfe.png," in table.read_bytes()
+
+
+def test_what_was_left_out_is_said_once_it_is_measured(genlab: Genlab, tmp_path: Path) -> None:
+    write_images(tmp_path / "a", 8, (8, 8))
+    write_images(tmp_path / "a" / ".trash", 8, (8, 8))
+    (tmp_path / "a" / "b.heic").write_bytes(b"x")
+    sets = (f"real={tmp_path / 'a'}", f"fake={tmp_path / 'a'}", *PIXELS)
+    result = genlab("evaluate", *sets)
+    assert result.err.count(f"genlab: {tmp_path / 'a'}: 8 images; left out: .heic 1, .trash/ 1\n") == 1
+    write_bomb(tmp_path / "a" / "zz.png")  # which is found after eight images were read
+    assert "zz.png is too large an image" in refusal(genlab("evaluate", *sets))
 
 
 # -- what cannot be compared -------------------------------------------------------------------------------------------

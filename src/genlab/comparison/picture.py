@@ -75,8 +75,10 @@ def _images(run: Run, name: str) -> np.ndarray | None:
     except InputError as error:
         print(f"genlab: not shown: {error}", file=sys.stderr)
         return None
-    # Other arrays are not images: points, for example.
-    return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
+    match images.shape:
+        case (_, _, _, _) if images.dtype == np.uint8 and images.size:
+            return images
+    return None  # other arrays are not images: points, for example
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

@@ -100,7 +100,7 @@ class ImageFolder:
         if doubled := next((subs for subs in named.values() if len(subs) > 1), None):
             raise InputError(f"{doubled[0]} and {doubled[1]} are both there: keep one of them, or put them together")
         if not named["train"]:
-            if held_out := named["test"] or named["val"]:
+            if held_out := [sub for sub in named["test"] + named["val"] if sub.name.lower() != "dev"]:  # or a class
                 raise InputError(f"{self.path} has {held_out[0].name}/ and no train/: put the training images there")
             return {"train": self.path}, Counter()
         folders = {split: subs[0] for split, subs in named.items() if subs}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genlab.data.examples import Split
-from genlab.data.folders import counted, say
+from genlab.data.folders import counted
 from genlab.data.image_folder import files_fingerprint, images_in
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
@@ -102,7 +102,7 @@ class FolderImages:
         if not folder.is_dir():
             raise InputError(f"there is no folder {path}")
         self.files, left_out = images_in(folder)
-        self.found = f"{path}: {len(self.files):,} images" + (f"; left out: {counted(left_out)}" if left_out else "")
+        self.left_out, self.notes = left_out, Counter[str]()
         self.shape: tuple[int, ...] = tuple(read_image(self.files[0], 1 if grey else 3).shape)
         self.name = str(path)
         self.facts: dict[str, object] = {"pictures": READ_AS}
@@ -119,8 +119,15 @@ class FolderImages:
             for first in range(0, len(self.files), self.batch_size):
                 files = self.files[first : first + self.batch_size]
                 yield torch.stack(list(pool.map(lambda file: self._read(file, notes), files)))
-        if notes:
-            say(f"{self.name}: {counted(Counter(notes))}")
+        self.notes = Counter(notes)
+
+    @property
+    def found(self) -> str:
+        """What was found, what was done to the pictures as far as they are read, and what was left out."""
+        parts = [f"{self.name}: {len(self.files):,} images"]
+        parts += [counted(self.notes)] if self.notes else []
+        parts += [f"left out: {counted(self.left_out)}"] if self.left_out else []
+        return "; ".join(parts)
 
     def features_view(self, examples: Tensor) -> Tensor:
         """Give the images as they are: uint8."""

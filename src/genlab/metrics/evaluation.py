@@ -232,18 +232,19 @@ class Evaluation:
             device=device,
             seed=self.seed,
         )
-        for images in (real, fake):
-            say(images.found)
         about: dict[str, object] = {"samples": fake.name}
         of_real = self.features.preprocessing(real.shape)
         for key, how in self.features.preprocessing(fake.shape).items():
             about[key] = how if how == of_real.get(key, how) else f"{how}; real images: {of_real[key]}"
-        return {
+        figures = {
             name: result.under(about)
             for measure in self.measures.values()
             if measure.applies(subject)
             for name, result in measure(subject).items()
         }
+        for images in (real, fake):
+            say(images.found)
+        return figures
 
     def nearest(self, samples: Tensor, data: DataModule, device: torch.device) -> Tensor:
         """Find the five training images whose features are nearest to those of each sample, as indices ``(N, 5)``.

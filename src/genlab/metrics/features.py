@@ -120,7 +120,7 @@ class Module(FeatureExtractor):
                 f"metrics.features: {self.name} returns {type(given).__name__}; features as a tensor (B, d), or "
                 "(features, logits), are expected"
             )
-        return features.flatten(1) if features.ndim > 1 else features, logits
+        return features.flatten(1) if features.shape[1:] else features, logits
 
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
         return {"channels": "as they are", "resize": "the module's own"}
@@ -188,7 +188,7 @@ def extract(
 
 
 def _check(extractor: FeatureExtractor, what: str, rows: Tensor, num: int) -> None:
-    if rows.ndim != 2 or len(rows) != num or rows.shape[1] == 0:
+    if rows.shape != (num, rows.numel() // num) or rows.numel() == 0:
         raise InputError(
             f"metrics.features: {extractor.name} gives {what} of shape {list(rows.shape)} for {num} images; a row of "
             "at least one number for each image is expected"

@@ -62,7 +62,6 @@ class FolderLikelihood:
             seed: random seed of the draws in a likelihood bound.
             advance: callback that receives the number of images done since its last call.
         """
-        say(self.images.found)
         model, data = self.model, self.data
         transform, highest = data.transform("test", augment=False), data.source_levels - 1
         digest = hashlib.sha256(repr(self.images.shape).encode())
@@ -78,6 +77,7 @@ class FolderLikelihood:
                 x = transform(stored, torch.arange(first, first + len(images)), 0).to(model.device)
                 log_probs.append(marginal_log_prob(model, x).double().cpu())
                 advance(len(images))
+        say(self.images.found)
         nll = -torch.cat(log_probs)
         protocol: dict[str, object] = {
             "dataset": self.images.name,

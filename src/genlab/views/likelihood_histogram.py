@@ -168,8 +168,9 @@ def other_images(name: str, data: ImageDataModule, num: int = 1000, *, seed: int
         return changed(data.some("test", num)[0], name, data.levels, seed=seed)
     if Path(name).expanduser().exists():
         images = ArrayImages(name) if name.endswith(".npy") else FolderImages(name, grey=data.shape[0] == 1)
+        pixels = torch.cat(list(images))[:num]
         say(images.found)
-        return on_levels(torch.cat(list(images))[:num].float() / 255, data.levels)
+        return on_levels(pixels.float() / 255, data.levels)
     if not Path(conf_dir(), "dataset", f"{name}.yaml").is_file():
         raise InputError(
             f"{name} is neither a change of test images ({', '.join(CHANGES)}) nor a data set of conf/dataset, and "
