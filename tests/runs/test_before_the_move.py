@@ -136,3 +136,4 @@ def test_a_run_of_before_is_another_seed_of_one_of_today(runs: Path, genlab: Gen
     assert result.code == 0, result.err
     (row,) = csv.DictReader(io.StringIO(result.out))
     assert (row["seeds"], row["status"]) == ("0,1", "2 done")
+    assert not [column for column in row if "[" in column]  # one protocol for both

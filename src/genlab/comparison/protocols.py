@@ -50,6 +50,8 @@ def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
     """
     protocol = {**_unsaid(run), **result.protocol}
     fields = {key: protocol.get(key) for key in about.protocol if key != "sampling"}
+    if fields.get("test_sha256") is not None:
+        fields.pop("split_seed", None)  # the hash says more
     if "checkpoint" in fields:
         fields["checkpoint"] = _checkpoint(str(fields["checkpoint"]))
     if "sampling" not in about.protocol:
@@ -61,13 +63,15 @@ def _unsaid(run: Run) -> dict[str, Any]:
     """Derive protocol fields that older results lack from the run's config.
 
     Older runs were measured at their best checkpoint if they kept one, and with averaged weights if they had these.
-    The likelihood of a class-conditional model was that of examples given their classes.
+    The likelihood of a class-conditional model was that of examples given their classes. The hash of the test examples
+    stays unknown, which is no hash of later results: a path does not say what lay there.
     """
     config = run.config
     return {
         "checkpoint": "last" if "callbacks.best" in config and config["callbacks.best"] is None else "best",
         "weights": "ema" if config.get("training.ema_decay") else "raw",
         "given": None if config.get("model.num_classes") is None else "classes",
+        "split_seed": config.get("dataset.split_seed") or config.get("dataset.of.split_seed") or None,
     }
 
 

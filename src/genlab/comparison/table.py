@@ -341,10 +341,15 @@ def _protocols(columns: Sequence[Column]) -> str:
     keys = dict.fromkeys(key for protocol in protocols for key in protocol)
     fields = [key for key in keys if len({str(protocol.get(key)) for protocol in protocols}) > 1]
     kinds = [
-        f"{column.mark} " + ", ".join(f"{key}={protocol.get(key)}" for key in fields)
+        f"{column.mark} " + ", ".join(f"{key}={_short(key, protocol.get(key))}" for key in fields)
         for column, protocol in zip(columns, protocols, strict=True)
     ]
     return "; ".join(kinds)
+
+
+def _short(key: str, value: Any) -> Any:
+    """Shorten a hash to as many digits as tell it from others to a reader; csv and json have all of them."""
+    return f"{value[:8]}…" if key.endswith("sha256") and isinstance(value, str) and len(value) > 8 else value
 
 
 def _unlike(titles: Sequence[str], protocols: str) -> str:

@@ -116,11 +116,11 @@ class Batches:
 
 class _Files(Dataset[tuple[Tensor, int]]):
     def __init__(self, examples: Examples) -> None:
-        self.examples = examples
+        assert examples.read is not None
+        self.read, self.size = examples.read, len(examples)  # and not the names, of which each worker would get a copy
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return self.size
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        assert self.examples.read is not None
-        return self.examples.read(index), index
+        return self.read(index), index

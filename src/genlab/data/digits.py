@@ -11,6 +11,8 @@ class Digits:
     The data has no split of its own; the DataModule holds out validation and test examples.
     """
 
+    fixed = True
+
     def load(self) -> dict[Split, Examples]:
         from sklearn.datasets import load_digits
 

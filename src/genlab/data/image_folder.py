@@ -69,7 +69,7 @@ class ImageFolder:
                 has = f"the class '{min(unknown)}'" if min(unknown) else "images outside of class folders"
                 raise InputError(f"{folder} has {has}, which the training images do not have")
             labels = torch.tensor([classes.index(name) for name in names])
-            splits[split] = self._examples(_Reader(files, self.shape), labels, notes)
+            splits[split] = self._examples(_Reader(files, self.shape, folder), labels, notes)
             counts.append(f"{split} {len(files):,} images{_by_class(names)}")
             left_out += skipped
             empty += [str(sub.relative_to(self.path)) for sub in subfolders(folder) if sub.name not in names]
@@ -119,8 +119,9 @@ class ImageFolder:
         with ThreadPoolExecutor() as pool:
             if size > self.memory_limit_gb * 2**30:
                 list(pool.map(lambda i: read(i, notes), _spread(len(labels))))
-                return Examples(None, labels, read)
-            return Examples(torch.stack(list(pool.map(lambda i: read(i, notes), range(len(labels))))), labels)
+                return Examples(None, labels, read, read.names)
+            images = torch.stack(list(pool.map(lambda i: read(i, notes), range(len(labels)))))
+            return Examples(images, labels, names=read.names)
 
     def _done(self, splits: Mapping[Split, Examples], notes: list[str]) -> str:
         """Say what had to be done to show the images, as far as they have been read."""
@@ -162,14 +163,30 @@ def _spread(num: int) -> list[int]:
 
 
 class _Reader:
-    def __init__(self, files: list[Path], shape: tuple[int, int, int]) -> None:
-        self.files, self.shape = files, shape
+    def __init__(self, files: list[Path], shape: tuple[int, int, int], folder: Path) -> None:
+        self.files, self.shape, self.folder = files, shape, folder
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files in their folder, the same wherever it lies."""
+        return [path.relative_to(self.folder).as_posix() for path in self.files]
 
     def __call__(self, index: int, notes: list[str] | None = None) -> Tensor:
         return read_image(self.files[index], self.shape[0], self.shape[1:], notes)
 
     def fingerprint(self, indices: Iterable[int]) -> str:
         return files_fingerprint((self.files[i] for i in indices), self.shape)
+
+    def identity(self, indices: Iterable[int]) -> str:
+        digest, files = hashlib.sha256(repr(tuple(self.shape)).encode()), [self.files[i] for i in indices]
+        for path in files:
+            name = path.relative_to(self.folder).as_posix()
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode(errors="surrogatepass"))
+        # Other images may have the same names and sizes, such as bitmaps: a few are looked into, all would take long.
+        for path in files[:: max(1, len(files) // 256)]:
+            with path.open("rb") as file:
+                digest.update(file.read(2**16))
+        return digest.hexdigest()
 
 
 def files_fingerprint(files: Iterable[Path], shape: tuple[int, ...]) -> str:

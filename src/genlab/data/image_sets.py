@@ -62,7 +62,9 @@ class SplitImages:
         self.data, self.split = data, split
         self.name: str = split
         self.shape: tuple[int, ...] = data.shape
-        self.facts = data.protocol
+        self.facts: dict[str, object] = {**data.protocol}
+        if (found := data.sha256(split)) is not None:
+            self.facts["reference_sha256"] = found
         self.found = ""
 
     def __len__(self) -> int:

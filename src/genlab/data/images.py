@@ -1,10 +1,13 @@
 """The DataModule of images: conversion of grey levels to floats, flips and dynamic binarization."""
 
+import math
+import sys
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from genlab.data.checks import probe
 from genlab.data.examples import Examples, Source, Split
 from genlab.data.folders import say
 from genlab.data.image_folder import ImageFolder
@@ -73,19 +76,24 @@ class ImageDataModule(DataModule):
             say(self.source.found)
 
     def check(self, split: Split, examples: Examples) -> None:
-        probe = examples.take(torch.arange(min(len(examples), 256)))
-        if probe.shape[1:] != torch.Size(self.shape):
+        stored = probe(str(self.name), split, examples)
+        whole = stored if examples.images is None else examples.images
+        if stored.shape[1:] != torch.Size(self.shape):
             raise InputError(
                 f"dataset {self.name}: shape={list(self.shape)} is stated, the {split} images are "
-                f"{list(probe.shape[1:])}; set dataset.shape to that"
+                f"{list(stored.shape[1:])}; set dataset.shape to that"
             )
-        if (highest := int(probe.max())) >= self.source_levels:
+        if whole.dtype != torch.uint8:
+            raise InputError(f"dataset {self.name}: {split} images are {_advice(whole, self.source_levels)}")
+        if (highest := int(whole.max())) >= self.source_levels:
             raise InputError(
                 f"dataset {self.name}: {self.source_levels} levels are stated, {split} has the value {highest}"
             )
-        if self.num_classes is not None and (most := int(examples.labels.max())) >= self.num_classes:
-            raise InputError(
-                f"dataset {self.name}: num_classes={self.num_classes} is stated, {split} has the class {most}"
+        if split == "train" and highest <= 1 and self.source_levels > 2:
+            print(
+                f"genlab: dataset {self.name}: the highest of {self.source_levels} grey levels in train is {highest}: "
+                "all images are nearly black; were they in [0, 1]? Then store (255 * x).round().to(torch.uint8)",
+                file=sys.stderr,
             )
 
     def transform(self, split: Split, augment: bool = True) -> "ToModel":
@@ -123,3 +131,25 @@ class ToModel:
         if self.binarize:
             x = (u[:, :num].view_as(x) < x).float()
         return x
+
+
+def _advice(images: Tensor, levels: int) -> str:
+    """Say what images of another type than uint8 are, and how to store them."""
+    top = levels - 1
+    expected = f"and uint8 grey levels from 0 to {top} are expected"
+    found = str(images.dtype).removeprefix("torch.")
+    if images.is_complex():
+        return f"{found}, {expected}"
+    low, high = float(images.min()), float(images.max())
+    if not math.isfinite(high - low):
+        return f"{found} and not all finite numbers, {expected}"
+    found = f"{found} from {low:g} to {high:g}, {expected}"
+    if images.dtype == torch.bool:
+        return f"{found}: store ({top} * x).to(torch.uint8)"
+    if images.is_floating_point() and low >= 0 and high <= 1:
+        return f"{found}: store ({top} * x).round().to(torch.uint8)"
+    if images.is_floating_point() and low >= -1 and high <= 1:
+        return f"{found}: store ({top} * (x + 1) / 2).round().to(torch.uint8)"
+    if low >= 0 and high <= top:
+        return f"{found}: store x.{'round().' if images.is_floating_point() else ''}to(torch.uint8)"
+    return f"{found}: scale them to that range and store x.to(torch.uint8)"

@@ -30,6 +30,8 @@ class MNIST:
         root: folder that holds ``MNIST/raw/*-ubyte`` (torchvision's layout), or to which they are downloaded.
     """
 
+    fixed = True
+
     def __init__(self, root: str) -> None:
         self.raw = Path(root).expanduser() / "MNIST" / "raw"
 

@@ -1,16 +1,18 @@
 """The base of every DataModule: a source, its splits, and batches whose order and random draws are reproducible."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from genlab.data.batches import Batches, Transform
-from genlab.data.examples import Examples, Source, Split
-from genlab.distributions.noise import mix
+from genlab.data.checks import checked_splits
+from genlab.data.examples import Examples, Source, Split, is_fixed
+from genlab.data.holding_out import held_out
 from genlab.errors import InputError
 from genlab.modalities.modality import Modality
 
@@ -33,7 +35,7 @@ class DataModule(pl.LightningDataModule, ABC):
         batch_size: number of training examples in a batch, over all devices.
         eval_batch_size: number of validation or test examples in a batch.
         val_size: number of examples, or a fraction below 1, to hold out from train if the source has no validation
-            split.
+            split; see :mod:`genlab.data.holding_out`.
         test_size: the same for the test split.
         split_seed: random seed of the held-out choice; the same for every run, so that runs are comparable.
         train_size: number of training examples to use; ``None`` for all.
@@ -42,7 +44,7 @@ class DataModule(pl.LightningDataModule, ABC):
         num_workers: number of processes that read data which does not fit in memory.
 
     Raises:
-        InputError: if a batch size is below 1, or the modality does not allow this shape.
+        InputError: if a batch size or ``train_size`` is below 1, or the modality does not allow this shape.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class DataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(f"dataset {name}: a batch holds at least one example")
+        if train_size is not None and train_size < 1:
+            raise InputError(f"dataset {name}: train_size={train_size}; at least one example, or null for all")
         self.modality.check(shape)
         self.source, self.name, self.shape, self.levels = source, name, tuple(shape), levels
         self.num_classes, self.batch_size, self.eval_batch_size = num_classes, batch_size, eval_batch_size
@@ -73,6 +77,8 @@ class DataModule(pl.LightningDataModule, ABC):
         self.train_size = train_size
         self.seed, self.eval_seed, self.num_workers = seed, eval_seed, num_workers
         self.splits: dict[Split, Examples] = {}
+        self._by_name = True  # whether examples that have names are held out by them
+        self._sha256: dict[Split, str | None] = {}
         self._training: Batches | None = None
         self._resumed: dict[str, int] = {}
 
@@ -105,15 +111,74 @@ class DataModule(pl.LightningDataModule, ABC):
         if self.levels is not None:
             protocol["levels"] = self.levels
         if self.splits:
-            protocol["sizes"] = {split: len(self.splits[split]) for split in SPLITS}
+            protocol["sizes"] = self.sizes
+            if (found := self.sha256("test")) is not None:
+                protocol["test_sha256"] = found  # data sets may share a name; the hash tells them apart
+            elif self.split_seed:  # as the name of a fixed data set does, if it is split as usual
+                protocol["split_seed"] = self.split_seed
         return protocol
+
+    # -- which examples these are --------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples in each split."""
+        self.setup()
+        return {split: len(self.splits[split]) for split in SPLITS}
+
+    def sha256(self, split: Split) -> str | None:
+        """Give a hash of the examples of a split; ``None`` if the source's class and arguments alone decide them."""
+        self.setup()
+        if split not in self._sha256:
+            self._sha256[split] = None if is_fixed(self.source) else self.splits[split].identity()
+        return self._sha256[split]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these examples from others, for a run's checkpoints: plain values."""
+        return {
+            "held_out": "name" if self._by_name else "order",
+            "sizes": self.sizes,
+            "sha256": {split: self.sha256(split) for split in SPLITS},
+        }
+
+    def hold_out_as(self, identity: Mapping[str, Any]) -> None:
+        """Hold out examples by the rule of a run; to be called before the data is loaded.
+
+        Args:
+            identity: the run's :attr:`identity`; empty for a run of an earlier version, which held out by position.
+        """
+        self._by_name = identity.get("held_out", "order") == "name"
+
+    def difference(self, identity: Mapping[str, Any]) -> str | None:
+        """Say in what these examples differ from those of a run; ``None`` if nothing shows a difference.
+
+        Args:
+            identity: the run's :attr:`identity`, or a part of it.
+        """
+        self.setup()
+        sizes, hashes = (
+            {**part} if isinstance(part := identity.get(key), Mapping) else {} for key in ("sizes", "sha256")
+        )
+        found = []
+        for split in SPLITS:
+            before, now = sizes.get(split), len(self.splits[split])
+            known, sha256 = hashes.get(split), self.sha256(split)
+            if isinstance(before, int) and before != now:
+                found.append(f"{split} had {before:,} and has {now:,} examples")
+            elif isinstance(known, str) and sha256 is not None and known != sha256:
+                found.append(f"{split} has {now:,} examples as before, but others")
+        return "; ".join(found) or None
 
     def keep(self, folder: Path) -> None:
         """Write to a run's folder the files without which its model cannot be used, such as a tokenizer."""
 
     @abstractmethod
     def check(self, split: Split, examples: Examples) -> None:
-        """Raise InputError if a split does not agree with the config."""
+        """Raise InputError if a split does not agree with the config.
+
+        What is the same for all data is checked before: that there are examples, and a class for each of them.
+        """
 
     @abstractmethod
     def transform(self, split: Split, augment: bool = True) -> Transform:
@@ -136,17 +201,12 @@ class DataModule(pl.LightningDataModule, ABC):
         """
         if self.splits:
             return
-        splits = self.source.load()
-        train = splits["train"]
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix(self.split_seed)))
-        for split, size in (("val", self.val_size), ("test", self.test_size)):
-            if split in splits:
-                continue
-            held_out = round(size * len(train)) if size < 1 else int(size)
-            if not 0 < held_out < len(order):
-                raise InputError(f"dataset {self.name}: {split}_size={size} of {len(train)} examples leaves no data")
-            splits[split], order = train.subset(order[:held_out]), order[held_out:]  # type: ignore[index]
-        splits["train"] = train.subset(order.sort().values) if len(order) < len(train) else train
+        splits = checked_splits(str(self.name), self.source.load(), self.num_classes)
+        wanted: dict[Split, int | float] = {"val": self.val_size, "test": self.test_size}
+        if missing := {split: size for split, size in wanted.items() if split not in splits}:
+            train = splits["train"]
+            chosen = held_out(train, missing, self.split_seed, self._by_name, str(self.name))
+            splits |= {split: train.subset(index) for split, index in chosen.items()}
         if self.train_size is not None:
             splits["train"] = splits["train"].subset(torch.arange(min(self.train_size, len(splits["train"]))))
         if len(splits["train"]) < self.batch_size:

@@ -8,8 +8,9 @@ import hashlib
 import io
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,6 +87,7 @@ class PaletteDataModule(DataModule):
             num_classes=num_classes,
             train_size=train_size,
             batch_size=batch_size,
+            split_seed=of.split_seed,
             seed=seed,
         )
 
@@ -108,6 +110,14 @@ class PaletteDataModule(DataModule):
         """
         error = self._coded.test_mse
         return super().protocol if error is None else {**super().protocol, "palette_mse": error}
+
+    def sha256(self, split: Split) -> str | None:
+        """Give the hash of the images: they decide the palette, and with it the codes, except for rounding."""
+        return self.of.sha256(split)
+
+    def hold_out_as(self, identity: Mapping[str, Any]) -> None:
+        super().hold_out_as(identity)
+        self.of.hold_out_as(identity)
 
     def check(self, split: Split, examples: Examples) -> None:
         """Check nothing: the images are checked when they are loaded, and the codes are computed from them."""

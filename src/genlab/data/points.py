@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class PointDataModule(DataModule):
         **options: arguments of :class:`~genlab.data.module.DataModule`.
     """
 
+    stored_as: ClassVar[torch.dtype] = torch.float32
+
     def __init__(
         self,
         source: Source,
@@ -44,6 +46,12 @@ class PointDataModule(DataModule):
 
     def check(self, split: Split, examples: Examples) -> None:
         points = examples.take(torch.arange(len(examples)))
+        if points.dtype != self.stored_as:
+            found, expected = (str(dtype).removeprefix("torch.") for dtype in (points.dtype, self.stored_as))
+            raise InputError(
+                f"dataset {self.name}: {split} points are {found}, and {expected} is expected: store "
+                f"x.to(torch.{expected})"
+            )
         if points.shape[1:] != torch.Size(self.shape):
             raise InputError(
                 f"dataset {self.name}: shape={list(self.shape)} is stated, the {split} points are "
@@ -75,6 +83,8 @@ class DrawnPoints(ABC):
     Raises:
         InputError: if a number of points is below 1.
     """
+
+    fixed = True
 
     def __init__(self, num_train: int = 100_000, num_val: int = 10_000, num_test: int = 10_000, seed: int = 0) -> None:
         if min(num_train, num_val, num_test) < 1:

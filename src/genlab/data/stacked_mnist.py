@@ -27,6 +27,10 @@ class Stacked(Examples):
 
     digits: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
 
+    @property
+    def num_in_memory(self) -> int:
+        return len(self.digits)
+
     def subset(self, index: Tensor) -> "Stacked":
         return Stacked(self.images, self.labels[index], digits=self.digits[index])
 
@@ -59,6 +63,8 @@ class StackedMNIST:
     Raises:
         InputError: if one of the numbers is below 1.
     """
+
+    fixed = True
 
     def __init__(
         self,

@@ -144,6 +144,7 @@ class TableDataModule(PointDataModule):
         std: standard deviation of the training rows, float64 ``(D,)``; 1 if values are not standardised.
     """
 
+    stored_as = torch.float64
     mean: Tensor
     std: Tensor
 
@@ -156,7 +157,7 @@ class TableDataModule(PointDataModule):
         protocol = {**super().protocol, "standardized": "by the training rows" if self.standardize else "no"}
         if (header := getattr(self.source, "header_found", None)) is not None and self.splits:
             protocol["header"] = header
-        if self.splits:  # all tables have the same data set name; the hash tells them apart
+        if self.splits:  # of the rows as models see them, because the training rows standardise them
             protocol["test_sha256"] = self._test_sha256
         return protocol
 

@@ -107,7 +107,6 @@ class TextDataModule(DataModule):
                 **self.tokenizer.facts,
                 "windows": f"of {self.shape[0]} tokens, side by side",
                 "left_out": {split: self._text.left_out[split] for split in ("val", "test")},  # tokens at the end
-                "test_sha256": self._text.test_sha256,  # texts may share a name; the hash tells them apart
             }
             if self.test_size == 0:
                 protocol["test"] = "the validation text"
@@ -117,6 +116,11 @@ class TextDataModule(DataModule):
         super().setup(stage)
         if isinstance(self._text.source, TextFiles):
             say(self._text.source.found)
+
+    def sha256(self, split: Split) -> str:
+        """Give the SHA-256 of the text of a split."""
+        self.setup()
+        return self._text.sha256[split]
 
     def keep(self, folder: Path) -> None:
         self.tokenizer.save(folder / TOKENIZER)
@@ -202,7 +206,7 @@ class TokenizedText:
     Attributes:
         tokenizer: the tokenizer; ``None`` until the text is loaded, unless one was given.
         left_out: number of tokens at the end of each split that are in no window.
-        test_sha256: SHA-256 of the test text.
+        sha256: SHA-256 of the text of each split.
     """
 
     def __init__(
@@ -220,7 +224,7 @@ class TokenizedText:
         self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else None
         self._make = None if isinstance(tokenizer, Tokenizer) else tokenizer
         self.left_out: dict[Split, int] = {}
-        self.test_sha256 = ""
+        self.sha256: dict[Split, str] = {}
 
     def load(self) -> dict[Split, Examples]:
         """Read the text, split it and tokenize it.
@@ -229,6 +233,8 @@ class TokenizedText:
             InputError: if a part of the text does not fill a window.
         """
         text = self.source.read()
+        if not isinstance(text, str):
+            raise InputError(f"dataset {self.name}: its source's read() gives {type(text).__name__}; give a str")
         parts = contiguous(text, self.val_size, self.test_size)
         if self._make is not None:
             self.tokenizer = self._make(text, parts["train"])
@@ -245,7 +251,8 @@ class TokenizedText:
             self.left_out[split] = (len(tokens) - 1) % self.length
         if "test" not in splits:
             splits["test"], self.left_out["test"] = splits["val"], self.left_out["val"]
-        self.test_sha256 = hashlib.sha256(parts.get("test", parts["val"]).encode()).hexdigest()
+        parts.setdefault("test", parts["val"])
+        self.sha256 = {split: hashlib.sha256(part.encode()).hexdigest() for split, part in parts.items()}
         return splits
 
     def _tokens(self, split: Split, text: str) -> Tensor:
@@ -256,13 +263,13 @@ class TokenizedText:
         """
         assert self.tokenizer is not None
         if self.cache_dir is None:
-            return torch.from_numpy(self.tokenizer.encode(text).copy())
+            return torch.from_numpy(self._encoded(text).copy())
         made_of = {"format": FORMAT, "text": hashlib.sha256(text.encode()).hexdigest(), **self.tokenizer.facts}
         key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:24]
         path = Path(self.cache_dir).expanduser() / f"{self.name}-{split}-{key}.npy"
         if (kept := _mapped(path)) is not None:
             return kept
-        tokens = self.tokenizer.encode(text)
+        tokens = self._encoded(text)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = io.BytesIO()
@@ -272,6 +279,19 @@ class TokenizedText:
             warnings.warn(f"tokens could not be kept in {path.parent} ({error})", stacklevel=2)
         kept = _mapped(path)
         return torch.from_numpy(tokens.copy()) if kept is None else kept
+
+    def _encoded(self, text: str) -> np.ndarray:
+        """Encode a text, and check that its tokens are of the vocabulary."""
+        assert self.tokenizer is not None
+        tokens, size = self.tokenizer.encode(text), self.tokenizer.vocab_size
+        if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+            raise InputError(f"dataset {self.name}: its tokenizer's encode() must give an array (T,) of integers")
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
+            raise InputError(
+                f"dataset {self.name}: its tokenizer gives tokens from {int(tokens.min())} to {int(tokens.max())}, and "
+                f"its vocabulary has {size}, from 0 to {size - 1}"
+            )
+        return tokens
 
 
 def _mapped(path: Path) -> Tensor | None:

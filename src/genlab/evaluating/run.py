@@ -51,15 +51,18 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
         for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
             model.sampling = sampling
             measured = evaluation.measure(model, run.data, protocol=which, known=known)
-            known = measured.figures
+            figures = known = measured.figures
+            if run.other_data:
+                reason = f"on other data than it was trained on: {run.other_data}"
+                figures = {name: result.doubted(reason) for name, result in figures.items()}
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
-            record(run.folder, settings, measured.figures, evaluation.declared)
+            record(run.folder, settings, figures, evaluation.declared)
             samples, nearest = measured.samples, measured.neighbours
             if samples is not None and nearest is not None and run.modality.is_tiled:
                 save_png(beside_neighbours(samples, run.data, nearest), run.folder.samples / "neighbours.png")
             of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
             print_figures(
-                measured.figures,
+                figures,
                 {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)},
                 evaluation.declared,
             )

@@ -33,7 +33,7 @@ from genlab.metrics.result import Result
 from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
-from genlab.runs.resuming import newest_checkpoint
+from genlab.runs.resuming import newest_checkpoint, trained_on
 from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
@@ -69,7 +69,7 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)
-        parts = parts or assemble(config)
+        parts = parts or assemble(config, trained_on(found))
         if first:
             loggers = _open(folder, config, parts, found)
             watch.before = seconds_logged(folder) if found else 0.0

@@ -26,7 +26,7 @@ from genlab.runs.config import below, config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, current
-from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
+from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint, trained_on
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble
 from genlab.training.trainer_settings import trainer_options
@@ -53,7 +53,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if the run is done or is running, or if its config has changed where it must not.
+        InputError: if the run is done or is running, or if its config or its data has changed where it must not.
     """
     status = folder.read_json(STATUS)
     if "overrides" not in status:
@@ -90,7 +90,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     found = newest_checkpoint(folder, put_aside=False)
     check_budget(folder, done, budget, config, None if found is None else found[1])
     processes = num_processes(config["trainer"])
-    parts = assemble(config)
+    parts = assemble(config, trained_on(found))  # refuses other data before anything is written
     if processes == 1:
         check_trainer(config, parts)
     if found is not None:

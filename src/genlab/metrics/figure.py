@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 WEIGHTS = ("checkpoint", "weights")  # which of a run's parameters were measured
-DATA = ("dataset", "levels", "binarization")
+DATA = ("dataset", "test_sha256", "split_seed", "levels", "binarization")
 SAMPLES = (
     *DATA,
     "features",
@@ -16,6 +16,7 @@ SAMPLES = (
     "channels",
     "resize",
     "reference",
+    "reference_sha256",
     "num_real",
     "num_samples",
     "temperature",
@@ -32,7 +33,7 @@ MODES = (
     "sampling",
     *WEIGHTS,
 )
-LIKELIHOOD = (*DATA, "test_sha256", "standardized", "split", "num", "of", "given", *WEIGHTS)
+LIKELIHOOD = (*DATA, "standardized", "split", "num", "of", "given", *WEIGHTS)
 TEXT = ("dataset", "test_sha256", "split", *WEIGHTS)  # per character or byte: comparable across tokenizers
 TOKENS = (*TEXT, "tokenizer", "tokenizer_sha256")
 

@@ -57,3 +57,7 @@ class Result:
     def under(self, protocol: Mapping[str, Any]) -> "Result":
         """Return a copy of the result with fields added to its protocol."""
         return replace(self, protocol={**self.protocol, **protocol})
+
+    def doubted(self, reason: str) -> "Result":
+        """Return a copy of the result with a reason not to trust it, beside the reasons that it has."""
+        return replace(self, warning="; ".join(filter(None, (self.warning, reason))))

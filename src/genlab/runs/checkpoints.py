@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,12 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not is_sealed:
         print(f"genlab: {path} has no checksum, so nothing tells whether it is as it was written", file=sys.stderr)
     return checkpoint
+
+
+def data_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the identity of the data that a checkpoint's weights were trained on; empty if it does not say."""
+    found = checkpoint.get("data")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _check_seal(path: Path) -> bool:

@@ -3,6 +3,8 @@
 Neural Discrete Representation Learning (arXiv:1711.00937), section 3.3.
 """
 
+import hashlib
+from functools import cached_property
 from typing import Literal, cast
 
 import torch
@@ -84,6 +86,23 @@ class CodesDataModule(DataModule):
     def protocol(self) -> dict[str, object]:
         return {**super().protocol, "run": self.run.folder.path.name, "weights": self.run.used_weights}
 
+    def sha256(self, split: Split) -> str:
+        """Give a hash of the weights that encode and of the examples that they encode.
+
+        The codes are not hashed, because another device may round a few of them to others.
+        """
+        digest = hashlib.sha256(self._weights.encode())
+        digest.update(str(self.run.data.sha256(split)).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def _weights(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in self.run.model.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
     def check(self, split: Split, examples: Examples) -> None:
         assert examples.images is not None
         if examples.images.shape[1:] != torch.Size(self.shape):
@@ -91,6 +110,8 @@ class CodesDataModule(DataModule):
                 f"dataset {self.name}: shape={list(self.shape)} is stated, the codes are "
                 f"{list(examples.images.shape[1:])}"
             )
+        if (highest := int(examples.images.max())) >= self.levels:
+            raise InputError(f"dataset {self.name}: levels={self.levels} is stated, {split} has the code {highest}")
 
     def transform(self, split: Split, augment: bool = True) -> Transform:
         return lambda codes, index, epoch: codes.float() / (self.levels - 1)

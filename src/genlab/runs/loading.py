@@ -1,5 +1,6 @@
 """Open a run folder as an object with the run's config, its trained model and its data."""
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from genlab.errors import InputError
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
-from genlab.runs.checkpoints import read_checkpoint
+from genlab.runs.checkpoints import data_of, read_checkpoint
 from genlab.runs.config import config_to_build
 from genlab.runs.folder import SUMMARY, RunFolder
 
@@ -98,6 +99,8 @@ class Run:
         weights: weights to load: ``"ema"``, ``"raw"`` or ``"auto"``.
         device: device of the model.
         used_weights: weights that were loaded, ``"ema"`` or ``"raw"``; empty until :attr:`model` is first used.
+        other_data: what is unlike in :attr:`data` and the examples that the run was trained on, in words; None if
+            nothing is, or :attr:`data` was not used yet.
     """
 
     folder: RunFolder
@@ -106,6 +109,8 @@ class Run:
     weights: Weights
     device: torch.device
     used_weights: str = field(default="", init=False)
+    other_data: str | None = field(default=None, init=False)
+    _trained_on: dict[str, Any] | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def model(self) -> GenerativeModel:
@@ -123,10 +128,34 @@ class Run:
 
     @cached_property
     def data(self) -> DataModule:
-        """Data that the run was trained on."""
+        """Data that the run was trained on, with its splits; a line on stderr says if it has changed since.
+
+        Raises:
+            InputError: if the data is missing, or the checkpoint, which says how it was split, is damaged.
+        """
         data = self._build_data()
+        if self._trained_on is None and self.checkpoint_path.is_file():
+            self._trained_on = data_of(read_checkpoint(self.checkpoint_path))
+        if self._trained_on is not None:  # a run without a checkpoint has not been trained
+            data.hold_out_as(self._trained_on)
+            data.setup()
+            self.other_data = data.difference(self._trained_on or self._sizes(data))
         data.setup()
+        if self.other_data:
+            print(
+                f"genlab: {self.folder.path} was trained on other data than this: {self.other_data}; what is "
+                "validation or test data now may have been trained on",
+                file=sys.stderr,
+            )
         return data
+
+    def _sizes(self, data: DataModule) -> dict[str, Any]:
+        """Give the sizes of the splits that the run's results state, for checkpoints that do not say what data is."""
+        for result in self.summary.get("metrics", {}).values():
+            protocol = result.get("protocol", {})
+            if protocol.get("dataset") == data.name and "sizes" in protocol:
+                return {"sizes": protocol["sizes"]}
+        return {}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -178,9 +207,10 @@ class Run:
             there = sorted(p.stem for p in self.folder.checkpoints.glob("*.ckpt"))
             raise InputError(f"there is no checkpoint {path} (there is {', '.join(there) or 'none yet'})")
         try:
-            state = read_checkpoint(path)["state_dict"]
+            checkpoint = read_checkpoint(path)
         except InputError as error:
             raise InputError(f"{error}: try checkpoint=last" if self.checkpoint == "best" else str(error)) from error
+        state, self._trained_on = checkpoint["state_dict"], data_of(checkpoint)
         has_ema = any(name.startswith(AVERAGED) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
         weights = weights_of(model, state, kind)

@@ -10,7 +10,7 @@ from typing import Any
 
 from genlab.composition.path_keys import is_path
 from genlab.errors import InputError
-from genlab.runs.checkpoints import BEFORE, NEWEST, read_checkpoint
+from genlab.runs.checkpoints import BEFORE, NEWEST, data_of, read_checkpoint
 from genlab.runs.config import below, flat, within
 from genlab.runs.folder import METRICS, STATUS, RunFolder
 from genlab.runs.lock import STALE
@@ -112,6 +112,18 @@ def check_not_running(folder: RunFolder, status: Mapping[str, Any]) -> None:
             f"{max(0.0, age):.0f} s ago: wait for its end; if you know that it is gone, force=true goes on at once "
             f"({STALE:.0f} s without a sign of life do so, too)"
         )
+
+
+def trained_on(found: tuple[Path, Mapping[str, Any]] | None) -> Mapping[str, Any] | None:
+    """Give the identity of the data that a checkpoint's weights were trained on.
+
+    Args:
+        found: a checkpoint's path and content; None if the run has none.
+
+    Returns:
+        The identity; empty for a checkpoint of an earlier version, None without a checkpoint.
+    """
+    return None if found is None else data_of(found[1])
 
 
 def newest_checkpoint(folder: RunFolder, put_aside: bool = True) -> tuple[Path, dict[str, Any]] | None:

@@ -290,6 +290,8 @@ class TrainingModule(pl.LightningModule):
         values = {name: getattr(self, name) for name in self.progress}
         checkpoint["progress"] = {name: value for name, value in values.items() if not _is_empty(value)}
         checkpoint["randomness"] = gathered(self._rng or capture(self.device))
+        if isinstance(data := getattr(self.trainer, "datamodule", None), DataModule):
+            checkpoint["data"] = data.identity  # so that a run is not continued, or measured, on other examples
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in self.progress:

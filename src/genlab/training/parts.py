@@ -37,14 +37,16 @@ class Parts:
     evaluation: Evaluation
 
 
-def assemble(config: dict[str, Any]) -> Parts:
+def assemble(config: dict[str, Any], trained_on: Mapping[str, Any] | None = None) -> Parts:
     """Build the parts of a run, and check the rest of its config; nothing is written.
 
     Args:
         config: config of the run, as plain values.
+        trained_on: identity of the data that a run to resume was trained on so far; None for a run that begins.
 
     Raises:
-        InputError: if anything in the config is wrong; the message names the key.
+        InputError: if anything in the config is wrong, and the message names the key; or if the data is not that which
+            the run was trained on.
     """
     check_budget(config)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -57,12 +59,21 @@ def assemble(config: dict[str, Any]) -> Parts:
         raise InputError(f"model: {type(model).__name__} is not a genlab model (a GenerativeModel)")
     model.sampling = sampling_settings(model, config.get("sampling") or {})
     data = build(config["dataset"], "dataset")
+    if not isinstance(data, DataModule):
+        raise InputError(f"dataset: {type(data).__name__} is not a genlab data set (a DataModule)")
     if model.num_classes is not None and model.num_classes != data.num_classes:
         raise InputError(
             f"model.num_classes={model.num_classes}, and dataset={config['choices']['dataset']} has "
             f"{data.num_classes or 'no'} classes"
         )
+    if trained_on is not None:
+        data.hold_out_as(trained_on)
     data.setup()
+    if trained_on is not None and (changes := data.difference(trained_on)):
+        raise InputError(
+            f"the run was trained on other data than dataset={config['choices']['dataset']} is now, and cannot go on "
+            f"with it: {changes}; put the data back as it was, or begin a new run"
+        )
     x, y = data.some("train", 1024)
     with own_randomness(config["seed"], x.device), torch.no_grad():
         model.initialize(x, y)
