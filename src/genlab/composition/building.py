@@ -10,10 +10,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.failures import failure
 from genlab.composition.named_parts import without_unchosen
 from genlab.errors import InputError
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+
+
+# What constructors, and the libraries that they call, raise for values that they cannot work with.
+_OF_VALUES = (InputError, ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError)
 
 
 def located(target: str, where: str) -> Callable[..., Any]:
@@ -169,7 +174,7 @@ def build(node: Any, where: str) -> Any:
         return instantiate(arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError):
+        if isinstance(cause, _OF_VALUES) and failure(cause) is None:
             key = re.search(r"full_key: (\S+)", str(error))
             at = ".".join(filter(None, [where, key and key[1]]))
             raise InputError(f"{at}: {first_line(cause)}" if at else first_line(cause)) from cause

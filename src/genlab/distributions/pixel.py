@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor
 
 from genlab.distributions.dequantization import quantize
@@ -148,7 +149,7 @@ class DiscretizedLogisticMixture(PixelDistribution):
         InputError: if ``num_components`` is below 1.
     """
 
-    def __init__(self, levels: int, num_components: int = 10) -> None:
+    def __init__(self, levels: int, num_components: PositiveInt = 10) -> None:
         super().__init__(levels)
         if num_components < 1:
             raise InputError(f"num_components={num_components}: a mixture has at least 1 component")
@@ -242,7 +243,7 @@ class DequantizedGaussian(PixelDistribution):
         return torch.stack([point.mean(0), point.std(0).clamp_min(0.01).log()])
 
 
-def natural(levels: int, num_components: int = 10) -> PixelDistribution:
+def natural(levels: int, num_components: PositiveInt = 10) -> PixelDistribution:
     """Choose the natural distribution for a number of levels.
 
     That is Bernoulli for 2 levels, one logit per level for up to ``FEW_LEVELS``, and a mixture of logistics for more.

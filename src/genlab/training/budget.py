@@ -37,7 +37,9 @@ def check_budget(config: Mapping[str, Any]) -> None:
     for key, (least, others, words) in _COUNTS.items():
         value = trainer.get(key, least)
         if isinstance(value, int) and not isinstance(value, bool) and value < least and value not in others:
-            raise InputError(f"trainer.{key}={value}: {words}{'; a run trains' if key in _LENGTHS and not value else ''}")
+            raise InputError(
+                f"trainer.{key}={value}: {words}{'; a run trains' if key in _LENGTHS and not value else ''}"
+            )
     for key in _SHARES:
         value = trainer.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
