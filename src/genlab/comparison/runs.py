@@ -79,7 +79,7 @@ class Run:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the run only showed that everything runs (``debug=fast_dev_run``), so that its figures mean nothing."""
+        """Whether the run only showed that everything runs (``debug=fast_dev_run``), so its figures mean nothing."""
         return bool(self.config.get("trainer.fast_dev_run"))
 
 
