@@ -75,7 +75,7 @@ def _noting(disabled: dict[str, str], why: str) -> Any:
     return lambda figures: disabled.update(dict.fromkeys(figures, why))
 
 
-def _measures(node: Mapping[str, Any]) -> list[type] | None:
+def _measures(node: Mapping[str, Any]) -> list[Any] | None:
     """List the classes of the measures of a SampleMetrics node; None if one may measure what it does not declare."""
     if node.get("measures") is None:
         return list(MEASURES)
