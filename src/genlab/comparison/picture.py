@@ -67,11 +67,18 @@ def real_of(run: Run) -> np.ndarray | None:
 def _array(run: Run, name: str) -> np.ndarray | None:
     try:
         images = np.load(run.folder.samples / name)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, BadZipFile):  # whatever stands there instead
+        _, _, _, _ = images.shape  # other shapes are not images
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        MemoryError,
+        BadZipFile,
+        AttributeError,
+    ):  # whatever stands there instead
         return None
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or not images.size:
-        return None  # other types and shapes are not images
-    return images
+    return images if images.dtype == np.uint8 and images.size else None  # other types are not images
 
 
 def as_picture(image: np.ndarray) -> Image.Image:
