@@ -44,7 +44,7 @@ def dashboard(cfg: DictConfig) -> None:
     from genlab.runs.folder import find_runs
 
     config = plain(cfg, name=str | None, entity=str | None, dry_run=bool)
-    runs = [run for folder in find_runs(config["runs"]) if (run := read_run(folder)).config]
+    runs = [run for folder in find_runs(config["runs"]) if (run := read_run(folder)).config and not run.is_trial]
     if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
     configs = [read_config(run.folder) for run in runs]

@@ -57,8 +57,8 @@ def test_a_training_that_diverges(genlab: Genlab, overrides: tuple[str, ...], wh
 REFUSALS: list[tuple[Exception, str]] = [
         (MemoryError(), "this machine has too little memory: a smaller"),
         (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you "
-                         "tried to allocate 32212254720 bytes. Error code 12 (Cannot allocate memory)"),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: "
+                         "you tried to allocate 32212254720 bytes. Error code 12 (Cannot allocate memory)"),
             "this machine has too little memory (30.0 GiB more were asked for)",
         ),
         (
@@ -68,7 +68,7 @@ REFUSALS: list[tuple[Exception, str]] = [
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "the GPU has too little"),
         (RuntimeError("std::bad_alloc"), "this machine has too little memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "this machine has too little memory"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x/last.ckpt"), "/x/last.ckpt: no space left on device; make"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/last.ckpt"), "/x/last.ckpt: no space left on device; m"),
         (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: read-only file system; choose another place"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: permission denied; change the permissions"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk quota exceeded; make room"),

@@ -4,6 +4,7 @@ import sys
 from collections import deque
 
 import pytorch_lightning as pl
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule
@@ -21,7 +22,7 @@ class GameWatch(pl.Callback):
         lost: share of the highest number of modes reached so far that may be missing, in [0, 1].
     """
 
-    def __init__(self, accuracy: float = 0.995, window: int = 20, lost: float = 0.1) -> None:
+    def __init__(self, accuracy: PositiveFloat = 0.995, window: PositiveInt = 20, lost: NonNegativeFloat = 0.1) -> None:
         self.accuracy, self.window, self.lost = accuracy, window, lost
         self._recent: deque[float] = deque(maxlen=window)
         self._most_modes = 0.0

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pydantic import PositiveInt
 from pytorch_lightning.callbacks import Checkpoint
 
 from genlab.errors import Diverged, InputError, Interrupted
@@ -31,7 +32,7 @@ class LastCheckpoint(Checkpoint):
         InputError: if ``every_images`` is less than 1.
     """
 
-    def __init__(self, path: str, every_images: int | None = None) -> None:
+    def __init__(self, path: str, every_images: PositiveInt | None = None) -> None:
         if every_images is not None and every_images < 1:
             raise InputError(f"callbacks.last.every_images={every_images}: at least 1, or null")
         self.path, self.every_images = Path(path), every_images

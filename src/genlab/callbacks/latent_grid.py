@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from PIL import Image
+from pydantic import PositiveInt
 from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
@@ -31,7 +32,9 @@ class LatentGrid(pl.Callback):
         every_n_validations: number of validations between two sets of pictures.
     """
 
-    def __init__(self, folder: str, num_images: int = 16, steps: int = 8, every_n_validations: int = 1) -> None:
+    def __init__(
+        self, folder: str, num_images: PositiveInt = 16, steps: int = 8, every_n_validations: PositiveInt = 1
+    ) -> None:
         self.folder = Path(folder)
         self.num_images, self.steps, self.every_n_validations = num_images, steps, every_n_validations
         self.validations = 0

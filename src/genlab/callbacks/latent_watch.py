@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
@@ -41,7 +42,7 @@ class LatentWatch(pl.Callback):
         every_n_validations: number of validations between two diagnoses.
     """
 
-    def __init__(self, folder: str, num_images: int = 1000, every_n_validations: int = 1) -> None:
+    def __init__(self, folder: str, num_images: PositiveInt = 1000, every_n_validations: PositiveInt = 1) -> None:
         self.folder, self.num_images, self.every_n_validations = Path(folder), num_images, every_n_validations
         self.validations = 0
         self._images: tuple[Tensor, Tensor] | None = None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pydantic import PositiveInt
 
 from genlab.data.examples import Split
 from genlab.pictures.files import save_png
@@ -23,7 +24,7 @@ class LikelihoodHistogram(pl.Callback):
         seed: random seed of the draws of models whose likelihood is a bound.
     """
 
-    def __init__(self, folder: str, num_images: int = 1000, seed: int = 0) -> None:
+    def __init__(self, folder: str, num_images: PositiveInt = 1000, seed: int = 0) -> None:
         self.folder, self.num_images, self.seed = Path(folder), num_images, seed
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pydantic import PositiveInt
 
 from genlab.pictures.files import film, save_png
 from genlab.training.module import TrainingModule
@@ -20,7 +21,7 @@ class NoiseToData(pl.Callback):
         seed: random seed of the noise.
     """
 
-    def __init__(self, folder: str, num_samples: int = 2000, seed: int = 0) -> None:
+    def __init__(self, folder: str, num_samples: PositiveInt = 2000, seed: int = 0) -> None:
         self.folder, self.num_samples, self.seed = Path(folder), num_samples, seed
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

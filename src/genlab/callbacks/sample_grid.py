@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
+from pydantic import PositiveInt
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
@@ -32,7 +33,9 @@ class SampleGrid(pl.Callback):
         seed: random seed of the noise, which is the same for all pictures.
     """
 
-    def __init__(self, folder: str, num_samples: int = 64, every_n_validations: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, folder: str, num_samples: PositiveInt = 64, every_n_validations: PositiveInt = 1, seed: int = 0
+    ) -> None:
         self.folder = Path(folder)
         self.num_samples, self.every_n_validations, self.seed = num_samples, every_n_validations, seed
         self.validations = 0

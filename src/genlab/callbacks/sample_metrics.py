@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytorch_lightning as pl
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from genlab.data.examples import Split
@@ -49,7 +50,7 @@ class SampleMetrics(pl.Callback):
         features: nn.Module | None = None,
         modes: Modes | None = None,
         num_samples: int | None = 1000,
-        every_images: int | None = None,
+        every_images: PositiveInt | None = None,
         reference: Split = "train",
         seed: int = 1,
         cache_dir: str | None = None,

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.throughput import get_available_flops
+from pydantic import NonNegativeInt
 
 from genlab.machine.environment import peak_memory_mb
 from genlab.models.base import Writes
@@ -23,7 +24,7 @@ class Throughput(pl.Callback):
         warmup: number of batches at the beginning that are not measured.
     """
 
-    def __init__(self, warmup: int = 3) -> None:
+    def __init__(self, warmup: NonNegativeInt = 3) -> None:
         self.warmup = warmup
         self.seconds = 0.0
         self.images = 0

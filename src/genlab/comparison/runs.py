@@ -78,6 +78,11 @@ class Run:
     def path(self) -> Path:
         return self.folder.path
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether the run only showed that everything runs (``debug=fast_dev_run``), so its figures mean nothing."""
+        return bool(self.config.get("trainer.fast_dev_run"))
+
 
 def read_run(folder: RunFolder) -> Run:
     """Read everything that is readable in a run folder; unreadable and odd files set the status to ``damaged``."""

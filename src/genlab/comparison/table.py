@@ -111,11 +111,17 @@ def compared(
             error of the mean (``"sem"``).
 
     Raises:
-        InputError: if no run has one of the figures or the column to sort by.
+        InputError: if no run has one of the figures or the column to sort by, or if there are only runs of
+            ``debug=fast_dev_run``, which are left out.
     """
+    trials = sum(run.is_trial for run in runs)
+    runs = [run for run in runs if not run.is_trial]
+    if trials and not runs:
+        raise InputError(f"{_number_of_runs(trials)} of debug=fast_dev_run, whose figures mean nothing")
     readable = [run for run in runs if run.config]
     told = differing(readable)
     rows, notes = _rows(readable, told)
+    notes += [f"{_number_of_runs(trials)} left out: debug=fast_dev_run"] if trials else []
     rows += [Row(run.path.name, [run]) for run in runs if not run.config]
     columns = [Column(key, key, "config") for key in told]
     by_config = {id(run): i for i, run in enumerate(readable)}
@@ -172,9 +178,14 @@ def _rows(runs: Sequence[Run], told: dict[str, list[Any]]) -> tuple[list[Row], l
         kept = _one_each_seed(group)
         twice += len(group) - len(kept)
         rows.append(Row(labels[key], kept))
-    runs_are = "1 run is" if twice == 1 else f"{twice} runs are"
-    notes = [f"{runs_are} left out: of one setting and seed, the last finished one counts"] if twice else []
+    notes = (
+        [f"{_number_of_runs(twice)} left out: of one setting and seed, the last finished one counts"] if twice else []
+    )
     return rows, notes
+
+
+def _number_of_runs(num: int) -> str:
+    return "1 run is" if num == 1 else f"{num} runs are"
 
 
 def _one_each_seed(runs: Sequence[Run]) -> list[Run]:

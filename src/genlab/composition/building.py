@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.explaining import did_you_mean, first_line
+from genlab.composition.failures import failure
 from genlab.composition.free_text import escaped
 from genlab.composition.named_parts import without_unchosen
 from genlab.composition.trust import check, check_found, check_resolved
@@ -22,6 +23,10 @@ _HYDRAS: dict[str, tuple[Any, ...]] = {
     "_partial_": (False, True),
     "_recursive_": (False, True),
 }
+
+
+# What constructors, and the libraries that they call, raise for values that they cannot work with.
+_OF_VALUES = (InputError, ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError)
 
 
 def located(target: str, where: str) -> Callable[..., Any]:
@@ -208,8 +213,8 @@ def build(node: Any, where: str) -> Any:
         return instantiate(_literal(arguments), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        refused = isinstance(cause, InputError | ValueError | TypeError | OSError | ImportError)
-        if refused or type(cause).__name__ == "MisconfigurationException":  # Lightning's, which is heavy to import
+        misconfigured = type(cause).__name__ == "MisconfigurationException"  # Lightning's, which is heavy to import
+        if misconfigured or (isinstance(cause, _OF_VALUES) and failure(cause) is None):
             assert cause is not None
             key = re.search(r"full_key: (\S+)", str(error))
             at = ".".join(filter(None, [where, key and key[1]]))

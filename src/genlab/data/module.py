@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from genlab.data.batches import Batches, Transform
@@ -54,16 +55,16 @@ class DataModule(pl.LightningDataModule, ABC):
         shape: tuple[int, ...],
         *,
         levels: int | None,
-        num_classes: int | None = None,
+        num_classes: PositiveInt | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 500,
         val_size: int | float = 0.1,
         test_size: int | float = 0.1,
         split_seed: int = 0,
-        train_size: int | None = None,
+        train_size: PositiveInt | None = None,
         seed: int = 0,
         eval_seed: int = 0,
-        num_workers: int = 2,
+        num_workers: NonNegativeInt = 2,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:

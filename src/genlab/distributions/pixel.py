@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor
 
 from genlab.distributions.dequantization import quantize
@@ -154,7 +155,7 @@ class DiscretizedLogisticMixture(PixelDistribution):
         InputError: if ``num_components`` is below 1.
     """
 
-    def __init__(self, levels: int, num_components: int = 10) -> None:
+    def __init__(self, levels: int, num_components: PositiveInt = 10) -> None:
         super().__init__(levels)
         if num_components < 1:
             raise InputError(f"num_components={num_components}: a mixture has at least 1 component")
@@ -272,7 +273,7 @@ class DequantizedGaussian(DiscretizedGaussian):
         return self._split(params)[0].clamp(0, 1)
 
 
-def natural(levels: int, num_components: int = 10) -> PixelDistribution:
+def natural(levels: int, num_components: PositiveInt = 10) -> PixelDistribution:
     """Choose the natural distribution for a number of levels.
 
     That is Bernoulli for 2 levels, one logit per level for up to ``FEW_LEVELS``, and a mixture of logistics for more.

@@ -120,6 +120,8 @@ def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found 
     rows = found[1]["progress"]["rows_logged"] if found else 0
     # Rows logged after the checkpoint will be logged again.
     MetricsCSV(str(folder.path / METRICS)).cut(rows_to_keep(folder.read_json(STATUS), rows))
+    if config["trainer"].get("fast_dev_run"):  # Lightning logs nothing either
+        return []
     return [build(node, f"logger.{name}") for name, node in named(config["logger"])]
 
 

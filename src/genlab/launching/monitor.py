@@ -37,6 +37,10 @@ def check_monitor(config: Mapping[str, Any], parts: Parts, overrides: Iterable[s
         InputError: if the figure cannot be measured.
     """
     metric = config["monitor"]["metric"]
+    is_users = any(override.partition("=")[0].lstrip("+") == "monitor.metric" for override in overrides)
+    exists = metric.startswith("val/") and short(metric) in _all_known()
+    if exists and not is_users:
+        return
     measured = parts.training.figures_of_validation(parts.data)
     callbacks = {name: located(node["_target_"], f"callbacks.{name}") for name, node in named(config["callbacks"])}
     if measured is None or any(not callback.__module__.startswith("genlab.") for callback in callbacks.values()):
@@ -55,14 +59,12 @@ def check_monitor(config: Mapping[str, Any], parts: Parts, overrides: Iterable[s
                 (measured.update if why is None else _noting(disabled, why))(measure.figures)
     if metric.startswith("val/") and short(metric) in measured:
         return
-    is_users = any(override.partition("=")[0].lstrip("+") == "monitor.metric" for override in overrides)
     if metric.startswith("val/") and (why := disabled.get(short(metric))) is not None:
         if is_users:
             raise InputError(f"monitor.metric={metric}: it is not measured in this run, because {why}")
         return
     known = sorted(f"val/{name}" for name in {*measured, *disabled})
-    if is_users or (metric.startswith("val/") and short(metric) not in _all_known()):
-        raise InputError(f"monitor.metric={metric}: validation measures no such figure{did_you_mean(metric, known)}")
+    raise InputError(f"monitor.metric={metric}: validation measures no such figure{did_you_mean(metric, known)}")
 
 
 def _is_a(found: Any, kind: type) -> bool:
@@ -73,7 +75,7 @@ def _noting(disabled: dict[str, str], why: str) -> Any:
     return lambda figures: disabled.update(dict.fromkeys(figures, why))
 
 
-def _measures(node: Mapping[str, Any]) -> list[type] | None:
+def _measures(node: Mapping[str, Any]) -> list[Any] | None:
     """List the classes of the measures of a SampleMetrics node; None if one may measure what it does not declare."""
     if node.get("measures") is None:
         return list(MEASURES)

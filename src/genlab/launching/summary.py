@@ -122,7 +122,7 @@ def report(
             "images/s": f"{rate:,.0f} (training alone, without validation and pictures)" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",
             "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),
-            "checkpoints": str(folder.checkpoints),
+            **({"checkpoints": str(folder.checkpoints)} if any(folder.checkpoints.glob("*.ckpt")) else {}),
             **({"W&B": str(folder.path / "wandb")} if (folder.path / "wandb").is_dir() else {}),
         },
         declared,

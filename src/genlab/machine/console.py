@@ -18,7 +18,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 
 
 def printable(text: str) -> str:
-    r"""Replace characters that control a terminal, or that cannot be encoded, by their escapes, such as ``\\x1b``."""
+    """Replace characters that control a terminal, or that cannot be encoded, by their escapes."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.data.examples import Split
@@ -97,7 +98,7 @@ class Evaluation:
         modes: Modes | None = None,
         reference: Split = "train",
         num_samples: int = 10000,
-        num_test: int | None = None,
+        num_test: PositiveInt | None = None,
         importance_samples: int | None = None,
         memorization: bool = True,
         num_shown: int = 64,

@@ -102,7 +102,8 @@ class AdversarialTraining(TrainingModule):
         # Registered as modules, so that their state, such as a mean path length, is in checkpoints and on the device.
         self.regularizers = _modules(regularizers)
         self.generator_regularizers = _modules(generator_regularizers)
-        for name, penalty in [*self.regularizers.items(), *self.generator_regularizers.items()]:
+        penalties: list[tuple[str, Any]] = [*self.regularizers.items(), *self.generator_regularizers.items()]
+        for name, penalty in penalties:
             try:
                 penalty.check(model)
             except InputError as error:

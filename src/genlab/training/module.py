@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -78,10 +79,10 @@ class TrainingModule(pl.LightningModule):
         *,
         schedule: ScheduleFactory | None = None,
         schedule_interval: Literal["step", "epoch"] = "step",
-        gradient_clip: float | None = None,
+        gradient_clip: PositiveFloat | None = None,
         accumulate: int = 1,
         ema_decay: float | None = None,
-        images: int | None = None,
+        images: PositiveInt | None = None,
         channels_last: bool = False,
         fused: bool = True,
     ) -> None:

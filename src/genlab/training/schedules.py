@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -11,10 +12,10 @@ from genlab.errors import InputError
 
 def _warmed_up(
     optimizer: Optimizer,
-    warmup_steps: int,
+    warmup_steps: NonNegativeInt,
     decay: Callable[[float], float],
     total_steps: int | None,
-    until: float = 1.0,
+    until: PositiveFloat = 1.0,
 ) -> LambdaLR:
     if total_steps is None:
         raise InputError("this schedule needs the run's length: give trainer.max_epochs or budget.images")
@@ -29,18 +30,24 @@ def _warmed_up(
     return LambdaLR(optimizer, factor)
 
 
-def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: int = 0) -> LambdaLR:
+def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: NonNegativeInt = 0) -> LambdaLR:
     """Build a schedule with a linear warm-up over ``warmup_steps``, then a constant rate; ignores ``total_steps``."""
     return _warmed_up(optimizer, warmup_steps, lambda t: 1.0, total_steps or 0)
 
 
-def linear(optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
+def linear(
+    optimizer: Optimizer, total_steps: int | None, warmup_steps: NonNegativeInt = 0, final: NonNegativeFloat = 0.0
+) -> LambdaLR:
     """Build a schedule with a linear warm-up, then a linear decay to ``final`` times the optimizer's rate."""
     return _warmed_up(optimizer, warmup_steps, lambda t: 1 + (final - 1) * t, total_steps)
 
 
 def cosine(
-    optimizer: Optimizer, total_steps: int | None, warmup_steps: int = 0, final: float = 0.0, until: float = 1.0
+    optimizer: Optimizer,
+    total_steps: int | None,
+    warmup_steps: NonNegativeInt = 0,
+    final: NonNegativeFloat = 0.0,
+    until: PositiveFloat = 1.0,
 ) -> LambdaLR:
     """Build a schedule with a linear warm-up, then a cosine decay to ``final`` times the rate (SGDR, arXiv:1608.03983).
 

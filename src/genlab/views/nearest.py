@@ -59,7 +59,7 @@ def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: 
     data = data.pictured
     if not isinstance(data, ImageDataModule):
         raise InputError("only images can be shown beside training images")
-    shown = samples[:rows].float().cpu()
+    shown = samples[: min(rows, len(indices))].float().cpu()  # there may be fewer measured samples than shown ones
     nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
     together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)
     return grid(together.flatten(0, 1), columns=together.shape[1])

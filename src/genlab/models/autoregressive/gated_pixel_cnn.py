@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
@@ -50,7 +51,7 @@ class GatedLayer(nn.Module):
         in_channels: int,
         p: int,
         rows: int,
-        kernel_size: int,
+        kernel_size: PositiveInt,
         mask: Literal["A", "B"],
         groups: int,
         num_layers: int,
@@ -116,7 +117,7 @@ class GatedPixelCNN(AutoregressiveModel):
         channels: int = 32,
         num_layers: int = 7,
         num_classes: int | None = None,
-        kernel_size: int = 3,
+        kernel_size: PositiveInt = 3,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
@@ -25,7 +26,7 @@ def _whole(conv: MaskedConv2d, x: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """The residual block of figure 5 (left): reduction from 2h channels to h, masked convolution, expansion to 2h."""
 
-    def __init__(self, h: int, kernel_size: int, groups: int) -> None:
+    def __init__(self, h: int, kernel_size: PositiveInt, groups: int) -> None:
         super().__init__()
         self.reduce = MaskedConv2d(2 * h, h, 1, "B", groups)
         self.conv = MaskedConv2d(h, h, kernel_size, "B", groups)
@@ -72,7 +73,7 @@ class PixelCNN(AutoregressiveModel):
         channels: int = 32,
         num_layers: int = 7,
         num_classes: int | None = None,
-        kernel_size: int = 3,
+        kernel_size: PositiveInt = 3,
         kind: str = "image",
     ) -> None:
         super().__init__(shape, num_classes)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
@@ -101,7 +102,7 @@ class RowLSTM(RecurrentLayer):
         InputError: if ``kernel_size`` is even.
     """
 
-    def __init__(self, in_channels: int, h: int, groups: int, kernel_size: int = 3) -> None:
+    def __init__(self, in_channels: int, h: int, groups: int, kernel_size: PositiveInt = 3) -> None:
         super().__init__()
         self.h, self.groups, self.kernel_size = h, groups, kernel_size
         self.input_to_state = HorizontalConv(in_channels, 4 * h, kernel_size, "B", groups)

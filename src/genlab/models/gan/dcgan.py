@@ -4,6 +4,7 @@ import itertools
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.errors import InputError
@@ -38,7 +39,7 @@ class DCGAN(AdversarialModel):
         channels: int = 64,
         discriminator_channels: int | None = None,
         normalization: Literal["batch", "spectral", "none"] = "batch",
-        minibatch_std: int | None = None,
+        minibatch_std: PositiveInt | None = None,
         pack: int = 1,
     ) -> None:
         super().__init__(shape, num_classes, pack)

@@ -5,6 +5,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from genlab.errors import InputError
@@ -50,7 +51,7 @@ class MLP(AdversarialModel):
         pieces: int = 5,
         normalization: Literal["none", "spectral"] = "none",
         pack: int = 1,
-        std: float | None = 0.02,
+        std: NonNegativeFloat | None = 0.02,
     ) -> None:
         super().__init__(shape, num_classes, pack)
         sizes = (latent_dim, width, num_layers, discriminator_width, discriminator_layers, pieces)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, normal
@@ -66,9 +67,9 @@ class StyleGAN2(AdversarialModel):
         mapping_layers: int = 8,
         channels: int = 512,
         channel_base: int = 16384,
-        style_mixing: float = 0.9,
+        style_mixing: NonNegativeFloat = 0.9,
         architecture: Literal["resnet", "plain"] = "resnet",
-        minibatch_std: int | None = 4,
+        minibatch_std: PositiveInt | None = 4,
         pack: int = 1,
     ) -> None:
         super().__init__(shape, num_classes, pack)
@@ -112,7 +113,7 @@ class StyleGAN2(AdversarialModel):
 class Generator(nn.Module):
     """Network from z ``(B, latent_dim)`` to images with black at 0 and white at 1; the values are not bounded."""
 
-    def __init__(self, mapping: "Mapping", synthesis: "Synthesis", style_mixing: float) -> None:
+    def __init__(self, mapping: "Mapping", synthesis: "Synthesis", style_mixing: NonNegativeFloat) -> None:
         super().__init__()
         self.mapping, self.synthesis, self.style_mixing = mapping, synthesis, style_mixing
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
@@ -68,7 +69,7 @@ class GPT(LikelihoodModel):
         vocab_size: int,
         num_layers: int = 4,
         num_heads: int = 4,
-        width: int = 128,
+        width: PositiveInt = 128,
         tie_weights: bool = True,
         start: int = 0,
         **transformer: Unpack[Options],

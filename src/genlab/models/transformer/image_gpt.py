@@ -3,6 +3,7 @@
 from typing import ClassVar, Unpack
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import Draws
@@ -45,7 +46,7 @@ class ImageGPT(AutoregressiveModel):
         num_classes: int | None = None,
         num_layers: int = 4,
         num_heads: int = 4,
-        width: int = 128,
+        width: PositiveInt = 128,
         **transformer: Unpack[Options],
     ) -> None:
         super().__init__(shape, num_classes)

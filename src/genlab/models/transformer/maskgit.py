@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Unpack
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from genlab.distributions.drawing import check_known
@@ -91,7 +92,7 @@ class MaskGIT(ObjectiveModel, Completes):
         num_classes: int | None = None,
         num_layers: int = 4,
         num_heads: int = 4,
-        width: int = 128,
+        width: PositiveInt = 128,
         schedule: Schedule = "cosine",
         label_smoothing: float = 0.1,
         num_steps: int = Sampling.num_steps,
