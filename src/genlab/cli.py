@@ -11,7 +11,7 @@ from io import TextIOWrapper
 COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
     "evaluate": "measure runs: genlab evaluate FOLDER...; or images: genlab evaluate real=DIR fake=DIR",
-    "sample": "draw samples from a run: genlab sample run=FOLDER n=64",
+    "sample": "draw samples from a run: genlab sample FOLDER n=64",
     "compare": "runs side by side, as a table, a picture and a page: genlab compare FOLDER... [--html report.html]",
     "benchmark": "how fast a model trains and samples here: genlab benchmark model=... dataset=...",
     "dashboard": "a W&B workspace for the runs of a sweep: genlab dashboard FOLDER [--dry-run]",

@@ -79,7 +79,7 @@ def test_an_option_that_is_missing(override: str, file: str, line: str) -> None:
 def test_an_override_that_hydra_cannot_read() -> None:
     with pytest.raises(OverrideParseException) as error:
         composed("train", ["seed=[1"])
-    assert str(explain(error.value)).startswith("seed=[1: cannot be read as an override (")
+    assert str(explain(error.value)).startswith("seed=[1: cannot be read as an override; ")
 
 
 def test_an_interpolation_of_what_was_not_given() -> None:

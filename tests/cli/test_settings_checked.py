@@ -52,9 +52,9 @@ FAST = "debug=fast_dev_run"
         (["model=vae/vae", "flow/coupling=affine"], "flow/coupling=... is for model=flow/"),
         (["objective.beta=4"], "objective.beta: there is no such key; did you mean model.objective.beta?"),
         (["lr=4"], "lr: there is no such key; did you mean training.optimizer.lr?"),
-        (["seed=1,2,"], "seed=1,2,: a value is missing after the last comma"),
-        (["seed"], "seed: expected key=value, or group=option"),
-        (["tags=a(b"], "if it is text, quote it for Hydra too: \"tags='a(b'\""),
+        (["seed=1,2,"], "seed=1,2,: cannot be read as an override; a value is missing after the last comma"),
+        (["seed"], "seed: cannot be read as an override; expected key=value, or group=option"),
+        (["tags=a(b"], "if the value is text, quote it for Hydra too: \"tags='a(b'\""),
         (["model.latent_dim=${nothing.here}"], "model.latent_dim is to be nothing.here, and no such key was chosen"),
     ],
 )
@@ -118,7 +118,7 @@ def test_validation_by_steps() -> None:
     check(10, val_check_interval=100, check_val_every_n_epoch=None)
     check(10, val_check_interval=100, fast_dev_run=True)
     for given in ({"val_check_interval": 11}, {"val_check_interval": 6, "limit_train_batches": 0.5}):
-        with pytest.raises(InputError, match="trainer.val_check_interval"):
+        with pytest.raises(InputError, match=r"trainer\.val_check_interval"):
             check(10, **given)
 
 
@@ -164,7 +164,7 @@ def test_settings_of_optimizers() -> None:
 
 
 def test_a_class_is_no_type_that_a_config_could_give() -> None:
-    with pytest.raises(InputError, match="^lr='fast': input should be a valid number[^;]*$"):
+    with pytest.raises(InputError, match=r"^lr='fast': input should be a valid number[^;]*$"):
         coerced("fast", float | torch.Tensor, "lr")
 
 

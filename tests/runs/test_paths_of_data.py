@@ -17,6 +17,8 @@ from genlab.runs.moved import current
 from genlab.runs.resuming import differences
 from support.command import Genlab
 
+SHORT = ["metrics.num_samples=20", "trainer.max_epochs=1", "callbacks=minimal"]
+
 
 def made_absolute(*overrides: str) -> dict[str, object]:
     cfg = composed("train", spelled("train", overrides))
@@ -95,8 +97,8 @@ def test_a_run_on_a_relative_path_is_measured_and_resumed_from_elsewhere(
     rows = np.random.default_rng(0).random((60, 2))
     head = "0,1\n"
     (tmp_path / "here/a (1), b.csv").write_text(head + "\n".join(f"{a},{b}" for a, b in rows), encoding="utf-8")
-    given = ["model=flow/nsf", "dataset=table", "dataset.shape=[2]", "dataset.batch_size=8", "metrics.num_samples=20"]
-    result = genlab("train", *given, "dataset.source.path=a (1), b.csv", "trainer.max_epochs=1")
+    given = ["model=flow/nsf", "dataset=table", "dataset.shape=[2]", "dataset.batch_size=8", *SHORT]
+    result = genlab("train", *given, "dataset.source.path=a (1), b.csv")
     assert result.code == 0, result.err
     assert "the first row, 0,1, is taken for a header" in result.err
     run = result.run
@@ -119,10 +121,8 @@ def test_a_table_of_an_earlier_version_keeps_its_rows(genlab: Genlab, tmp_path: 
     """A first row of numbers in order was data in earlier versions, whose configs say nothing of headers."""
     rows = np.random.default_rng(0).random((59, 2))
     (tmp_path / "a.csv").write_text("0,1\n" + "\n".join(f"{a},{b}" for a, b in rows), encoding="utf-8")
-    given = ["model=flow/nsf", "dataset=table", "dataset.shape=[2]", "dataset.batch_size=8", "metrics.num_samples=20"]
-    result = genlab(
-        "train", *given, f"dataset.source.path={tmp_path}/a.csv", "dataset.source.header=text", "trainer.max_epochs=1"
-    )
+    given = ["model=flow/nsf", "dataset=table", "dataset.shape=[2]", "dataset.batch_size=8", *SHORT]
+    result = genlab("train", *given, f"dataset.source.path={tmp_path}/a.csv", "dataset.source.header=text")
     run = result.run
     for name, old, new in (
         ("config.yaml", "    header: text\n", ""),

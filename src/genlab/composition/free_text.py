@@ -7,6 +7,7 @@ Hydra (``"prompt='To be'"``) stays as it is, and so does ``null``.
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from genlab.composition.configs import conf_dir
@@ -146,7 +147,7 @@ def _is_sweep(words: list[str]) -> bool:
         return True
     folders = [
         conf_dir(),
-        *(after for flag, after in zip(words, words[1:], strict=False) if flag in ("-cd", "--config-dir")),
+        *(after for flag, after in pairwise(words) if flag in ("-cd", "--config-dir")),
     ]
     folders += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     chosen = [word.partition("=")[2] for word in words if re.match(r"\+*experiment=", word)]

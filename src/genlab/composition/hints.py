@@ -21,12 +21,12 @@ def unreadable(override: str) -> str:
     """
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"[+~]*[\w$][\w$./@:-]*", key):
-        return f"{override}: expected key=value, or group=option"
+        return f"{override}: cannot be read as an override; expected key=value, or group=option"
     if value.rstrip().endswith(",") and value.rstrip(" ,") != "":
-        return f"{override}: a value is missing after the last comma"
+        return f"{override}: cannot be read as an override; a value is missing after the last comma"
     spelled = f"{key}={quoted(value)}"
     spelled = shlex.quote(spelled) if re.search(r'["$`\\!]', spelled) else f'"{spelled}"'
-    return f"{override}: the value cannot be read; if it is text, quote it for Hydra too: {spelled}"
+    return f"{override}: cannot be read as an override; if the value is text, quote it for Hydra too: {spelled}"
 
 
 def elsewhere(config: DictConfig, key: str) -> list[str]:

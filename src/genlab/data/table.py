@@ -100,8 +100,8 @@ class Table:
             row = int(np.argmin(finite))
             cell = "" if cells[row] is None else str(cells[row]).strip()
             raise InputError(
-                f"{self.path}: row {row + 1}, column {name} is {_shown(cell)}, not a number{_hint(row, cell)}; mend it, "
-                "or name the columns to take as dataset.source.columns=[...]"
+                f"{self.path}: row {row + 1}, column {name} is {_shown(cell)}, not a number{_hint(row, cell)}; mend "
+                "it, or name the columns to take as dataset.source.columns=[...]"
             )
         self._check_distinct(name, values, numbers)
         return numbers
@@ -111,9 +111,7 @@ class Table:
         if values.dtype.kind in "iu":
             exact = values
         elif (np.abs(numbers) >= 2**53).any():
-            exact = np.array(
-                [int(cell) if re.fullmatch(r"[+-]?\d+", str(cell).strip()) else float(cell) for cell in values], object
-            )
+            exact = np.array([_exact(str(cell)) for cell in values], object)
         else:
             return
         order = np.argsort(exact, kind="stable")
@@ -270,6 +268,10 @@ def read_array(path: Path) -> Columns:
     if array.ndim != 2 or array.dtype.kind == "c":
         raise InputError(f"{path} is an array {list(array.shape)} of {array.dtype}: give numbers as (rows, columns)")
     return Columns([str(i + 1) for i in range(array.shape[1])], list(array.T))
+
+
+def _exact(cell: str) -> int | float:
+    return int(cell) if re.fullmatch(r"[+-]?\d+", cell.strip()) else float(cell)
 
 
 def _shown(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables in text form: comma-separated values and their like, with or without a header, as other programs write them."""
+"""Tables in text form: comma-separated values and their like, with or without a header, as programs write them."""
 
 import csv
 import io

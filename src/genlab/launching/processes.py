@@ -58,9 +58,7 @@ def num_processes(trainer: dict[str, Any]) -> int:
         on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         return torch.cuda.device_count() if on_gpu else 1
     if not re.fullmatch(r"\d+", str(devices)) or int(devices) < 1:
-        raise InputError(
-            f"trainer.devices={devices}: expected a number of devices, a list of them such as [0,1], or -1"
-        )
+        raise InputError(f"trainer.devices={devices}: expected a number of devices, a list such as [0,1], or -1")
     return int(devices)
 
 

@@ -288,7 +288,7 @@ def check_environment() -> None:
     from pydantic import ValidationError
 
     try:
-        wandb.Settings().update_from_env_vars(os.environ)
+        wandb.Settings().update_from_env_vars(dict(os.environ))
     except (ValidationError, wandb.Error) as error:
         fault = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
         name = _variable(str(fault["loc"][0])) if fault["loc"] else "WANDB_API_KEY"  # the one checked without pydantic

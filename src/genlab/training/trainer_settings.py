@@ -44,9 +44,7 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     if time is not None and not (isinstance(time, Mapping | timedelta) or _DURATION.fullmatch(str(time))):
         raise InputError(f"trainer.max_time={time}: expected days:hours:minutes:seconds, such as 00:00:05:00")
     if (every := given.get("log_every_n_steps")) is not None and isinstance(every, int) and every < 0:
-        raise InputError(
-            f"trainer.log_every_n_steps={every}: expected 1 or more, or 0 to log at the ends of epochs only"
-        )
+        raise InputError(f"trainer.log_every_n_steps={every}: expected 1 or more, or 0 to log at ends of epochs only")
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # one of several processes would wait for the others
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the trainer that trains says them
@@ -64,9 +62,7 @@ def _check_device(accelerator: Any, devices: Any) -> None:
     found = [kind for kind in kinds if kind == "cpu" or _is_there(kind)]
     if not found:
         name = "GPU" if accelerator in ("gpu", "cuda", "mps") else accelerator
-        built = (
-            "" if torch.cuda.is_available() or torch.backends.cuda.is_built() else ", and this PyTorch is without CUDA"
-        )
+        built = "" if torch.backends.cuda.is_built() else ", and this PyTorch is without CUDA"
         raise InputError(
             f"trainer.accelerator={accelerator}: no {name} was found{built}; leave trainer=... out to train on what "
             "there is, or give trainer=cpu"
@@ -99,8 +95,9 @@ def check_validation(config: Mapping[str, Any], batches: int) -> None:
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
     every = given.get("val_check_interval")
-    by_steps = isinstance(every, int) and not isinstance(every, bool) and not given.get("fast_dev_run")
-    if by_steps and given.get("check_val_every_n_epoch", 1) is not None and every > batches:
+    if not isinstance(every, int) or isinstance(every, bool) or given.get("fast_dev_run"):
+        return
+    if given.get("check_val_every_n_epoch", 1) is not None and every > batches:
         raise InputError(
             f"trainer.val_check_interval={every}: an epoch has {batches} batches; give at most that, or add "
             "trainer.check_val_every_n_epoch=null to count batches across epochs"
