@@ -58,7 +58,7 @@ def trust_modules(modules: str | Collection[str] | None) -> None:
     Raises:
         InputError: if this is no import path.
     """
-    given = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
+    given: list[Any] = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
     for module in given:
         if not _is_path(module):
             raise InputError(f"trust={shown(module)}: give the import path of a module, such as trust=my_package")
@@ -196,7 +196,7 @@ def remember(config: Mapping[str, Any]) -> None:
     Args:
         config: config of the run, as plain values; it is the user's own, or was let through.
     """
-    for key, node in nodes(config):
+    for _, node in nodes(config):
         if not _is_known(str(node["_target_"])):
             remember_node(node, config.get("run_dir"))
 
