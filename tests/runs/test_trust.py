@@ -154,6 +154,11 @@ def test_no_harm_is_done_in_any_way_of_opening(way: str, tmp_path: Path, run: Pa
         attempt(run, key, node, way, genlab)
 
 
+def test_a_logger_is_built_as_a_logger_only(run: Path, genlab: Genlab) -> None:
+    # The user's own command names it, too: at its place.
+    attempt(run, "dataset", {"_target_": "genlab.loggers.wandb.wandb_logger", "save_dir": WORD}, "resume", genlab)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_no_harm_is_done_by_any_of_them_in_any_way(way: str, tmp_path: Path, run: Path, genlab: Genlab) -> None:
@@ -221,6 +226,7 @@ def test_damaged_overrides_are_said(overrides: Any) -> None:
         (f"tags=[{SECRET}]", "are resolved"),
         ("+callbacks.x={_target_: os.system, command: ls}", "callbacks.x._target_=os.system"),
         ("model._target_=genlab.machine.files.write_atomically", "model._target_=genlab.machine.files"),
+        ("metrics.features._target_=genlab.loggers.wandb.wandb_logger", "metrics.features._target_=genlab.loggers"),
         ("+tags={a: '$', b: '{oc.env:GENLAB_TESTS_SECRET}', c: '${.a}${.b}'}", "tags"),
     ],
 )

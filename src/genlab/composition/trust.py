@@ -58,7 +58,7 @@ def trust_modules(modules: str | Collection[str] | None) -> None:
     Raises:
         InputError: if this is no import path.
     """
-    given = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
+    given: list[Any] = list(modules or ()) if isinstance(modules, list | tuple | set | frozenset | None) else [modules]
     for module in given:
         if not _is_path(module):
             raise InputError(f"trust={shown(module)}: give the import path of a module, such as trust=my_package")
@@ -120,12 +120,11 @@ def vetted(config: dict[str, Any], source: str | Path) -> dict[str, Any]:
         target = node["_target_"]
         if not _is_path(target):
             raise InputError(f"{source}: {shown(key)}._target_={shown(target)}: this is no import path")
-        if (
-            _is_known(target, key)
-            or target in declared.own | of_folders
-            or _is_below(target, declared.modules)
-            or has_trained_with(node, config.get("run_dir"))
-        ):
+        if _is_known(target) or target in declared.own | of_folders:
+            is_trusted = _is_at_its_place(target, key)
+        else:
+            is_trusted = has_trained_with(node, config.get("run_dir"))
+        if is_trusted or _is_below(target, declared.modules):
             passed.add(target)
         else:
             refused.append((key, target))
@@ -148,7 +147,7 @@ def check(target: str, where: str) -> None:
     if not _is_path(target):
         raise InputError(f"{where}._target_={shown(target)}: this is no import path")
     named = declared.own | declared.let_through
-    if _is_known(target, where) or target in named or _is_below(target, declared.modules):
+    if _is_known(target) or target in named or _is_below(target, declared.modules):
         return
     if target not in _named_by_config_dirs():
         raise InputError(_refusal([(where, target)]))
@@ -167,19 +166,28 @@ def check_found(target: str, found: Any, where: str) -> None:
     Raises:
         InputError: if it is defined in a module that is not trusted.
     """
-    if _is_known(target, where) or target in declared.own or not _is_below(target, declared.modules):
+    if _is_known(target) or target in declared.own or not _is_below(target, declared.modules):
         return
     about = found if inspect.isroutine(found) or inspect.isclass(found) else type(found)
     module, name = getattr(about, "__module__", None), getattr(about, "__qualname__", type(about).__name__)
     defined = f"{module or 'builtins'}.{name}"
-    if not (_is_below(defined, declared.modules) or _is_known(defined, where)):
+    if not (_is_below(defined, declared.modules) or _is_known(defined)):
         raise InputError(f"{where}._target_={target}: this is {defined}; if you trust it, add trust={_module(defined)}")
 
 
 def check_all(config: Any) -> None:
-    """Check every node of a config with :func:`check`, before any of them is built."""
+    """Check every node of a config that a run folder had a part in, before any of them is built.
+
+    Args:
+        config: resolved config, as plain values.
+
+    Raises:
+        InputError: if a node is refused by :func:`check`, or is a logger in another place.
+    """
     for key, node in nodes(config):
         check(node["_target_"], key)
+        if not _is_at_its_place(node["_target_"], key) and not _is_below(node["_target_"], declared.modules):
+            raise InputError(_refusal([(key, node["_target_"])]))
 
 
 def remember(config: Mapping[str, Any]) -> None:
@@ -188,8 +196,8 @@ def remember(config: Mapping[str, Any]) -> None:
     Args:
         config: config of the run, as plain values; it is the user's own, or was let through.
     """
-    for key, node in nodes(config):
-        if not _is_known(str(node["_target_"]), key):
+    for _, node in nodes(config):
+        if not _is_known(str(node["_target_"])):
             remember_node(node, config.get("run_dir"))
 
 
@@ -275,12 +283,17 @@ def _is_below(target: str, modules: Iterable[str]) -> bool:
 # -- what genlab has ---------------------------------------------------------------------------------------------------
 
 
-def _is_known(target: str, key: str) -> bool:
-    """Tell whether genlab itself has or names a target, at this key."""
-    if (folders := _named_by_conf().get(target)) is not None:
-        # A logger writes, and W&B's sends, as soon as it is built. No other key has a use for one.
-        return folders != {"logger"} or key == "logger" or key.startswith("logger.")
-    return _is_class_of_genlab(target) or _is_optimizer(target)
+def _is_known(target: str) -> bool:
+    """Tell whether genlab itself has or names a target."""
+    return target in _named_by_conf() or _is_class_of_genlab(target) or _is_optimizer(target)
+
+
+def _is_at_its_place(target: str, key: str) -> bool:
+    """Tell whether a target may stand at a key of a saved config: a logger may not, unless the key is for loggers.
+
+    W&B's logger starts a W&B run, which writes and sends, as soon as it is built; evaluating a run builds no loggers.
+    """
+    return _named_by_conf().get(target) != {"logger"} or key.split(".")[0] == "logger"
 
 
 @cache
