@@ -65,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "kills",
     [
-        [kill_at("genlab.metrics.measures.fid.FID.__call__", 1)] * 2,
+        pytest.param([kill_at("genlab.metrics.measures.fid.FID.__call__", 1)] * 2, marks=pytest.mark.slow),
         [kill_at(STEP, 20), kill_at(STEP, 16), kill_at("genlab.metrics.measures.fid.FID.__call__", 1)],
     ],
     ids=["in the final evaluation", "in training too"],

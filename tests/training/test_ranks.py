@@ -76,6 +76,7 @@ def test_the_place_of_a_process_in_its_run(tmp_path: Path, monkeypatch: pytest.M
     assert os.environ["RANK"] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_process_with_a_rank_from_its_start(tmp_path: Path) -> None:
     """Lightning takes ranks from the environment when it is imported."""
