@@ -6,7 +6,11 @@ CHOSEN: dict[str, tuple[str, ...]] = {
         "tests/metrics/test_sample_metrics.py::test_the_best_is_kept_not_the_last",
     ),
     "data/batches.py": ("tests/data/test_batches.py", "tests/data/test_data.py"),
-    "distributions/pixel.py": ("tests/laws/test_pixel_distributions.py", "tests/laws/test_pixel_mixtures.py"),
+    "distributions/pixel.py": (
+        "tests/laws/test_pixel_details.py",
+        "tests/laws/test_pixel_distributions.py",
+        "tests/laws/test_pixel_mixtures.py",
+    ),
     "layers/attention.py": ("tests/laws/test_attention_layer.py", "tests/laws/test_transformer.py"),
     "metrics/quality.py": (
         "tests/metrics/test_quality.py::test_kid_of_two_halves_of_a_set_is_unbiased_around_zero",
