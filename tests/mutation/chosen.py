@@ -18,7 +18,7 @@ CHOSEN: dict[str, tuple[str, ...]] = {
         "tests/metrics/test_quality.py::test_density_rewards_samples_near_the_modes",
     ),
     "models/gan/regularizers.py": ("tests/laws/test_gan_penalties.py", "tests/laws/test_gan_regularizers.py"),
-    "models/vae/objectives.py": ("tests/laws/test_vae.py",),
+    "models/vae/objectives.py": ("tests/laws/test_vae_objectives.py", "tests/laws/test_vae.py"),
     "runs/checkpoints.py": (
         "tests/runs/test_sealed_files.py",
         "tests/training/test_resume.py::test_what_was_the_newest_becomes_the_one_before",
