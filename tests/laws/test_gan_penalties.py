@@ -221,7 +221,8 @@ def test_the_default_shift_is_of_four_pixels() -> None:
     image = torch.rand(1, 64, 64)
     moved = seen_by_the_critic(Consistency(), image.expand(400, 1, 64, 64))
     found = {one.numpy().tobytes() for one in moved.contiguous()}
-    rows = {at[1] for at, variant in variants(image, 4).items() if variant.contiguous().numpy().tobytes() in found}
+    known = {variant.contiguous().numpy().tobytes(): at for at, variant in variants(image, 4).items()}
+    rows = {known[one][1] for one in found}
     assert rows == set(range(-4, 5))
 
 

@@ -13,12 +13,18 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     ),
     "layers/attention.py": ("tests/laws/test_attention_layer.py", "tests/laws/test_transformer.py"),
     "metrics/quality.py": (
+        "tests/metrics/test_sample_quality.py",
         "tests/metrics/test_quality.py::test_kid_of_two_halves_of_a_set_is_unbiased_around_zero",
         "tests/metrics/test_quality.py::test_fid_of_two_gaussians_is_the_closed_form",
         "tests/metrics/test_quality.py::test_density_rewards_samples_near_the_modes",
     ),
     "models/gan/regularizers.py": ("tests/laws/test_gan_penalties.py", "tests/laws/test_gan_regularizers.py"),
-    "models/vae/objectives.py": ("tests/laws/test_vae_objectives.py", "tests/laws/test_vae.py"),
+    "models/vae/objectives.py": (
+        "tests/laws/test_vae_objectives.py",
+        "tests/laws/test_vae.py::test_mmd_agrees_with_sums_over_pairs_and_is_unbiased",
+        "tests/laws/test_vae.py::test_systematic_choice_takes_each_draw_by_its_weight",
+        "tests/laws/test_vae.py::test_free_bits_leave_a_latent_alone_until_it_costs_more",
+    ),
     "runs/checkpoints.py": (
         "tests/runs/test_sealed_files.py",
         "tests/training/test_resume.py::test_what_was_the_newest_becomes_the_one_before",

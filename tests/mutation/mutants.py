@@ -182,21 +182,21 @@ def drawn(num: int, seed: int = SEED, files: Sequence[str] = FILES, least: int =
     """Draw mutants of the files, at most one of each place; a function of the seed and of the files' contents.
 
     Each mutant has a random number of its own, made of the seed and its name, so that an edit changes the draw only in
-    so far as it changes lines. A place is represented by its mutant with the lowest number that Python can read. The
-    places with the lowest numbers are drawn: first ``least`` of every file, which has them all if there are fewer, then
-    the rest of all files together.
+    so far as it changes lines. A place has the lowest number of its mutants, and is represented by the mutant with the
+    lowest number that Python can read. The places with the lowest numbers are drawn: first ``least`` of every file,
+    which has them all if there are fewer, then the rest of all files together.
     """
-    first: list[Mutant] = []
-    rest: list[Mutant] = []
+    first: list[list[Mutant]] = []
+    rest: list[list[Mutant]] = []
     for file in files:
-        places: dict[object, Mutant] = {}
+        places: dict[object, list[Mutant]] = {}
         for mutant in sorted(all_mutants(file), key=lambda mutant: rank(mutant, seed)):
-            if mutant.place not in places and mutant.source is not None:
-                places[mutant.place] = mutant
+            places.setdefault(mutant.place, []).append(mutant)
         first += list(places.values())[:least]
         rest += list(places.values())[least:]
-    rest.sort(key=lambda mutant: rank(mutant, seed))
-    chosen = (first + rest)[:num]
+    rest.sort(key=lambda mutants: rank(mutants[0], seed))
+    represented = (next((m for m in mutants if m.source is not None), None) for mutants in (*first, *rest))
+    chosen = itertools.islice((mutant for mutant in represented if mutant is not None), num)
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.row, mutant.column, mutant.operator))
 
 

@@ -8,7 +8,6 @@ are. Mutants that do what the program does are argued for one by one in equivale
 import argparse
 import hashlib
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,32 +16,11 @@ from typing import Any
 
 from mutation.chosen import CHOSEN
 from mutation.mutants import FILES, SEED, Mutant, all_mutants, drawn, source_of
+from mutation.score import RECORD, equivalents, summary
 from mutation.trial import run_tests, warm_up
 from support.paths import ROOT
 
-HERE = Path(__file__).parent
-RECORD, EQUIVALENTS = HERE / "record.json", HERE / "equivalents.json"
 NUM = 300
-
-
-def equivalents() -> dict[str, str]:
-    """Arguments by the name of the mutant, each that no test could tell it from the program."""
-    entries = json.loads(EQUIVALENTS.read_text(encoding="utf-8"))
-    return {entry["mutant"]: entry["argument"] for entry in entries}
-
-
-def summary(entries: Sequence[dict[str, Any]], argued: dict[str, str]) -> dict[str, Any]:
-    """Count the mutants of a record, and give the share of those killed among all but the equivalent ones."""
-    killed = sum(entry["killed"] for entry in entries)
-    equivalent = sum(not entry["killed"] and entry["mutant"] in argued for entry in entries)
-    share = killed / max(1, len(entries) - equivalent)
-    return {
-        "mutants": len(entries),
-        "killed": killed,
-        "equivalent": equivalent,
-        "survived": len(entries) - killed - equivalent,
-        "share_killed": math.floor(1000 * share) / 1000,
-    }
 
 
 def digest(*texts: str) -> str:
@@ -66,7 +44,7 @@ class Trials:
         self.known = {entry["mutant"]: entry for entry in known}
         self.folder = folder
         self.warm = False
-        self.whole: set[str] = set()
+        self.limits: dict[str, float] = {}  # seconds by file, after which its tests are taken to have no end
 
     def outcome(self, mutant: Mutant) -> dict[str, Any]:
         """Give the record's entry of a mutant, which is tried if its outcome is not known."""
@@ -74,7 +52,7 @@ class Trials:
         if old is not None and old["key"] == tests_key(mutant, old["by"]):
             return old
         self._prepare(mutant.file)
-        found = run_tests(mutant.file, mutant.source, CHOSEN[mutant.file], self.folder)
+        found = run_tests(mutant.file, mutant.source, CHOSEN[mutant.file], self.folder, self.limits[mutant.file])
         before, after = mutant.difference()
         return {
             "mutant": mutant.name,
@@ -94,12 +72,12 @@ class Trials:
         if not self.warm:
             warm_up()
             self.warm = True
-        if file not in self.whole:
+        if file not in self.limits:
             plain = run_tests(file, source_of(file), CHOSEN[file], self.folder)
             if plain.killed:
                 raise RuntimeError(f"{plain.by} fails without any change of {file}: see {self.folder}/log.txt")
             print(f"{file}: its tests take {plain.seconds} s", flush=True)
-            self.whole.add(file)
+            self.limits[file] = 30 + 10 * plain.seconds
 
 
 def write_record(path: Path, seed: int, entries: Sequence[dict[str, Any]]) -> None:

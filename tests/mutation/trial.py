@@ -1,6 +1,7 @@
 """The trial of a mutant: the tests of its file, in a fork of a process that has imported everything but genlab."""
 
 import contextlib
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -19,7 +20,6 @@ from types import CodeType, ModuleType
 
 from support.paths import ROOT
 
-LIMIT = 120.0  # seconds; the tests of a file take a fraction of it, so that what takes longer never ends
 OURS = ("genlab", "hydra_plugins", "support", "mutation", "conftest", "test_")
 
 
@@ -58,6 +58,8 @@ class MutatedLoader(importlib.abc.MetaPathFinder, importlib.machinery.SourceFile
 
 def warm_up() -> None:
     """Import what genlab and the tests import of other packages, but genlab itself not, which each fork imports."""
+    # Before PyTorch is imported: one thread, no GPU, and no pool of the compiler, none of which a fork could use.
+    os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -87,9 +89,11 @@ def warm_up() -> None:
     import torch
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # or every fork would look through all of it again, and copy it
 
 
-def run_tests(file: str, source: str | None, tests: Sequence[str], folder: Path, limit: float = LIMIT) -> Outcome:
+def run_tests(file: str, source: str | None, tests: Sequence[str], folder: Path, limit: float = 600.0) -> Outcome:
     """Run tests, up to the first that fails, on genlab with another source of one of its files.
 
     Args:
@@ -155,8 +159,9 @@ def _in_fork(file: str, source: str | None, tests: Sequence[str], temporary: Pat
             if report.failed:
                 failed.append(report.nodeid)
 
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not cuda", f"--basetemp={temporary}",
-               "--timeout", "0"]  # fmt: skip
+    # No plugins of other packages, and assertions as they are: starting pytest would take longer than most tests.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "-m", "not cuda", f"--basetemp={temporary}"]
     return int(pytest.main([*options, *tests], plugins=[First()])), (failed or [""])[0]
 
 
