@@ -131,6 +131,16 @@ def test_free_bits_of_a_divergence_in_one_part_are_those_of_all_latents() -> Non
         close(figures(ELBO(free_bits=free_bits), whole)["loss"], BITS * (4.5 + counted))
 
 
+def test_an_estimate_of_the_divergence_below_zero_counts_as_it_is() -> None:
+    """As that of a few draws may be; without free bits nothing is cut off, nor its gradient."""
+    kl = torch.tensor([[-1.0], [0.4]]).double().requires_grad_()
+    model = Terms(log_likelihood=TERMS.log_likelihood, kl=kl, latent_dim=3, units_per_part=3)
+    found = figures(ELBO(), model)
+    close(found["loss"], BITS * (4.5 - 0.3))
+    found["loss"].backward()
+    torch.testing.assert_close(kl.grad, torch.full((2, 1), BITS / 2).double())
+
+
 def test_the_weight_of_the_divergence_follows_the_images_seen() -> None:
     for options, expected in (
         ({}, {0: 3, 5: 3, 100: 3}),

@@ -48,6 +48,49 @@ def test_the_seal_is_the_hash_of_all_that_is_before_it(num: int, tmp_path: Path)
             read_checkpoint(path)
 
 
+def test_a_large_file_is_read_in_few_parts_that_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sizes, plain = tmp_path / "x.ckpt", [], Path.open
+
+    class Counted:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> "Counted":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def read(self, size: int = -1) -> bytes:
+            content: bytes = self.file.read(size)
+            sizes.append(len(content))
+            return content
+
+    write_checkpoint(weights(1.0, 10 * 2**20), path)  # 40 MiB
+    monkeypatch.setattr(Path, "open", lambda self, *mode: Counted(plain(self, *mode)))
+    read_checkpoint(path)
+    assert sum(sizes) >= 40 * 2**20
+    assert max(sizes) <= 16 * 2**20
+    assert len(sizes) < 100
+
+
+def test_no_file_is_left_open(tmp_path: Path) -> None:
+    open_files = Path("/proc/self/fd")
+    if not open_files.is_dir():
+        pytest.skip("there is no list of open files on this system")
+    write_checkpoint(weights(1), tmp_path / "last.ckpt")
+    before = len(list(open_files.iterdir()))
+    for value in range(5):
+        write_checkpoint(weights(value), tmp_path / "last.ckpt")
+        read_checkpoint(tmp_path / "last.ckpt")
+    assert len(list(open_files.iterdir())) == before
+
+
 def test_the_newest_becomes_the_one_before_and_no_other_file_does(tmp_path: Path) -> None:
     last, before, best = (tmp_path / f"{name}.ckpt" for name in ("last", "previous", "best"))
     (tmp_path / ".previous.ckpt.link").write_text("left by a process that was killed here")
