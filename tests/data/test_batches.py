@@ -110,9 +110,7 @@ def test_the_shares_of_the_processes_make_every_batch_up(world_size: int, in_mem
 
 @either
 def test_the_last_batch_of_an_evaluation_may_leave_a_process_nothing(in_memory: bool) -> None:
-    shares = [
-        seen(batches(9, 4, shuffle=False, in_memory=in_memory, rank=rank, world_size=2)) for rank in range(2)
-    ]
+    shares = [seen(batches(9, 4, shuffle=False, in_memory=in_memory, rank=rank, world_size=2)) for rank in range(2)]
     assert shares == [[[0, 2], [4, 6], [8]], [[1, 3], [5, 7]]]
     # A batch that is no multiple of the processes is none of an evaluation's concern.
     odd = [seen(batches(7, 3, shuffle=False, rank=rank, world_size=2, in_memory=in_memory)) for rank in range(2)]

@@ -33,9 +33,7 @@ def rotated(x: Tensor, position: int) -> Tensor:
 
 def written_out(attention: SelfAttention, h: Tensor, sees: Any, kv_heads: int = HEADS, rotary: bool = False) -> Tensor:
     """Attention by its definition, one query at a time."""
-    q, k, v = (h @ attention.qkv.weight.T + attention.qkv.bias).split(
-        [WIDTH, kv_heads * DIM, kv_heads * DIM], dim=-1
-    )
+    q, k, v = (h @ attention.qkv.weight.T + attention.qkv.bias).split([WIDTH, kv_heads * DIM, kv_heads * DIM], dim=-1)
     out = torch.zeros_like(h)
     for head in range(HEADS):
         mine = slice(head * DIM, (head + 1) * DIM)
@@ -259,5 +257,3 @@ def test_derivatives_in_bfloat16_are_summed_in_float32(monkeypatch: pytest.Monke
     (gradient,) = torch.autograd.grad(BlockedCausalAttention.apply(q, k, v).sum(), v)
     assert gradient.dtype == torch.bfloat16
     assert float(gradient[0, 0, 0, 0]) == pytest.approx(length, rel=0.01)
-
-

@@ -90,7 +90,7 @@ def test_norms_of_half_precision_are_summed_in_float32() -> None:
 
 
 def test_interpolated_points_lie_between_real_and_generated_ones() -> None:
-    """Under a quadratic critic the slope is the point itself; each example, or group that is judged together, has its own."""
+    """Anywhere between them, alike; each has a place of its own, but for those that D judges together."""
     seen = []
 
     def critic(x: Tensor) -> Tensor:
@@ -202,9 +202,12 @@ def variants(image: Tensor, shift: int) -> dict[tuple[bool, int, int], Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("size", "given", "shift"), [((16, 24), 4, 2), ((24, 16), 4, 2), ((32, 32), 4, 4), ((40, 48), 4, 4), ((32, 40), 1, 1),
-                                 ((8, 8), 4, 1), ((7, 16), 4, 0), ((16, 7), 4, 0), ((32, 32), 0, 0)]
-)  # fmt: skip
+    ("size", "given", "shift"),
+    [
+        *[((16, 24), 4, 2), ((24, 16), 4, 2), ((32, 32), 4, 4), ((40, 48), 4, 4), ((32, 40), 1, 1)],
+        *[((8, 8), 4, 1), ((7, 16), 4, 0), ((16, 7), 4, 0), ((32, 32), 0, 0)],
+    ],
+)
 def test_images_are_flipped_and_shifted_each_by_itself(size: tuple[int, int], given: int, shift: int) -> None:
     image = torch.rand(2, *size)
     num = 40 * (2 * shift + 1) ** 2

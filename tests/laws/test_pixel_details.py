@@ -169,7 +169,9 @@ def test_scales_are_held_between_the_seventh_powers_of_e(sign: int) -> None:
     def of(log_scale: float, distribution: PixelDistribution) -> Tensor:
         position = 0.5 if isinstance(distribution, DequantizedGaussian) else 0.0
         torch.manual_seed(0)
-        params = [[position, log_scale]] if isinstance(distribution, DequantizedGaussian) else [[0.0, position, log_scale]]
+        params = (
+            [[position, log_scale]] if isinstance(distribution, DequantizedGaussian) else [[0.0, position, log_scale]]
+        )
         return distribution.log_prob(torch.tensor(params).view(1, -1, 1).expand(50, -1, -1), x)
 
     for distribution in (DequantizedGaussian(1000), DiscretizedLogisticMixture(1000, 1)):

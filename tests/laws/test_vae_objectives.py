@@ -27,7 +27,7 @@ BITS = 0.37  # what the model makes of a nat
 
 
 class Model:
-    """x = theta z + noise, z standard normal; the posterior's parameters of each image are given, and can be trained."""
+    """x = theta z + noise, z standard normal; the posterior's parameters of each image are given and trained."""
 
     latent_dim = D
     has_gaussian_posterior = True
@@ -367,7 +367,9 @@ def test_the_gradient_of_some_draws_is_the_mean_of_the_chosen_ones(k: int, num: 
     start = torch.rand(1, B)
     log_w = log_weights(model, model.h, model.theta, noise)
     ends = torch.softmax(log_w.detach(), 0).cumsum(0).numpy()
-    chosen = [[np.searchsorted(ends[:, b], float((i + start[0, b]) / num), "right") for i in range(num)] for b in range(B)]
+    chosen = [
+        [np.searchsorted(ends[:, b], float((i + start[0, b]) / num), "right") for i in range(num)] for b in range(B)
+    ]
     surrogate = sum(log_w[i, b] for b in range(B) for i in chosen[b]) / (num * B)
     for gradient, expected in zip(found, torch.autograd.grad(-BITS * surrogate, [model.h, model.theta]), strict=True):
         torch.testing.assert_close(gradient, expected)

@@ -5,7 +5,11 @@ CHOSEN: dict[str, tuple[str, ...]] = {
         "tests/training/test_keeping_the_best.py",
         "tests/metrics/test_sample_metrics.py::test_the_best_is_kept_not_the_last",
     ),
-    "data/batches.py": ("tests/data/test_batches.py", "tests/data/test_data.py"),
+    "data/batches.py": (
+        "tests/data/test_batches.py",
+        "tests/data/test_data.py::test_processes_share_every_batch",
+        "tests/data/test_data.py::test_a_folder_too_large_for_memory_is_read_by_workers_alike",
+    ),
     "distributions/pixel.py": (
         "tests/laws/test_pixel_details.py",
         "tests/laws/test_pixel_distributions.py",
@@ -30,6 +34,10 @@ CHOSEN: dict[str, tuple[str, ...]] = {
         "tests/training/test_resume.py::test_what_was_the_newest_becomes_the_one_before",
         "tests/training/test_resume.py::test_every_flipped_byte_is_noticed",
     ),
-    "training/ema.py": ("tests/training/test_average.py", "tests/training/test_training.py"),
+    "training/ema.py": (
+        "tests/training/test_average.py",
+        "tests/training/test_training.py::test_the_average_follows_and_is_what_samples",
+        "tests/training/test_training.py::test_buffers_are_copied_to_the_average",
+    ),
     "training/processes.py": ("tests/training/test_exchange.py",),
 }

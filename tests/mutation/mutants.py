@@ -48,8 +48,8 @@ class RemoveStatement(Operator):
         what = node.children[0]
         effect = what.type in ("atom_expr", "power", "raise_stmt", "await")
         if what.type == "expr_stmt":
-            effect = what.children[0].type != "name" or what.children[1].type == "operator" and what.children[1] != "="
-            effect &= what.children[1].type != "annassign"
+            target, sign = what.children[:2]
+            effect = sign.type != "annassign" and (target.type != "name" or sign != "=")
         if effect:
             yield what.start_pos, what.end_pos
 
@@ -71,7 +71,10 @@ OPERATORS: dict[str, Operator] = {
     name: operator()
     for name, operator in ((name.partition("/")[2], get_operator(name)) for name in operator_names())
     if not operator.arguments()  # the others are for single variables
-    and (not WITHOUT.fullmatch(name) or name in ("ReplaceComparisonOperator_Is_IsNot", "ReplaceComparisonOperator_IsNot_Is"))
+    and (
+        not WITHOUT.fullmatch(name)
+        or name in ("ReplaceComparisonOperator_Is_IsNot", "ReplaceComparisonOperator_IsNot_Is")
+    )
 }
 OPERATORS["RemoveStatement"] = RemoveStatement()
 
@@ -167,12 +170,9 @@ def in_annotation(node: NodeOrLeaf) -> bool:
     """Tell whether a node is part of the type of an argument, a result or a variable."""
     while node.parent is not None:
         parent = node.parent
-        if parent.type == "annassign" and "=" in parent.children:
-            if node is parent.children[1]:
-                return True
-        elif parent.type in ("annassign", "tfpdef") or (parent.type == "param" and node is parent.annotation):
+        if parent.type == "tfpdef" or (parent.type == "funcdef" and node is parent.annotation):
             return True
-        elif parent.type == "funcdef" and node is parent.annotation:
+        if parent.type == "annassign" and node is parent.children[1]:  # and not the value that follows
             return True
         node = parent
     return False
@@ -202,4 +202,3 @@ def drawn(num: int, seed: int = SEED, files: Sequence[str] = FILES, least: int =
 
 def rank(mutant: Mutant, seed: int) -> str:
     return hashlib.sha256(f"{seed} {mutant.name}".encode()).hexdigest()
-

@@ -118,8 +118,8 @@ def main(arguments: Sequence[str]) -> int:
             rest = [old for old in known if old["mutant"] not in {e["mutant"] for e in entries}]
             write_record(options.record, options.seed, [*entries, *rest])  # so that it can be ended and goes on
             if not entry["killed"] and mutant.name not in argued:
-                print(f"{i + 1}/{len(mutants)} survived: {entry['mutant']} {mutant.file}:{mutant.row} {mutant.operator}",
-                      f"  - {entry['before']}", f"  + {entry['after']}", sep="\n", flush=True)  # fmt: skip
+                print(f"{i + 1}/{len(mutants)} survived: {mutant.name} {mutant.file}:{mutant.row} {mutant.operator}")
+                print(f"  - {entry['before']}", f"  + {entry['after']}", sep="\n", flush=True)
     write_record(options.record, options.seed, entries)
     print(json.dumps(summary(entries, argued)))
     return 0

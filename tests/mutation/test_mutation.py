@@ -81,7 +81,8 @@ def test_mutants_change_one_place_and_no_annotation(mutants: Any) -> None:
     expected = {
         "y: int | float = x - 1", "y: int | float = x +  2", "y: int | float = x +  0", "pass",
         "if y > 3 or x is not None:", "if y >= 3 and x is not None:", "if y > 3 and x is None:",
-        "if not y > 3 and x is not None:", "return y / 2", "return y *  3", "def f(x: int | None, *, n: int =  1) -> int:",
+        "if not y > 3 and x is not None:", "return y / 2", "return y *  3",
+        "def f(x: int | None, *, n: int =  1) -> int:",
     }  # fmt: skip
     assert {line.replace("  ", " ") for line in expected} <= {line.replace("  ", " ") for line in found}
     assert not [line for line in found if "None" in line and "int |" not in line and line.startswith("def")]

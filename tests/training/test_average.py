@@ -147,5 +147,5 @@ def test_checkpoints_in_which_all_was_averaged_still_load() -> None:
         assert torch.equal(parameter, dict(whole["ema"].model.named_parameters())[name])
     assert torch.equal(shared["judge"].weight, whole["judge"].weight)
     others = {name: value for name, value in whole["ema"].state_dict().items() if "judge" not in name}
-    with pytest.raises(RuntimeError, match="model.judge.weight"):  # what is averaged has to be there
+    with pytest.raises(RuntimeError, match=r"model\.judge\.weight"):  # what is averaged has to be there
         whole["ema"].load_state_dict(others)

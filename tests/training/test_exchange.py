@@ -48,7 +48,9 @@ def test_a_gradient_becomes_its_mean_over_the_processes(world_size: int, tmp_pat
                 assert gradient is None
             else:
                 exact = (parameter.grad.double() * factor).to(parameter.dtype)
-                torch.testing.assert_close(gradient, exact, rtol=1e-2 if gradient.dtype == torch.bfloat16 else 1e-6, atol=0)
+                torch.testing.assert_close(
+                    gradient, exact, rtol=1e-2 if gradient.dtype == torch.bfloat16 else 1e-6, atol=0
+                )
 
 
 def test_the_gradients_of_one_dtype_are_exchanged_at_once(tmp_path: Path) -> None:
