@@ -134,6 +134,14 @@ def test_an_epoch_goes_on_after_the_batches_that_were_given(stop: int, in_memory
     assert seen(resumed) == second
 
 
+def test_an_epoch_that_was_of_more_batches_than_there_are_now_is_over() -> None:
+    training = batches(17, 5, shuffle=True, seed=4)
+    training.load_state_dict({"epoch": 6, "position": 9})  # of smaller batches
+    order = torch.randperm(17, generator=torch.Generator().manual_seed(mix(4, 7))).tolist()
+    assert seen(training) == [order[:5], order[5:10], order[10:15]]
+    assert training.state_dict() == {"epoch": 7, "position": 3}
+
+
 def test_workers_read_the_same_and_draw_nothing_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = seen(batches(12, 4, shuffle=True, seed=5))
     read = batches(12, 4, shuffle=True, seed=5, in_memory=False, num_workers=2)

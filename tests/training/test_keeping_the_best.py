@@ -95,6 +95,15 @@ def test_an_old_figure_is_not_that_of_the_present_weights() -> None:
     assert trainer.saved == []
 
 
+def test_a_look_before_anything_is_measured_misses_nothing_that_follows() -> None:
+    best, module = of_least(), TrainingModule(Model())
+    trainer: Any = Trainer(module)
+    best.on_train_batch_end(trainer, module, {}, None, 0)
+    module.reported["val/x"] = (3.0, 0)  # of the weights as they were at first
+    best.on_validation_end(trainer, module)
+    assert (trainer.saved, best.best) == ([0], 3.0)
+
+
 @pytest.mark.parametrize("trial", ["sanity_checking", "fast_dev_run"])
 def test_trials_leave_no_checkpoint_and_take_no_figure(trial: str) -> None:
     best = of_least()
