@@ -237,7 +237,7 @@ def test_real_and_generated_images_have_weights_of_their_own() -> None:
     def critic(x: Tensor) -> Tensor:
         return 2 * x.mean((1, 2, 3))
 
-    on_real, on_fake = critic(real) - 3, critic(fake) - torch.tensor([1.0, 2, 3, 4])
+    on_real, on_fake = critic(real) + 3, critic(fake) + torch.tensor([1.0, 2, 3, 4])
     for regularizer, expected in (
         (Consistency(), 10 * 9.0),
         (Consistency(weight=2.0), 2 * 9.0),
