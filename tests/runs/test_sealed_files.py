@@ -100,10 +100,11 @@ def test_the_newest_becomes_the_one_before_and_no_other_file_does(tmp_path: Path
     assert (value_of(before), value_of(last)) == (1, 2)
     write_checkpoint(weights(3), last)
     assert (value_of(before), value_of(last)) == (2, 3)
-    for value in (4, 5):
-        write_checkpoint(weights(value), best)
-    assert (value_of(before), value_of(last), value_of(best)) == (2, 3, 5)
-    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+    for other in (best, tmp_path / "mine.ckpt"):  # whatever letter it begins with
+        for value in (4, 5):
+            write_checkpoint(weights(value), other)
+        assert (value_of(before), value_of(last), value_of(other)) == (2, 3, 5)
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt", "mine.ckpt"}
 
 
 def test_a_whole_file_lies_on_the_disk_before_it_takes_the_others_place(
@@ -147,6 +148,55 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_more(
     monkeypatch.undo()
     assert value_of(path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_a_signal_right_after_the_file_is_in_its_place_is_what_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, plain = tmp_path / "best.ckpt", os.replace
+
+    def replaced(*names: Any) -> None:
+        plain(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(weights(2), path)
+    assert value_of(path) == 2
+
+
+def test_the_last_byte_before_the_seal_is_protected_wherever_it_lies(tmp_path: Path) -> None:
+    """Also where it is the first of a block of its own."""
+    path = tmp_path / "x.ckpt"
+    torch.save(weights(1.0, 2**20 - 1000), path)
+    content = path.read_bytes()
+    for length in (2**22 - 1, 2**22, 2**22 + 1):
+        assert 0 < length - len(content) < 2**16
+        padded = content.ljust(length, b"\0")  # torch ignores what follows its data
+        seal = MAGIC + hashlib.sha256(padded).digest()
+        path.write_bytes(padded + seal)
+        assert value_of(path) == 1
+        path.write_bytes(padded[:-1] + b"\1" + seal)
+        with pytest.raises(InputError, match="its checksum does not hold"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(RuntimeError("this\nand more\nof it"), "this"), (EOFError(), "EOFError")]
+)
+def test_the_reason_is_the_first_line_of_what_was_raised(
+    error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(weights(1), path)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError) as refused:
+        read_checkpoint(path)
+    assert str(refused.value) == f"{path} cannot be read as a checkpoint ({reason})"
 
 
 def test_what_is_no_checkpoint_is_named_in_one_line(tmp_path: Path) -> None:
