@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick test-slow test-cuda lint bench format clean
+.PHONY: help setup run test test-quick test-slow test-cuda mutants lint bench format clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-slow: $(STAMP) ## run the slow tests: every kill, many examples, long runs,
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
 	$(BIN)/python -m pytest -m cuda tests/training
+
+mutants: $(STAMP) ## change ten files in 300 ways, see that their tests notice, and renew the record of it (ten minutes)
+	PYTHONPATH=tests $(BIN)/python -m mutation.run
 
 lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 	$(BIN)/ruff check .

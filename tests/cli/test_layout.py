@@ -5,7 +5,7 @@ import ast
 from support.paths import ROOT
 
 TESTS = ROOT / "tests"
-FOLDERS = {"laws", "models", "data", "metrics", "training", "runs", "cli"}
+FOLDERS = {"laws", "models", "data", "metrics", "training", "runs", "cli", "mutation"}
 MODULES = sorted(TESTS.rglob("test_*.py"))
 
 

@@ -45,7 +45,7 @@ def all_gathered(rows: Tensor, device: torch.device) -> Tensor:
     sizes = [torch.zeros_like(num) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, num)
     most = int(torch.cat(sizes).max())
-    padded = torch.zeros(most, *rows.shape[1:], device=device)
+    padded = torch.zeros(most, *rows.shape[1:], dtype=rows.dtype, device=device)
     padded[: len(rows)] = rows.to(device)
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)

@@ -72,7 +72,7 @@ class ELBO(Objective[Bounded]):
             raise InputError(f"beta={beta}, free_bits={free_bits}: at least 0")
         if warmup_images is not None and cycle_images is not None:
             raise InputError("give warmup_images or cycle_images, not both: a cycle begins with a rise")
-        if min(warmup_images or 1, cycle_images or 1) < 1:
+        if any(images is not None and images < 1 for images in (warmup_images, cycle_images)):
             raise InputError(f"warmup_images={warmup_images}, cycle_images={cycle_images}: at least 1, or null")
         self.beta, self.free_bits = beta, free_bits
         self.warmup_images, self.cycle_images = warmup_images, cycle_images
