@@ -58,7 +58,7 @@ if hasattr(os, "register_at_fork"):
 def _machine() -> str:
     """Name the running kernel: containers of one machine have many host names, but their locks are the kernel's."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return socket.gethostname()
 
@@ -66,7 +66,7 @@ def _machine() -> str:
 def _process_start(pid: int) -> int | None:
     """Read when a process of this machine started, in the kernel's ticks; None if it has ended or cannot be known."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (
             None if fields[0] in "ZX" else int(fields[19])
         )  # a killed process stays as a zombie until it is waited for
@@ -130,7 +130,7 @@ class Holder:
 def _read(path: Path) -> Holder | None:
     """Read ``.holder``; a file that says nothing readable gives an unknown holder on an unknown machine."""
     try:
-        return Holder(**json.loads(path.read_text()))
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError):
