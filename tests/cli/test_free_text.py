@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 
 from genlab.composition.building import build, plain
 from genlab.composition.command_line import flags_first, spelled
-from genlab.composition.configs import composed
+from genlab.composition.configs import composed, conf_dir
 from genlab.composition.free_text import with_quotes
 from genlab.errors import InputError
 from support.command import Genlab
@@ -63,10 +64,12 @@ def value(command: str, argument: str, *others: str) -> object:
 def test_a_prompt_arrives_as_it_is(text: str) -> None:
     assert value("sample", f"prompt={text}") == text
     (word,) = spelled("sample", [f"prompt={text}"])
-    config = plain(composed("sample", ["run=x", word]))
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        config = plain(compose("sample", ["run=x", word]))
     assert config["text"]["prompt"] == text
     if text:
-        assert build(config["text"], "").prompt == text
+        given = {key: item for key, item in config["text"].items() if item is not None}
+        assert build(given, "").prompt == text
 
 
 @pytest.mark.parametrize(
