@@ -344,3 +344,19 @@ def test_a_generator_without_styles_is_refused(parts: Any) -> None:
         PathLength().check(model)  # type: ignore[arg-type]
     both = SimpleNamespace(generator=SimpleNamespace(mapping=0, synthesis=0))
     PathLength().check(both)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.SyncBatchNorm(2), nn.GroupNorm(1, 2), None])
+def test_a_gradient_of_each_example_alone_is_refused_where_a_batch_is_normalized(layer: nn.Module | None) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), *([] if layer is None else [nn.Sequential(layer)]), nn.Linear(2, 1))
+    model: Any = SimpleNamespace(discriminator=net)
+    mixes = layer is not None and not isinstance(layer, nn.GroupNorm)
+    for kind in (R1, R2, GradientPenalty, DRAGAN):
+        if mixes:
+            with pytest.raises(InputError, match=f"{kind.__name__} needs the gradient of each example alone"):
+                kind().check(model)
+        else:
+            kind().check(model)
+    Consistency().check(model)
+    WeightClipping().check(model)
+    assert not Regularizer.of_single_examples  # whoever adds one says that it is

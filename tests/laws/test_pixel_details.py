@@ -12,6 +12,7 @@ from genlab.distributions.pixel import (
     Bernoulli,
     Categorical,
     DequantizedGaussian,
+    DiscretizedGaussian,
     DiscretizedLogisticMixture,
     PixelDistribution,
     natural,
@@ -245,3 +246,25 @@ def test_a_distribution_lacks_nothing(missing: str) -> None:
     part = type("Part", (PixelDistribution,), {name: m for name, m in methods.items() if name != missing})
     with pytest.raises(TypeError, match=missing):
         part(2)
+
+
+def test_the_integrated_gaussians_mean_is_within_the_range_of_values() -> None:
+    params = torch.tensor([[-0.5, 0.0], [0.0, 0.0], [1.0, 0.0], [1.5, 0.0]]).unsqueeze(2)
+    for levels in (2, 256):
+        assert DiscretizedGaussian(levels).mean(params).flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_the_dequantized_density_alone_is_a_bound() -> None:
+    assert DequantizedGaussian.likelihood == "lower_bound"
+    exact = (PixelDistribution, Bernoulli, Categorical, DiscretizedLogisticMixture, DiscretizedGaussian)
+    assert {kind.likelihood for kind in exact} == {"exact"}
+
+
+def test_a_wide_range_of_scales_is_that_of_the_bound_too() -> None:
+    x = (torch.arange(9) / 8).view(-1, 1)
+    for end in (-7.0, 7.0):
+        at_end = DiscretizedGaussian(9).log_prob(torch.tensor([[[0.5], [end]]]).expand(9, -1, -1), x)
+        beyond = DiscretizedGaussian(9).log_prob(torch.tensor([[[0.5], [2 * end]]]).expand(9, -1, -1), x)
+        within = DiscretizedGaussian(9).log_prob(torch.tensor([[[0.5], [0.98 * end]]]).expand(9, -1, -1), x)
+        assert torch.equal(at_end, beyond)
+        assert not torch.equal(at_end, within)

@@ -12,6 +12,7 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     ),
     "distributions/pixel.py": (
         "tests/laws/test_pixel_details.py",
+        "tests/laws/test_discretized_gaussian.py",
         "tests/laws/test_pixel_distributions.py",
         "tests/laws/test_pixel_mixtures.py",
     ),
@@ -25,12 +26,14 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     "models/gan/regularizers.py": ("tests/laws/test_gan_penalties.py", "tests/laws/test_gan_regularizers.py"),
     "models/vae/objectives.py": (
         "tests/laws/test_vae_objectives.py",
+        "tests/laws/test_free_bits.py",
         "tests/laws/test_vae.py::test_mmd_agrees_with_sums_over_pairs_and_is_unbiased",
         "tests/laws/test_vae.py::test_systematic_choice_takes_each_draw_by_its_weight",
         "tests/laws/test_vae.py::test_free_bits_leave_a_latent_alone_until_it_costs_more",
     ),
     "runs/checkpoints.py": (
         "tests/runs/test_sealed_files.py",
+        "tests/runs/test_seals.py::test_a_changed_file_is_noticed_anywhere",
         "tests/training/test_resume.py::test_what_was_the_newest_becomes_the_one_before",
         "tests/training/test_resume.py::test_every_flipped_byte_is_noticed",
     ),

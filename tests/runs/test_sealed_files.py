@@ -244,3 +244,58 @@ def test_lightning_writes_reads_and_removes_them_by_the_plugin(tmp_path: Path) -
     for _ in range(2):
         plugin.remove_checkpoint(str(path))
         assert not path.exists()
+
+
+@pytest.mark.parametrize("added", [1, 40, 1000, 4096 - SEAL])
+def test_a_seal_that_bytes_follow_is_found(added: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(weights(1), path)
+    path.write_bytes(path.read_bytes() + bytes(added))
+    with pytest.raises(InputError, match=r"its checksum is damaged"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(("changed", "found"), [((0,), True), ((2, 7), True), ((0, 1, 2), False), ((3, 4, 7), False)])
+def test_a_mark_is_known_by_six_of_its_eight_bytes(
+    changed: tuple[int, ...], found: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(weights(1), path)
+    content = bytearray(path.read_bytes())
+    for at in changed:
+        content[len(content) - SEAL + at] ^= 255
+    path.write_bytes(content)
+    if found:
+        with pytest.raises(InputError, match="its checksum is damaged"):
+            read_checkpoint(path)
+    else:
+        assert value_of(path) == 1
+        assert "has no checksum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "config", "opens"),
+    [
+        ("checkpoints", True, False),
+        ("checkpoints", False, True),
+        ("weights", True, True),
+        ("archive", True, True),
+        ("weights", False, True),
+    ],
+)
+def test_a_file_without_a_seal_opens_outside_of_runs_alone(
+    folder: str, config: bool, opens: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if config:
+        (tmp_path / "config.yaml").write_text("{}")
+    path = tmp_path / folder / "x.ckpt"
+    write_checkpoint(weights(1), path)
+    assert value_of(path) == 1
+    assert capsys.readouterr().err == ""
+    path.write_bytes(path.read_bytes()[:-SEAL])
+    if opens:
+        assert value_of(path) == 1
+        assert f"genlab: {path} has no checksum" in capsys.readouterr().err
+    else:
+        with pytest.raises(InputError, match="it has no checksum; outside of a run folder"):
+            read_checkpoint(path)
