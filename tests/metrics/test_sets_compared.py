@@ -242,7 +242,7 @@ def test_the_reference_of_other_sizes_is_not_mistaken(tmp_path: Path) -> None:
 
 
 def test_a_page_of_runs_with_pictures_that_cannot_be_read(genlab: Genlab, trained: Trained, tmp_path: Path) -> None:
-    run = trained("model=vae/vae", "model.networks.hidden=[4]", "debug=fast_dev_run", "logger=csv")
+    run = trained("model=vae/vae", "model.networks.hidden=[4]", "debug=limit", "logger=csv")
     (run / "samples").mkdir(exist_ok=True)
     write_bomb(run / "samples" / "00000100.png")
     (run / "samples" / "00000200.png").write_bytes(b"half a picture")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from genlab.callbacks.throughput import Throughput
@@ -25,7 +25,7 @@ class TrainingProgress(pl.Callback):
         line_every: seconds between two lines if there is no terminal.
     """
 
-    def __init__(self, line_every: PositiveFloat = 20.0) -> None:
+    def __init__(self, line_every: NonNegativeFloat = 20.0) -> None:
         self.line_every = line_every
         self.console = LiteralConsole(file=sys.stderr)
         self.bar: Progress | None = None

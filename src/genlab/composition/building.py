@@ -13,7 +13,7 @@ from genlab.composition.explaining import did_you_mean, first_line
 from genlab.composition.failures import failure
 from genlab.composition.free_text import escaped
 from genlab.composition.named_parts import without_unchosen
-from genlab.composition.trust import check, check_found, check_resolved
+from genlab.composition.trust import check, check_found
 from genlab.errors import InputError
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
@@ -207,14 +207,14 @@ def build(node: Any, where: str) -> Any:
     if node is None:
         return None
     resolved = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
-    check_resolved(resolved, where)  # because Hydra would resolve what is left
     arguments = checked(resolved, where)
     try:
         return instantiate(_literal(arguments), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         misconfigured = type(cause).__name__ == "MisconfigurationException"  # Lightning's, which is heavy to import
-        if misconfigured or (isinstance(cause, _OF_VALUES) and failure(cause) is None):
+        refused = isinstance(cause, InputError) or (isinstance(cause, _OF_VALUES) and failure(cause) is None)
+        if misconfigured or refused:
             assert cause is not None
             key = re.search(r"full_key: (\S+)", str(error))
             at = ".".join(filter(None, [where, key and key[1]]))

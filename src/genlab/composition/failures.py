@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from genlab.errors import Diverged, RunFailed
+from genlab.errors import Diverged, InputError, RunFailed
 from genlab.machine.console import on_one_line
 
 SMALLER = "a smaller dataset.batch_size, model or metrics.num_samples needs less"
@@ -55,7 +55,7 @@ def failure(error: BaseException) -> str | None:
 
 
 def _of_one(error: BaseException) -> str | None:
-    if isinstance(error, Diverged | RunFailed):
+    if isinstance(error, Diverged | InputError | RunFailed):
         return str(error)
     if _is_memory(error):
         return too_little_memory(str(error))

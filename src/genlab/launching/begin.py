@@ -71,10 +71,10 @@ def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
 
 
 def _prepared(cfg: DictConfig) -> Parts:
-    check_in_force(cfg, overrides())
     absolute_paths(cfg)
     check_kind(cfg)
     config = plain(cfg, **TYPES)
+    check_in_force(cfg, overrides())
     check_resolved(config)  # otherwise the run could not be opened again
     num_processes(config["trainer"])
     parts = assemble(config)

@@ -1,7 +1,8 @@
 """Options of a run: the types of its own config values, its overrides, force, and absolute paths of its data."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -30,9 +31,18 @@ def overrides(without: str | None = None) -> list[str]:
     Args:
         without: further key to leave out.
     """
-    given = list(HydraConfig.get().overrides.task)
+    given = _resolved(HydraConfig.get().overrides.task)
     left_out = (without, "sweep.resume", "resume", "trust", "force")
     return [o for o in given if o.partition("=")[0].lstrip("+") not in left_out]
+
+
+def _resolved(texts: Any) -> list[str]:
+    """Resolve the interpolations in texts, such as ``seed=${oc.env:SEED}``; one that cannot be resolved stays."""
+    raw: Any = OmegaConf.to_container(texts, resolve=False)
+    for i in range(len(raw)):
+        with suppress(OmegaConfBaseException):
+            raw[i] = texts[i]
+    return list(raw)
 
 
 def take_force(cfg: DictConfig) -> bool:

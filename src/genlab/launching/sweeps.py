@@ -68,7 +68,8 @@ def _swept_keys(config: DictConfig) -> set[str]:
         InputError: if there are no values for a key, so that the sweep would have no jobs.
     """
     params: Any = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}), resolve=False)
-    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    told: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    given = [*(f"{key}={value}" for key, value in params.items()), *told]
     # Given, because the names that glob(...) stands for are the config loader's to find.
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     swept = [override for override in parser.parse_overrides(given) if override.is_sweep_override()]

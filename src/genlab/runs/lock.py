@@ -278,7 +278,7 @@ def _sign(folder: Path, mine: Holder, gone: Holder | None = None) -> None:
                 with suppress(FileExistsError):  # put back what is not of the one that is gone
                     os.link(old, path)
                 raise taken
-        new.write_text(json.dumps(asdict(mine)) + "\n")
+        new.write_text(json.dumps(asdict(mine)) + "\n", encoding="utf-8")
         try:
             os.link(new, path)  # fails if it exists, on file servers too
         except FileExistsError:

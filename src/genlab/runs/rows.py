@@ -11,7 +11,7 @@ def _column(folder: RunFolder, name: str) -> list[float]:
     path = folder.path / METRICS
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
@@ -42,7 +42,7 @@ def count_rows(folder: RunFolder) -> int:
     path = folder.path / METRICS
     if not path.is_file():
         return 0
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return sum(1 for _ in csv.DictReader(file))
 
 

@@ -43,8 +43,6 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     time = given.get("max_time")
     if time is not None and not (isinstance(time, Mapping | timedelta) or _DURATION.fullmatch(str(time))):
         raise InputError(f"trainer.max_time={time}: expected days:hours:minutes:seconds, such as 00:00:05:00")
-    if (every := given.get("log_every_n_steps")) is not None and isinstance(every, int) and every < 0:
-        raise InputError(f"trainer.log_every_n_steps={every}: expected 1 or more, or 0 to log at ends of epochs only")
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # one of several processes would wait for the others
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the trainer that trains says them
