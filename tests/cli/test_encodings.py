@@ -29,7 +29,14 @@ def unsaid(source: str) -> list[int]:
         ]
         is_binary = any(isinstance(word, str) and "b" in word and set(word) <= set("rwaxb+") for word in words)
         # Open methods of other things: images, archives, run folders, addresses.
-        of_others = isinstance(owner, ast.Name) and owner.id in ("Image", "tarfile", "gzip", "os", "RunFolder", "zipfile")
+        of_others = isinstance(owner, ast.Name) and owner.id in (
+            "Image",
+            "tarfile",
+            "gzip",
+            "os",
+            "RunFolder",
+            "zipfile",
+        )
         reads = (
             name == "read_text" and not call.args and not isinstance(owner, ast.Name | type(None))
         ) or name == "write_text"

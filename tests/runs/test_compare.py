@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from genlab.comparison.formats import as_json, comma_separated, descriptions, latex, markdown, on_terminal
@@ -74,7 +73,7 @@ def make_run(
         for parent in parents:
             node = node.setdefault(parent, {})
         node[last] = value
-    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
     words = [f"model={model}", f"seed={seed}", *overrides]
     if status is not None:
         about = {"status": status, "overrides": words, "command": "genlab train " + " ".join(words), **more}

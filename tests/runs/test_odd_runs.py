@@ -198,7 +198,7 @@ ODD = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
-    st.floats(),
+    st.floats(allow_subnormal=False),  # which genlab flushes to zero in this process
     st.text(max_size=5),
     st.sampled_from(["=1+1", "[/b]", "\x1b[2J", "$(x)", "²"]),
     st.just(10**400),

@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -92,6 +93,6 @@ def read_array(path: Path) -> np.ndarray:
         return np.array(mapped, order="C")
     except MemoryError as error:
         raise InputError(f"{path} does not fit in this machine's memory") from error
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, BadZipFile) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{path} cannot be read as a NumPy array ({reason})") from error
