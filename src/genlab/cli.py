@@ -33,7 +33,7 @@ genlab COMMAND --help        the config groups and every key
 genlab COMMAND --cfg job     the composed config, nothing run
 eval "$(genlab -sc install=bash)"   tab completion (also zsh, fish)
 
-A wrong input gives one line and exit code 2; GENLAB_DEBUG=1 shows the traceback."""
+A wrong input, or a run that failed, gives one line and exit code 2; GENLAB_DEBUG=1 shows the traceback."""
 
 
 def usage() -> str:
@@ -62,7 +62,8 @@ def _completing_command() -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run a command.
 
-    The exit code is 0 on success, 2 for a wrong input, 130 for Ctrl-C and 1 for a bug.
+    The exit code is 0 on success, 2 if one line says what was wrong (an input, the disk, a training that diverged), 130
+    for Ctrl-C and 1 for a bug.
 
     Args:
         argv: arguments after the program's name; None for those of this process.

@@ -320,12 +320,13 @@ class _Trainer:
 
 def test_a_line_says_once_that_the_discriminator_wins_and_again_after_it_did_not(capsys: Any) -> None:
     module = AdversarialTraining(DCGAN((1, 8, 8), channels=2), NonSaturating(), Adam, Adam)
+    module.trainer = trainer = _Trainer()  # type: ignore[assignment]
     watch = GameWatch(window=3)
 
     def lines(*accuracies: tuple[float, float]) -> int:
         for real, fake in accuracies:
             module.latest = {"train/accuracy_real": torch.tensor(real), "train/accuracy_fake": torch.tensor(fake)}
-            watch.on_train_batch_end(_Trainer(), module)  # type: ignore[arg-type]
+            watch.on_train_batch_end(trainer, module)  # type: ignore[arg-type]
         return capsys.readouterr().err.count("genlab: warning: the discriminator tells")
 
     assert lines((1, 1), (1, 1)) == 0

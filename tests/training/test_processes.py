@@ -198,7 +198,7 @@ def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     others = [int(pid) for pid in workers if int(pid) != first and _parent(int(pid)) == _parent(first)]
     assert len(others) == 1
     os.kill(others[0], signal.SIGKILL)
-    assert process.wait(90) == 1
+    assert process.wait(90) == 2
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
 
 

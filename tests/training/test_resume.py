@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_good_weights(
         VAE.loss = broken  # type: ignore[method-assign]
 
     folder = outputs(monkeypatch, tmp_path)
-    assert in_child(["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]], trap) == 1
+    assert in_child(["train", "model=vae/vae", *COMMON, *FAMILIES["vae/vae"]], trap) == 2
     run = only_run(folder)
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "failed"

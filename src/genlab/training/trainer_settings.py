@@ -8,10 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from genlab.composition.building import build
 from genlab.errors import InputError
+from genlab.machine.process import OF_RUN, alone
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SHORT = ("32", "bf16", "16")  # Lightning's other names of these
@@ -43,10 +45,12 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     time = given.get("max_time")
     if time is not None and not (isinstance(time, Mapping | timedelta) or _DURATION.fullmatch(str(time))):
         raise InputError(f"trainer.max_time={time}: expected days:hours:minutes:seconds, such as 00:00:05:00")
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # one of several processes would wait for the others
-        with warnings.catch_warnings():
+    if OF_RUN not in os.environ:  # one of several processes would wait for the others
+        with alone(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the trainer that trains says them
-            build({**given, "strategy": "auto", "logger": False, "enable_checkpointing": False}, "trainer")
+            # Given, so that Lightning does not look for a cluster, which may have started several runs.
+            here = {"strategy": "auto", "logger": False, "enable_checkpointing": False}
+            build({**given, **here, "plugins": [LightningEnvironment()]}, "trainer")
 
 
 def _check_device(accelerator: Any, devices: Any) -> None:
