@@ -92,6 +92,7 @@ def test_after_kills_the_summary_is_that_of_the_unbroken_run(
     assert found["images_per_second"] == pytest.approx(rates[-1])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_version_has_the_rows_to_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

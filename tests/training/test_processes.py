@@ -202,6 +202,7 @@ def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the processes")
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
