@@ -121,7 +121,7 @@ def test_settings_are_added_to_any_config() -> None:
 
 
 def measured(value: float, num_samples: int = 100, seed: int = 0, **sampling: Any) -> dict[str, Any]:
-    protocol = {"features": "digits", "num_samples": num_samples, "seed": seed}
+    protocol = {"features": "digits", "reference": "train", "num_real": 9, "num_samples": num_samples, "seed": seed}
     sampler = {"sampler": f"in {sampling.get('num_steps')} steps", "sampling": {"temperature": 1.0, **sampling}}
     return {"test/fid": {"value": value, "protocol": {**protocol, **sampler}}}
 

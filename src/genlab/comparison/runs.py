@@ -9,6 +9,7 @@ from typing import Any
 from genlab.comparison.later_keys import with_later_keys
 from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
+from genlab.metrics.catalogue import catalogue
 from genlab.metrics.display import digits, remark
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
@@ -132,18 +133,23 @@ def _read_run(folder: RunFolder) -> Run:
     return run
 
 
+# What genlab's own figures of features have in their protocol; a user's own may have others.
+_OF_FEATURES = ("reference", "num_samples", "num_real")
+
+
 def _check_results(content: Mapping[str, Any], path: Path) -> None:
     """Raise InputError if a result cannot be shown, because its protocol lacks a field or has one of another type."""
     for one in kept(content):
         check_record({"metrics": one.get("metrics", {})}, EVALUATION, path)
     for found in (content, *kept(content)):
         for name, result in _results(found).items():
+            own = name.rpartition("/")[2] in catalogue() and "features" in result.protocol
+            if own and (missing := [key for key in _OF_FEATURES if key not in result.protocol]):
+                raise InputError(f"{path} is damaged (the protocol of {name} has no {missing[0]})")
             try:
                 remark(result)
                 digits(result.value)
                 float(result.value)
-            except KeyError as error:
-                raise InputError(f"{path} is damaged (the protocol of {name} has no {error.args[0]})") from None
             except (TypeError, ValueError, OverflowError) as error:
                 raise InputError(f"{path} is damaged ({name} cannot be shown: {error})") from None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from genlab.machine.console import console, styled
 from genlab.metrics.catalogue import figure
@@ -15,29 +16,35 @@ def digits(value: float) -> str:
 
 
 def remark(result: Result) -> str:
-    """Describe a result's protocol in a few words."""
+    """Describe a result's protocol in a few words; fields that a protocol lacks are left out."""
     protocol, extra = result.protocol, result.extra
-    words = [result.unit] if result.unit else []
     examples = "windows" if "windows" in protocol else "images" if "levels" in protocol else "examples"
+    words: list[str | None] = [result.unit]
     if "likelihood" in protocol:
         kind = str(protocol["likelihood"]).replace("_", " ")
         draws = f", {protocol['draws']:,} draws" if protocol.get("draws", 1) > 1 else ""
         classes = ", given their classes" if protocol.get("given") == "classes" else ""
-        words.append(f"{kind}{draws}{classes}, {protocol['num']:,} test {examples}")
+        words.append(_listed(f"{kind}{draws}{classes}", _count(protocol, "num", f"test {examples}")))
     elif "split" in protocol:
-        words.append(f"{protocol['num']:,} {protocol['split']} {examples}")
+        words.append(_count(protocol, "num", f"{protocol['split']} {examples}"))
     elif "features" in protocol:
-        reference = Path(str(protocol["reference"])).name  # a split, or a folder
-        words.append(
-            f"{protocol['features']} features, {protocol['num_samples']:,} samples, "
-            f"{protocol['num_real']:,} {reference} images"
-        )
+        reference = Path(str(protocol.get("reference", "real"))).name  # a split, or a folder
+        samples = _count(protocol, "num_samples", "samples"), _count(protocol, "num_real", f"{reference} images")
+        words.append(_listed(f"{protocol['features']} features", *samples))
         words += [f"{extra['expected']:g} expected"] if "expected" in extra else []
     elif "num_samples" in protocol:
-        words.append(f"{protocol['num_samples']:,} samples")
+        words.append(_count(protocol, "num_samples", "samples"))
         words += [f"of {extra['out_of']:,}"] if "out_of" in extra else []
         words += [f"{extra['sampling_floor']:.2g} by sampling alone"] if "sampling_floor" in extra else []
-    return "; ".join(words)
+    return "; ".join(filter(None, words))
+
+
+def _count(protocol: Mapping[str, Any], key: str, noun: str) -> str | None:
+    return f"{protocol[key]:,} {noun}" if key in protocol else None
+
+
+def _listed(*parts: str | None) -> str:
+    return ", ".join(filter(None, parts))
 
 
 def print_figures(
