@@ -70,9 +70,9 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
 
     overrides = tuple(word for word in options.names if "=" in word)
     check_overrides(overrides)
-    check_clean()
     chosen = named(names)
     deadline = None if options.budget is None else time.monotonic() + _seconds(options.budget)
+    check_clean()
     for seed in range(options.seeds):
         for recipe in chosen:
             job = Job(recipe, seed, overrides, options.threads)

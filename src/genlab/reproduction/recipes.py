@@ -41,8 +41,7 @@ class Recipe:
     @property
     def needs_files(self) -> bool:
         """Whether the data set is read from files, which may have to be downloaded."""
-        text = Path(conf_dir(), "dataset", f"{self.dataset}.yaml").read_text(encoding="utf-8")
-        return "paths.data_dir" in text or "???" in text
+        return _needs_files(self.dataset)
 
     @cached_property
     def published(self) -> Published:
@@ -76,6 +75,15 @@ def named(names: list[str]) -> list[Recipe]:
         if name not in known:
             raise InputError(f"{name}: no such recipe{did_you_mean(name, known)}; genlab reproduce --list shows them")
     return [known[name] for name in names]
+
+
+def _needs_files(dataset: str) -> bool:
+    from omegaconf import OmegaConf
+
+    path = Path(conf_dir(), "dataset", f"{dataset}.yaml")
+    text, content = path.read_text(encoding="utf-8"), OmegaConf.load(path)
+    below = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return "paths.data_dir" in text or "???" in text or any(map(_needs_files, below))
 
 
 def _read(experiment: str) -> tuple[dict[str, str], dict[str, Any]]:
