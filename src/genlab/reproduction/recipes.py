@@ -81,7 +81,8 @@ def _needs_files(dataset: str) -> bool:
     from omegaconf import OmegaConf
 
     path = Path(conf_dir(), "dataset", f"{dataset}.yaml")
-    text, content = path.read_text(encoding="utf-8"), OmegaConf.load(path)
+    text = path.read_text(encoding="utf-8")
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
     below = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     return "paths.data_dir" in text or "???" in text or any(map(_needs_files, below))
 
