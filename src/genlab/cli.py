@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measure runs: genlab evaluate FOLDER...; or images: genlab evaluate real=DIR fake=DIR",
     "sample": "draw samples from a run: genlab sample FOLDER n=64",
     "compare": "runs side by side, as a table, a picture and a page: genlab compare FOLDER... [--html report.html]",
+    "reproduce": "run a paper's baseline and judge it: genlab reproduce NAME, or --list, --check, --table",
     "benchmark": "how fast a model trains and samples here: genlab benchmark model=... dataset=...",
     "dashboard": "a W&B workspace for the runs of a sweep: genlab dashboard FOLDER [--dry-run]",
 }

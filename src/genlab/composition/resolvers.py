@@ -96,10 +96,27 @@ def classes_of(source: DictConfig) -> int | None:
     return len(made.class_names()) or None if isinstance(made, ImageFolder) else None
 
 
+def uci_width(name: str) -> int:
+    """Look up the number of bits of an example of a binary UCI data set.
+
+    Args:
+        name: name of the data set.
+
+    Raises:
+        InputError: if there is no data set of this name.
+    """
+    from genlab.data.uci_binary import WIDTHS
+
+    if name not in WIDTHS:
+        raise InputError(f"dataset.name={name}: choose {', '.join(WIDTHS)}")
+    return WIDTHS[name]
+
+
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
 OmegaConf.register_new_resolver("genlab.vocabulary", vocabulary_of, replace=True)
 OmegaConf.register_new_resolver("genlab.classes", classes_of, replace=True)
+OmegaConf.register_new_resolver("genlab.uci_width", uci_width, replace=True)
 OmegaConf.register_new_resolver("genlab.sweep", lambda resumed, new: resumed or new, replace=True)
 OmegaConf.register_new_resolver("genlab.num_gpus", lambda: len(gpus.visible()), replace=True)
 OmegaConf.register_new_resolver("genlab.gpu", gpus.claim, replace=True)

@@ -26,8 +26,8 @@ class ImageDataModule(DataModule):
         source: source of the images.
         name: name of the data set.
         shape: shape ``(C, H, W)`` of an image.
-        kind: ``"image"`` for grey levels; ``"binary"`` draws each pixel as a Bernoulli variable whose probability is
-            the grey level, anew in each epoch of training.
+        kind: ``"image"`` for grey levels; ``"binary"`` for bits. If grey levels are stored, each pixel is then drawn as
+            a Bernoulli variable whose probability is the grey level, anew in each epoch of training.
         levels: number of grey levels that the models see; 2 for binary data.
         source_levels: number of grey levels of the stored images; ``None`` for ``levels``.
         flip: whether to mirror a random half of the training images.
@@ -65,7 +65,8 @@ class ImageDataModule(DataModule):
     def protocol(self) -> dict[str, object]:
         protocol = super().protocol
         if isinstance(self.modality, Binary):
-            protocol["binarization"] = f"train: redrawn each epoch; val, test: one draw, seed {self.eval_seed}"
+            drawn = f"train: redrawn each epoch; val, test: one draw, seed {self.eval_seed}"
+            protocol["binarization"] = drawn if self.source_levels > 2 else "stored as bits"
         if isinstance(self.source, ImageFolder):
             protocol["pictures"] = READ_AS
         return protocol
@@ -101,7 +102,7 @@ class ImageDataModule(DataModule):
         return ToModel(
             self.source_levels,
             flip=self.flip and train and augment,
-            binarize=isinstance(self.modality, Binary),
+            binarize=isinstance(self.modality, Binary) and self.source_levels > 2,
             # A random stream for each split, so that no test image shares its draws with a training image.
             seed=mix(self.seed if train and augment else self.eval_seed, SPLITS.index(split)),
         )

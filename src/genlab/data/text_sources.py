@@ -1,15 +1,13 @@
 """Sources of texts: files, tiny-shakespeare and Python's own documentation. No heavy library is imported here."""
 
 import hashlib
-import http.client
-import urllib.request
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from genlab.data.folders import counted, find_files
 from genlab.errors import InputError
-from genlab.machine.files import write_atomically
+from genlab.machine.downloads import download
 
 SUFFIXES = {".txt", ".md"}
 
@@ -116,13 +114,8 @@ class Shakespeare:
 
     def _download(self) -> None:
         try:
-            with urllib.request.urlopen(self.URL, timeout=20) as answer:
-                content = answer.read()
-            if hashlib.sha256(content).hexdigest() != self.SHA256:
-                raise OSError("the sha256 of the downloaded file is wrong")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, content)
-        except (OSError, http.client.HTTPException) as error:
+            download(self.URL, self.path, self.SHA256)
+        except OSError as error:
             raise InputError(
                 f"tiny-shakespeare is not in {self.path.parent} and could not be downloaded from {self.URL}: put that "
                 "file there as input.txt, or give the folder above tinyshakespeare/ as dataset.source.root=..."

@@ -1,0 +1,93 @@
+"""``genlab reproduce``: run the experiments that reproduce published figures, and say what came of them."""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from genlab.errors import InputError
+
+
+def main() -> None:
+    """Run the command on this process's command line."""
+    parser = argparse.ArgumentParser("genlab reproduce", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes, and overrides such as trainer=gpu")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="list all recipes with published figures and verdicts")
+    what.add_argument("--check", action="store_true", help="measure committed weights again, or train again if none")
+    what.add_argument("--table", action="store_true", help="rewrite the tables of README.md and docs/ from the records")
+    parser.add_argument("--retrain", action="store_true", help="with --check: train again even if there are weights")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="run the seeds 0 to N-1 (default: 3)")
+    parser.add_argument("--budget", default=None, metavar="90m", help="time for everything, such as 45s, 90m or 8h")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the CPU (default: 1)")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the records")
+    parser.add_argument("--outputs", type=Path, default=None, metavar="DIR", help="folder of the runs")
+    reproduce(parser.parse_args())
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    """List recipes, check records, write tables, or run recipes and write their records.
+
+    Args:
+        options: parsed command line.
+
+    Raises:
+        InputError: if a recipe or an option is wrong, or a check failed.
+    """
+    from genlab.reproduction.recipes import named, recipes
+
+    names = [word for word in options.names if "=" not in word]
+    if options.list:
+        from genlab.reproduction.listing import print_list
+
+        print_list(named(names) if names else recipes().values(), options.results)
+    elif options.table:
+        from genlab.reproduction.tables import write_tables
+
+        changed = write_tables(Path(), recipes(), options.results)
+        print("\n".join(map(str, changed)) or "nothing has changed")
+    elif options.check:
+        from genlab.reproduction.checking import cheapest, check
+
+        chosen = named(names) if names else [cheapest(list(recipes().values()), options.results)]
+        checks = [one for recipe in chosen for one in check(recipe, options.results, options.retrain)]
+        for one in checks:
+            print(f"{'passed' if one.passed else 'FAILED'}: {one.what}")
+        if failed := sum(not one.passed for one in checks):
+            raise InputError(f"{failed} of {len(checks)} checks failed")
+    elif names:
+        _run(names, options)
+    else:
+        raise InputError("give recipes to run, or --list, --check or --table; genlab reproduce --help says more")
+
+
+def _run(names: list[str], options: argparse.Namespace) -> None:
+    from genlab.reproduction.jobs import Job, check_clean, check_overrides, outputs_folder, run
+    from genlab.reproduction.listing import print_list
+    from genlab.reproduction.recipes import named
+    from genlab.reproduction.writing import write_record
+
+    overrides = tuple(word for word in options.names if "=" in word)
+    check_overrides(overrides)
+    chosen = named(names)
+    deadline = None if options.budget is None else time.monotonic() + _seconds(options.budget)
+    check_clean()
+    for seed in range(options.seeds):
+        for recipe in chosen:
+            job = Job(recipe, seed, overrides, options.threads)
+            if (done := run(job, outputs_folder(options.outputs), deadline)) is None:
+                print(f"genlab: the time is over in {job}; the same command goes on with it", file=sys.stderr)
+                return print_list(chosen, options.results)
+            write_record(recipe.name, done, options.results)
+    print_list(chosen, options.results)
+
+
+def _seconds(text: str) -> float:
+    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)) is None:
+        raise InputError(f"--budget {text}: give a number with s, m, h or d, such as 90m")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+if __name__ == "__main__":
+    main()

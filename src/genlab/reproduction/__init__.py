@@ -1,0 +1,1 @@
+"""Reproducing published figures: recipes, their runs, records of what was measured, and tables made of records."""

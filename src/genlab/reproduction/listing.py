@@ -1,0 +1,63 @@
+"""The list of all recipes with their verdicts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from genlab.machine.console import console
+from genlab.metrics.catalogue import figure
+from genlab.metrics.published import Verdict
+from genlab.reproduction.recipes import Recipe
+from genlab.reproduction.records import Record, judged, records_of
+
+
+def print_list(recipes: Iterable[Recipe], results: Path) -> None:
+    """Print a table of recipes: family, published figures with tolerances, ours, cost and verdict.
+
+    Args:
+        recipes: recipes to list.
+        results: folder of all records.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for title in ("recipe", "family", "figure", "published", "tolerance", "ours", "seeds", "cost", "verdict"):
+        table.add_column(title, overflow="fold")
+    for recipe in recipes:
+        records = records_of(recipe.name, results)
+        for name, verdict in judged(recipe.published, records).items():
+            tolerance = recipe.published.tolerance[name]
+            table.add_row(
+                recipe.name,
+                recipe.family,
+                figure(name).label,
+                f"{recipe.published.figures[name]:g}",
+                f"{tolerance.value:g}{'' if tolerance.side == 'both' else ', worse side'}",
+                measured(verdict),
+                str(verdict.seeds),
+                cost(records),
+                escape(status(verdict, recipe, records)),
+            )
+    console().print(table)
+
+
+def measured(verdict: Verdict) -> str:
+    """Give the mean over seeds with its standard error as text; a dash if nothing was measured."""
+    if verdict.mean is None:
+        return "-"
+    return f"{verdict.mean:.5g}" + (f" ± {verdict.standard_error:.2g}" if verdict.standard_error is not None else "")
+
+
+def cost(records: Iterable[Record]) -> str:
+    """Give the time of a run as text, averaged over the records; a dash if there is none."""
+    seconds = [record.content["training"]["wall_seconds"] for record in records]
+    if not seconds:
+        return "-"
+    mean = sum(seconds) / len(seconds)
+    return f"{mean:.0f} s" if mean < 120 else f"{mean / 60:.0f} min" if mean < 7200 else f"{mean / 3600:.1f} h"
+
+
+def status(verdict: Verdict, recipe: Recipe, records: Iterable[Record]) -> str:
+    """Give the verdict as text, with a note if the published block changed after a run had begun."""
+    changed = any(record.sha256 != recipe.sha256 for record in records)
+    return f"{verdict}; reference changed after the result" if changed else str(verdict)

@@ -1,0 +1,153 @@
+"""Writing the record of a finished run, and keeping its weights if they are small."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from genlab.errors import InputError
+from genlab.machine.files import write_atomically
+from genlab.metrics.published import fingerprint
+from genlab.reproduction.records import Record
+from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
+from genlab.runs.config import read_config
+from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.loading import load
+
+WEIGHTS_LIMIT = 2 * 2**20  # bytes of the weights that are kept beside their record
+POINTS = 60  # points of the training curve that are kept
+
+
+def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
+    """Write the record of a finished run, and keep its weights if they are small.
+
+    Args:
+        recipe: name of the run's recipe.
+        folder: folder of the run.
+        results: folder of all records.
+
+    Raises:
+        InputError: if the run is not done.
+    """
+    config, status, summary = read_config(folder), folder.read_json(STATUS), folder.read_json(SUMMARY)
+    if status.get("status") != "done":
+        raise InputError(f"{folder.path} is {status.get('status')}, and only a finished run gives a record")
+    target = results / recipe / f"{config['seed']}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept, weights = _keep_weights(folder, config, target.with_suffix(""))
+    content = {
+        "recipe": recipe,
+        "seed": config["seed"],
+        "reference_sha256": fingerprint(config["reference"]),
+        "reference": config["reference"],
+        "figures": {name.rpartition("/")[2]: value for name, value in summary["metrics"].items()},
+        "training": {
+            "images_seen": summary["images_seen"],
+            "epochs": summary["epochs"],
+            "parameters": summary["parameters"],
+            "ended": _ended(folder, config),
+            "selection": summary["monitor"],
+            "wall_seconds": summary["wall_seconds"],
+            "cpu_seconds": summary.get("cpu_seconds"),
+        },
+        "curve": _curve(folder.path / METRICS, config["monitor"]["metric"]),
+        "data": _splits(folder),
+        "weights": {**weights, "kept": kept},
+        "environment": summary["environment"],
+        "commits": status.get("commits", [summary["environment"]["commit"]]),
+        "command": status.get("command"),
+        "resumed": status.get("resumed", []),
+        "config": portable(config, folder),
+    }
+    write_atomically(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return Record(config["seed"], content, target)
+
+
+def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Copy a run's config with the paths of this machine replaced by relative ones.
+
+    Args:
+        config: config of the run.
+        folder: folder of the run.
+    """
+    paths = config.get("paths") or {}
+    places = {str(config.get("run_dir") or folder.path): "."}
+    for key, name in (("data_dir", "data"), ("output_dir", "outputs"), ("cache_dir", "~/.cache/genlab")):
+        if paths.get(key):
+            places[str(paths[key])] = name
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        if isinstance(value, str):
+            for place, name in places.items():
+                if value == place or value.startswith(place + os.sep):
+                    return name + value[len(place) :]
+        return value
+
+    return {key: moved(value) for key, value in config.items()}
+
+
+def _ended(folder: RunFolder, config: Mapping[str, Any]) -> bool:
+    """Tell whether the training ended by its own criterion; a run with early stopping must have been stopped by it."""
+    if not any("EarlyStopping" in str((node or {}).get("_target_")) for node in config["callbacks"].values()):
+        return True
+    states = read_checkpoint(folder.checkpoints / "last.ckpt")["callbacks"]
+    return any(state.get("stopped_epoch") for name, state in states.items() if name.startswith("EarlyStopping"))
+
+
+def _curve(path: Path, metric: str) -> list[list[float]]:
+    """Read at most 60 points of the monitored figure: pairs of images seen and value."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [[int(float(row["images_seen"])), float(row[metric])] for row in csv.DictReader(file) if row.get(metric)]
+    last = len(rows) - 1
+    return [rows[round(i * last / (POINTS - 1))] for i in range(POINTS)] if last >= POINTS else rows
+
+
+def _splits(folder: RunFolder) -> dict[str, Any]:
+    """Describe the splits: sizes, hashes of the stored examples, and one of the test examples as models see them."""
+    data = load(folder.path).data
+    seen = data.first("test").contiguous().numpy().tobytes()
+    return {
+        "sizes": {split: len(examples) for split, examples in data.splits.items()},
+        "sha256": {split: examples.fingerprint() for split, examples in data.splits.items()},
+        "test_as_seen_sha256": hashlib.sha256(seen).hexdigest(),
+    }
+
+
+def _keep_weights(folder: RunFolder, config: Mapping[str, Any], target: Path) -> tuple[bool, dict[str, Any]]:
+    """Write a run folder with only what opens the model, unless its weights are too large.
+
+    Returns:
+        Whether the weights were kept, and facts about them.
+    """
+    run = load(folder.path)
+    shutil.rmtree(target, ignore_errors=True)
+    (target / "checkpoints").mkdir(parents=True)
+    path = target / "checkpoints" / f"{run.checkpoint}.ckpt"
+    state = {f"model.{name}": value for name, value in run.model.state_dict().items()}
+    write_checkpoint({"state_dict": state}, path)
+    facts = {
+        "checkpoint": run.checkpoint,
+        "weights": run.used_weights,
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    if path.stat().st_size > WEIGHTS_LIMIT:
+        shutil.rmtree(target)
+        return False, facts
+    (target / "samples").mkdir()
+    write_atomically(target / CONFIG, OmegaConf.to_yaml(OmegaConf.create(portable(config, folder))))
+    for name in (STATUS, SUMMARY):
+        shutil.copyfile(folder.path / name, target / name)
+    return True, facts
