@@ -16,7 +16,9 @@ from genlab.reproduction.listing import cost, measured, status
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import judged, records_of
 
-BLOCK = re.compile(r"(?P<begin><!-- results: (?P<names>[^\n]*?) -->\n).*?(?P<end><!-- /results -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(?P<begin>^<!-- results: (?P<names>[^\n]*?) -->\n).*?(?P<end>^<!-- /results -->)", re.DOTALL | re.MULTILINE
+)
 TITLES = ("experiment", "figure", "published", "ours", "seeds", "training", "time", "verdict")
 
 
