@@ -155,7 +155,7 @@ def test_a_record_has_what_a_stranger_needs(
     assert len(content["data"]["test_as_seen_sha256"]) == 64
     assert str(tmp_path) not in record.path.read_text()  # no path of the machine
     assert content["training"]["ended"] is True
-    assert content["commits"]
+    assert content["commits"] == json.loads((folder.path / "status.json").read_text())["commits"]
     # The weights are small, so they are kept, and open as a run.
     assert record.weights is not None
     sampled = genlab("sample", f"run={record.weights}", "n=4", f"output={tmp_path}/four.png")

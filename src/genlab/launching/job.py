@@ -28,6 +28,7 @@ from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
 from genlab.machine.console import console
+from genlab.machine.environment import code
 from genlab.machine.process import alone, end_with_parent, keep_freed_memory, place_in, quiet_libraries
 from genlab.metrics.result import Result
 from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
@@ -114,7 +115,9 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
 
 def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found | None) -> list[Any]:
     """Prepare the folder for this process to write in, and build the loggers."""
-    folder.set_status("running")  # records this process's id, in case another process claimed the folder
+    # Records this process's id, in case another process claimed the folder, and the commits that the run trained under.
+    commits = [*folder.read_json(STATUS).get("commits", []), code()["commit"]]
+    folder.set_status("running", commits=list(dict.fromkeys(filter(None, commits))))
     folder.clear_halves()
     parts.data.keep(folder.path)
     rows = found[1]["progress"]["rows_logged"] if found else 0

@@ -60,7 +60,7 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
         "data": _splits(folder),
         "weights": {**weights, "kept": kept},
         "environment": summary["environment"],
-        "commits": status.get("commits", [summary["environment"]["commit"]]),
+        "commits": status.get("commits") or [summary["environment"]["commit"]],
         "command": status.get("command"),
         "resumed": status.get("resumed", []),
         "config": portable(config, folder),
