@@ -218,6 +218,6 @@ def test_a_run_on_a_full_disk(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert "no space left on device; make room" in done.stderr.splitlines()[-1]
+    assert "no space left on the disk of" in done.stderr.splitlines()[-1]
     assert json.loads(done.stdout)["status"] == "failed"
     assert "no space left on device" in json.loads(done.stdout)["reason"]

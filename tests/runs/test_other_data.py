@@ -214,7 +214,8 @@ def test_a_palette_over_a_folder_goes_on_with_the_same_images_alone(genlab: Genl
     moved = photos.rename(photos.with_name("moved"))
     result = genlab("train", f"resume={run}", *over(moved), "trainer.max_epochs=2")
     assert result.code == 0, result.err
-    write_images(moved / "more", 1, (8, 8), seed=3)
+    write_images(moved.with_name("other"), 1, (8, 8), seed=3)
+    shutil.copy(next(moved.with_name("other").glob("*.png")), moved / "zzz.png")
     result = genlab("train", f"resume={run}", *over(moved), "trainer.max_epochs=3")
     assert result.code == 2
     assert "the run was trained on other data than dataset=palette is now" in result.err

@@ -122,7 +122,7 @@ def test_a_table_of_an_earlier_version_keeps_its_rows(genlab: Genlab, tmp_path: 
     rows = np.random.default_rng(0).random((59, 2))
     (tmp_path / "a.csv").write_text("0,1\n" + "\n".join(f"{a},{b}" for a, b in rows), encoding="utf-8")
     given = ["model=flow/nsf", "dataset=table", "dataset.shape=[2]", "dataset.batch_size=8", *SHORT]
-    result = genlab("train", *given, f"dataset.source.path={tmp_path}/a.csv", "dataset.source.header=text")
+    result = genlab("train", *given, "dataset.source.header=text", f"dataset.source.path={tmp_path}/a.csv")
     run = result.run
     for name, old, new in (
         ("config.yaml", "    header: text\n", ""),
