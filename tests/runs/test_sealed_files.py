@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from genlab.errors import InputError
-from genlab.runs.checkpoints import MAGIC, SealedCheckpoints, read_checkpoint, write_checkpoint
+from genlab.runs.checkpoints import MAGIC, SealedCheckpoints, data_of, read_checkpoint, write_checkpoint
 
 SEAL = len(MAGIC) + 32
 
@@ -299,3 +299,9 @@ def test_a_file_without_a_seal_opens_outside_of_runs_alone(
     else:
         with pytest.raises(InputError, match="it has no checksum; outside of a run folder"):
             read_checkpoint(path)
+
+
+def test_a_checkpoint_says_what_data_it_was_trained_on_or_nothing() -> None:
+    assert data_of({"state_dict": {}, "data": {"sizes": {"train": 3}}}) == {"sizes": {"train": 3}}
+    assert data_of({"state_dict": {}}) == {}
+    assert data_of({"state_dict": {}, "data": "of a stranger"}) == {}
