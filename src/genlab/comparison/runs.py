@@ -81,7 +81,7 @@ class Run:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the run only showed that everything runs (``debug=fast_dev_run``), so its figures mean nothing."""
+        """Tell whether the run only showed that everything runs (``debug=fast_dev_run``); its figures mean nothing."""
         return bool(self.config.get("trainer.fast_dev_run"))
 
 

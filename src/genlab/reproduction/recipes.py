@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def needs_files(self) -> bool:
-        """Whether the data set is read from files, which may have to be downloaded."""
+        """Tell whether the data set is read from files, which may have to be downloaded."""
         return _needs_files(self.dataset)
 
     @cached_property

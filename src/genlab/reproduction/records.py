@@ -42,7 +42,7 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether the training ended as the experiment says."""
+        """Tell whether the training ended as the experiment says."""
         return bool(self.content["training"]["ended"])
 
     def trained(self, published: Published) -> float | None:
