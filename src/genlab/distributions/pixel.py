@@ -1,6 +1,6 @@
 """Distributions of one discrete pixel value given a network's output.
 
-Each is a plain object that a config passes to a model. ``params`` is ``(B, num_params, *S)`` for values ``x`` of shape
+Each is an object that a config passes to a model; one with weights of its own is a module too. ``params`` is ``(B, num_params, *S)`` for values ``x`` of shape
 ``(B, *S)``: the parameters are the dimension after the batch, whatever follows (``C, H, W`` for images, ``L`` for
 sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value. The probabilities
 of the ``levels`` values sum to 1 exactly, unless ``likelihood`` says that ``log_prob`` is a bound. Sampling inverts the
@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from genlab.distributions.dequantization import quantize
 from genlab.distributions.logistic import log_one_minus_exp, log_sigmoid
@@ -271,6 +271,38 @@ class DequantizedGaussian(DiscretizedGaussian):
 
     def mean(self, params: Tensor) -> Tensor:
         return self._split(params)[0].clamp(0, 1)
+
+
+class IsotropicGaussian(nn.Module, DequantizedGaussian):
+    """Normal density with one learned standard deviation for all values, after uniform dequantization.
+
+    A VAE with this distribution and linear networks is probabilistic principal component analysis (Tipping and Bishop,
+    1999), as Don't Blame the ELBO! (arXiv:1911.02469) shows. Figures are bounds, as those of
+    :class:`DequantizedGaussian`.
+
+    Args:
+        levels: number of values a pixel can take.
+
+    Attributes:
+        log_std: logarithm of the standard deviation in the range of the grey levels, ``()``.
+    """
+
+    num_params = 1
+
+    def __init__(self, levels: int) -> None:
+        nn.Module.__init__(self)
+        PixelDistribution.__init__(self, levels)
+        self.log_std = nn.Parameter(torch.tensor(-1.0))
+
+    def _split(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        return params.squeeze(1).float(), self.log_std.float().clamp(-7.0, 7.0)
+
+    def fit(self, x: Tensor) -> Tensor:
+        """Fit the means to the values; the standard deviation becomes that of all deviations from them."""
+        mean, log_std = super().fit(x)
+        with torch.no_grad():
+            self.log_std.copy_(log_std.exp().square().mean().sqrt().log())
+        return mean.unsqueeze(0)
 
 
 def natural(levels: int, num_components: PositiveInt = 10) -> PixelDistribution:

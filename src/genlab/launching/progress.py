@@ -1,4 +1,4 @@
-"""What the summary says of the course of a training: its epochs, rate and wall time, over all processes of the run."""
+"""What the summary says of the course of a training: epochs, rate, wall time and CPU time over all its processes."""
 
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ def progress_of(epochs: int, callbacks: dict[str, Any]) -> dict[str, Any]:
         "epochs": epochs,
         "images_per_second": rates[0] if rates else None,
         "wall_seconds": round(watch.seconds, 1),
+        "cpu_seconds": round(watch.cpu_seconds, 1),
     }
 
 
@@ -37,6 +38,8 @@ def progress_kept(folder: RunFolder, found: tuple[Path, dict[str, Any]], callbac
     states = found[1]["callbacks"]
     progress = progress_of(epochs_seen(found[1]), callbacks)
     progress["wall_seconds"] = round(states.get("Stopwatch", {}).get("seconds", seconds_logged(folder)), 1)
+    kept = states.get("Stopwatch", {}).get("cpu_seconds")
+    progress["cpu_seconds"] = None if kept is None else round(kept, 1)
     if progress["images_per_second"] is None:
         progress["images_per_second"] = last_rate(folder)
     return progress

@@ -98,7 +98,7 @@ def _read(experiment: str) -> tuple[dict[str, str], dict[str, Any]]:
         if isinstance(entry, dict):
             chosen |= {key.removeprefix("override /"): value for key, value in entry.items()}
         elif entry != "_self_":
-            below, inherited = _read(entry)
+            below, inherited = _read(entry.removeprefix("/experiment/"))
             chosen, block = {**chosen, **below}, _merged(block, inherited)
     return chosen, _merged(block, content.get("reference") or {})
 

@@ -55,6 +55,8 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
             "selection": summary["monitor"],
             "wall_seconds": summary["wall_seconds"],
             "cpu_seconds": summary.get("cpu_seconds"),
+            "precision": summary["environment"]["precision"],
+            "compile": config["trainer"].get("compile", False),
         },
         "curve": _curve(folder.path / METRICS, config["monitor"]["metric"]),
         "data": _splits(folder),

@@ -78,6 +78,7 @@ class _Summary(_Record):
     epochs: int | None = None
     images_per_second: FiniteFloat | None = None
     wall_seconds: FiniteFloat = 0.0
+    cpu_seconds: FiniteFloat | None = None
     peak_memory_mb: FiniteFloat | None = None
 
 
