@@ -13,6 +13,7 @@ from genlab.comparison.table import Cell, Column, Row, Table
 from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
 
 NOTHING = Cell("-")
+NUMBERS = ("figure", "published", "fact")  # roles of columns of numbers
 
 
 def on_terminal(table: Table) -> None:
@@ -45,8 +46,7 @@ def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
 
     shown = Rich()
     for column in columns:
-        numeric = column.role in ("figure", "fact")
-        shown.add_column(title(column), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(title(column), justify="right" if column.role in NUMBERS else "left", overflow="fold")
     for row in table.rows:
         cells = [row.cells.get(column.key, NOTHING) for column in columns]
         shown.add_row(*(styled(c.text, "bold green") if c.best else c.text for c in cells))
@@ -72,6 +72,8 @@ def descriptions(table: Table) -> list[str]:
         lines.append("≤: an upper bound")
     if any(c.key == "images_per_second" for c in table.columns):
         lines.append("images/s: of training alone, without validation and pictures, which the wall time includes")
+    if any(c.role == "published" for c in table.columns):
+        lines.append("published: the published value ± the tolerance within which a result counts as the same")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
         of = {"std": "the standard deviation of one run over seeds", "sem": "the standard error of the mean over seeds"}
         lines.append(f"±: {of[table.spread]}")
@@ -94,7 +96,7 @@ def markdown(table: Table) -> str:
         return f"**{_literal(cell.text)}**" if cell.best else _literal(cell.text)
 
     lines = [row([_literal(title(c)) for c in table.columns])]
-    lines.append("|" + "|".join(" ---: " if c.role in ("figure", "fact") else " --- " for c in table.columns) + "|")
+    lines.append("|" + "|".join(" ---: " if c.role in NUMBERS else " --- " for c in table.columns) + "|")
     for r in table.rows:
         lines.append(row([shown(r.cells.get(c.key, NOTHING)) for c in table.columns]))
     return "\n".join([*lines, "", *(f"- {_literal(note)}" for note in [*table.notes, *descriptions(table)])]) + "\n"
@@ -122,7 +124,7 @@ def comma_separated(table: Table) -> str:
         takers.append(lambda row: take(row.cells[key]) if key in row.cells else "")
 
     for column in table.columns:
-        if column.role in ("figure", "fact"):
+        if column.role in NUMBERS:
             add(column.key, lambda cell: cell.value, column.key)
         else:
             add(column.key, lambda cell: cell.text, column.key)
@@ -200,7 +202,7 @@ def as_json(table: Table) -> str:
 def latex(table: Table) -> str:
     """Format a table as a LaTeX tabular for booktabs; the status column is left out if all runs are done."""
     columns = [c for c in table.columns if c.role != "status" or any(_unfinished(row) for row in table.rows)]
-    align = "".join("r" if c.role in ("figure", "fact") else "l" for c in columns)
+    align = "".join("r" if c.role in NUMBERS else "l" for c in columns)
     arrow = {"min": r" $\downarrow$", "max": r" $\uparrow$", None: ""}
     lines = [f"\\begin{{tabular}}{{{align}}}", r"\toprule"]
     heads = [_escaped(title(c)) + (arrow[c.better] if c.role == "figure" else "") for c in columns]

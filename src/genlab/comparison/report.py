@@ -52,6 +52,7 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
         | {"final": _final(run) if id(run) in pictured else None}
         for number, (i, run) in enumerate(runs)
     ]
+    signs = 3 if any(column.role == "published" for column in table.columns) else 2  # lines about signs, at the end
     numbers = {id(run): number for number, (_, run) in enumerate(runs)}
     return {
         "title": heading or shared or "Comparison",
@@ -79,6 +80,7 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
                     for key, cell in row.cells.items()
                 },
                 "runs": [numbers[id(run)] for run in row.runs],
+                "published": dict(row.published.figures) if row.published else {},
                 "status": {s: sum(run.status == s for run in row.runs) for s in {run.status for run in row.runs}},
             }
             for i, row in enumerate(table.rows)
@@ -87,8 +89,21 @@ def report(table: Table, command: str, heading: str | None = None) -> dict[str, 
         "real": _real([run for _, run in runs]),
         "against_settings": against_settings(runs),
         "metrics": _ordered(dict.fromkeys(name for run in of_runs for name in run["curves"])),
-        "notes": [*table.notes, *descriptions(table)[-2:]] if table.rows else table.notes,
+        "notes": [*table.notes, *_sources(table), *descriptions(table)[-signs:]] if table.rows else table.notes,
     }
+
+
+def _sources(table: Table) -> list[str]:
+    """Say of each experiment with published figures where they were read, and how they were measured."""
+    shown = {column.key for column in table.columns}
+    found = []
+    for row in table.rows:
+        if (published := row.published) is not None:
+            names = [name for name in published.figures if f"{name}_published" in shown]
+            values = ", ".join(f"{figure(name).label} {row.standings[name].target}" for name in names)
+            how = f"read: {published.read}; protocol: {published.protocol}"
+            found += [f"published {values}: {published.paper} ({how})"] if names else []
+    return list(dict.fromkeys(found))
 
 
 def _finite(value: float | None) -> float | None:
@@ -127,6 +142,7 @@ def _figures(run: Run) -> dict[str, Result]:
 
 
 def _facts(run: Run) -> dict[str, str]:
+    """Give facts about a run, and the verdicts on it alone, as text by name."""
     summary, environment = run.summary, run.summary.get("environment") or {}
     facts = {
         "images seen": summary.get("images_seen", run.images_seen),
@@ -139,6 +155,7 @@ def _facts(run: Run) -> dict[str, str]:
         "devices": environment.get("devices"),
         "precision": environment.get("precision"),
         "commit": environment.get("commit"),
+        **{f"published {figure(name).label}": f"{one.target}: {one.words}" for name, one in run.standings.items()},
         **{f"version of {name}": version for name, version in (environment.get("versions") or {}).items()},
     }
     return {k: f"{v:,}" if isinstance(v, int) else str(v) for k, v in facts.items() if v is not None}

@@ -1,23 +1,23 @@
 """Runs read from their folders for comparison, in whatever state they are."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genlab.comparison.later_keys import with_later_keys
-from genlab.composition.renamed_groups import with_new_names
 from genlab.errors import InputError
 from genlab.metrics.catalogue import catalogue
 from genlab.metrics.display import digits, remark
 from genlab.metrics.figure import Figure
+from genlab.metrics.published import Published
 from genlab.metrics.result import Result
 from genlab.runs.config import below, flat, within
 from genlab.runs.evaluations import kept
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import is_at_work
 from genlab.runs.records import check_metrics, check_record, read_record
+from genlab.runs.verdicts import Finished, Standing, overridden, published_in, standings
 
 # Config keys that do not define the experiment: where a run is stored, and how it is named, logged and measured.
 NOT_OF_THE_RUN = (
@@ -58,6 +58,8 @@ class Run:
         results: all results of each figure in order of time, from the end of training to the last evaluation.
         declared: declarations of figures that are not part of genlab, by short name.
         summary: other content of ``summary.json``.
+        published: published figures of the run's experiment; None if it reproduces none.
+        finished: what a verdict needs of the run; None if it is not done, or nothing was published.
     """
 
     folder: RunFolder
@@ -74,10 +76,17 @@ class Run:
     results: dict[str, list[Result]] = field(default_factory=dict)
     declared: dict[str, Figure] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    published: Published | None = None
+    finished: Finished | None = None
 
     @property
     def path(self) -> Path:
         return self.folder.path
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """The published figures beside those of this run alone, by short name; none if it is not done."""
+        return standings(self.finished.published, [self.finished]) if self.finished else {}
 
     @property
     def is_trial(self) -> bool:
@@ -117,7 +126,7 @@ def _read_run(folder: RunFolder) -> Run:
         if is_at_work(folder.path, status) is False:
             run.status = "cut off"
     run.command = status.get("command")
-    run.overrides = dict(filter(None, map(_override, with_new_names(status.get("overrides", [])))))
+    run.overrides = overridden(status.get("overrides", []))
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
     run.config = _own(with_later_keys(config, run.overrides), run.overrides)
@@ -128,8 +137,11 @@ def _read_run(folder: RunFolder) -> Run:
             run.results.setdefault(name, []).append(result)
     run.declared = {**_declared(summary), **_declared(later)}
     run.summary = {key: value for key, value in summary.items() if key not in ("metrics", "figures")}
+    run.published = published_in(config)
     if damaged:
         run.status, run.reason = "damaged", "; ".join(damaged)
+    if run.status == "done":
+        run.finished = Finished.of(config, summary, status, folder, run.results)
     return run
 
 
@@ -195,12 +207,6 @@ def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, A
         and (key.rpartition(".")[2] != "seed" or ("." in key and key in overrides))
         and not (isinstance(value, str) and value.startswith(("run_dir", *places)))
     }
-
-
-def _override(text: str) -> tuple[str, str] | None:
-    """Split an override into key and value: ``+a/b@c=d`` becomes ``("a/b", "d")``."""
-    found = re.match(r"[+~]*([^=@]+)(?:@[^=]*)?(?:=(.*))?$", text, re.DOTALL)
-    return (found[1], found[2] or "") if found else None
 
 
 def _last_images_seen(path: Path) -> int | None:

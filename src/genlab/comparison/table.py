@@ -13,9 +13,11 @@ from genlab.errors import InputError
 from genlab.metrics.catalogue import figure
 from genlab.metrics.display import remark
 from genlab.metrics.figure import Figure, short
+from genlab.metrics.published import Published
 from genlab.metrics.result import Result
+from genlab.runs.verdicts import Standing, standings
 
-Role = Literal["config", "seeds", "figure", "fact", "status"]
+Role = Literal["config", "seeds", "figure", "published", "verdict", "fact", "status"]
 Spread = Literal["std", "sem"]
 
 
@@ -76,6 +78,18 @@ class Row:
     label: str
     runs: list[Run]
     cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def published(self) -> Published | None:
+        """The published figures of the setting's experiment; None if it reproduces none."""
+        return self.runs[0].published
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """The published figures beside those of the finished seeds, by short name."""
+        if self.published is None:
+            return {}
+        return standings(self.published, [run.finished for run in self.runs if run.finished is not None])
 
 
 @dataclass
@@ -140,11 +154,16 @@ def compared(
             row.cells["seeds"] = Cell(_seeds(row.runs), len(row.runs))
     declared = {name: about for run in runs for name, about in run.declared.items()}
     unlike: dict[str, list[str]] = {}  # titles of figures by the protocols that they were measured under
-    for name in _chosen(runs, figures, declared):
+    chosen = _chosen(runs, figures, declared)
+    beside = _published_columns(rows, declared)
+    for name in chosen:
         of_figure = _figure_columns(name, figure(name, declared), rows, spread)
         columns += of_figure
         if len(of_figure) > 1:
             unlike.setdefault(_protocols(of_figure), []).append(of_figure[0].title)
+        columns += beside.pop(short(name), [])
+    if figures is None or figures == ["all"]:  # also those that no run has measured yet
+        columns += [column for pair in beside.values() for column in pair]
     notes += [_unlike(titles, protocols) for protocols, titles in unlike.items()]
     for fact in FACTS:
         if _fill_fact(fact, rows):
@@ -236,12 +255,14 @@ def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping
     if wanted == ["all"]:
         return known
     if wanted is None:
+        published = {name for run in runs if run.published for name in run.published.figures}
         places = {name: place for name in known if (place := figure(name, declared).column) is not None}
         usual = sorted(places, key=places.__getitem__)
+        usual += [name for name in known if name not in places and short(name) in published]
         protocols = [result.protocol for run in runs for results in run.results.values() for result in results]
         in_nats = any(protocol.get("levels") == 2 or protocol.get("of") == "density" for protocol in protocols)
         # NLL is redundant if bits/dim is shown, except for binary images and densities
-        return [name for name in usual if in_nats or short(name) != "nll"]
+        return [name for name in usual if in_nats or short(name) != "nll" or "nll" in published]
     chosen = []
     for one in wanted:
         found = [name for name in known if one in (name, short(name))]
@@ -367,6 +388,28 @@ def _unlike(titles: Sequence[str], protocols: str) -> str:
     names = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
     verb = "was" if len(titles) == 1 else "were"
     return f"{names} {verb} measured under unlike protocols, which are not ranked together: {protocols}"
+
+
+# -- published figures -------------------------------------------------------------------------------------------------
+
+
+def _published_columns(rows: Sequence[Row], declared: Mapping[str, Figure]) -> dict[str, list[Column]]:
+    """Build two columns for each published figure, by its short name, and fill the cells of the rows."""
+    found: dict[str, list[Column]] = {}
+    names = list(dict.fromkeys(name for row in rows if row.published for name in row.published.figures))
+    for name in names:
+        about = figure(name, declared)
+        of = f"{about.label} " if len(names) > 1 else ""
+        papers = dict.fromkeys(row.published.paper for row in rows if row.published and name in row.published.figures)
+        value = Column(f"{name}_published", f"{of}published", "published", description="; ".join(papers))
+        word = Column(f"{name}_verdict", f"{of}verdict", "verdict")
+        for row in rows:
+            if (standing := row.standings.get(name)) is not None:
+                row.cells[value.key] = Cell(standing.target, standing.published)
+                if any(run.finished is not None for run in row.runs):
+                    row.cells[word.key] = Cell(standing.words)
+        found[name] = [value, word]
+    return found
 
 
 # -- facts -------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Measure a run by one of its checkpoints."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from genlab.composition.sampling import combinations, sampling_settings
 from genlab.errors import InputError
 from genlab.evaluating.images import evaluate_images
 from genlab.metrics.display import print_figures
+from genlab.metrics.result import Result
 from genlab.pictures.files import save_png
 from genlab.runs.evaluations import record
-from genlab.runs.folder import EVALUATION
-from genlab.runs.loading import load
+from genlab.runs.folder import EVALUATION, STATUS, SUMMARY
+from genlab.runs.loading import Run, load
+from genlab.runs.verdicts import OTHER_DATA, Finished, Standing, standings
 from genlab.views.nearest import beside_neighbours
 
 
@@ -53,19 +56,36 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
             measured = evaluation.measure(model, run.data, protocol=which, known=known)
             figures = known = measured.figures
             if run.other_data:
-                reason = f"on other data than it was trained on: {run.other_data}"
+                reason = f"{OTHER_DATA}: {run.other_data}"
                 figures = {name: result.doubted(reason) for name, result in figures.items()}
             settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
-            record(run.folder, settings, figures, evaluation.declared)
+            beside = _beside(run, figures)
+            record(run.folder, settings, figures, evaluation.declared, beside)
             samples, nearest = measured.samples, measured.neighbours
             if samples is not None and nearest is not None and run.modality.is_tiled:
                 save_png(beside_neighbours(samples, run.data, nearest), run.folder.samples / "neighbours.png")
             of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
             print_figures(
                 figures,
-                {"run": f"{run.folder.path}: {of}", "written to": str(run.folder.path / EVALUATION)},
+                {
+                    **({"published": [one.line for one in beside.values()]} if beside else {}),
+                    "run": f"{run.folder.path}: {of}",
+                    "written to": str(run.folder.path / EVALUATION),
+                },
                 evaluation.declared,
             )
+
+
+def _beside(run: Run, figures: Mapping[str, Result]) -> dict[str, Standing]:
+    """Judge the measured ones of the published figures of a run's experiment."""
+    summary, status = run.folder.read_json(SUMMARY), run.folder.read_json(STATUS)
+    results = {name: [result] for name, result in figures.items()}
+    if (finished := Finished.of(run.config, summary, status, run.folder, results)) is None:
+        return {}
+    found = {name: one for name, one in standings(finished.published, [finished]).items() if f"test/{name}" in figures}
+    if (word := status.get("status")) != "done":
+        found = {name: one.withheld(f"no verdict, because the run is {word}") for name, one in found.items()}
+    return found
 
 
 def _checkpoint_of(path: str, checkpoint: str) -> tuple[Path, str]:

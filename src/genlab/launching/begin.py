@@ -19,6 +19,7 @@ from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import num_processes, start
 from genlab.loggers.wandb import check_environment
 from genlab.machine.files import write_atomically
+from genlab.metrics.published import Published
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.lock import held
 from genlab.training.parts import Parts, assemble, check_kind
@@ -76,6 +77,8 @@ def _prepared(cfg: DictConfig) -> Parts:
     config = plain(cfg, **TYPES)
     check_in_force(cfg, overrides())
     check_resolved(config)  # otherwise the run could not be opened again
+    if config["reference"] is not None:
+        Published.from_config(config["reference"])
     num_processes(config["trainer"])
     parts = assemble(config)
     check_monitor(config, parts, overrides())

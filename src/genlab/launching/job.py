@@ -5,6 +5,7 @@ If a run uses several devices, torchrun starts ``python -m genlab.launching.job 
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from genlab.errors import InputError, Interrupted
 from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
-from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols
+from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols, record_verdicts
 from genlab.machine.console import console
 from genlab.machine.environment import code
 from genlab.machine.process import alone, end_with_parent, keep_freed_memory, place_in, quiet_libraries
@@ -36,6 +37,7 @@ from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint, trained_on
 from genlab.runs.rows import rows_to_keep, seconds_logged
+from genlab.runs.verdicts import Finished, Standing, standings
 from genlab.training.compilation import Compilation
 from genlab.training.parallel import strategy_for
 from genlab.training.parts import Parts, assemble
@@ -94,9 +96,11 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
         folder.set_status("running", trained=True, training=progress)
         summary = summarize(folder, config, parts, trainer, device, progress, best)
         folder.write_json(SUMMARY, summary)
-        _log_figures(loggers, folder, parts, summary)
+        finished = Finished.of(config, summary, folder.read_json(STATUS), folder)
+        beside = standings(finished.published, [finished]) if finished else {}
+        _log_figures(loggers, folder, parts, summary, beside)
         folder.set_status("done")
-        report(summary, parts.evaluation.declared, folder, config.get("reference"))
+        report(summary, parts.evaluation.declared, folder, beside)
         return best
     except BaseException as error:
         if first:
@@ -236,13 +240,16 @@ def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, A
     console(stderr=True).print(table)
 
 
-def _log_figures(loggers: list[Any], folder: RunFolder, parts: Parts, summary: dict[str, Any]) -> None:
+def _log_figures(
+    loggers: list[Any], folder: RunFolder, parts: Parts, summary: dict[str, Any], beside: Mapping[str, Standing]
+) -> None:
     figures = {name: Result.from_json(result) for name, result in summary["metrics"].items()}
     images_seen = parts.training.images_seen
     for logger in loggers:
         values = {name: result.value for name, result in figures.items()}
         logger.log_metrics({**values, "images_seen": images_seen}, step=images_seen)
     record_protocols(loggers, figures)
+    record_verdicts(loggers, beside)
     for logger in loggers:
         if isinstance(logger, ByImagesSeen):
             logger.finish(folder.path)

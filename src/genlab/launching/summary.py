@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
@@ -14,6 +15,7 @@ from genlab.models.base import DiscreteLatents
 from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
+from genlab.runs.verdicts import Standing
 from genlab.training.module import TrainingModule
 from genlab.training.parts import Parts
 from genlab.views.nearest import beside_neighbours
@@ -45,6 +47,7 @@ def summarize(
         **_declared(parts.evaluation.declared),
         **_codes(parts),
         **_facts(parts.training, trainer, device, progress),
+        "ended": _ended(trainer),
         "monitor": {**config["monitor"], "best": best},
         "choices": config["choices"],
         "seed": config["seed"],
@@ -98,8 +101,14 @@ def _facts(training: TrainingModule, trainer: Any, device: torch.device, progres
     }
 
 
+def _ended(trainer: Any) -> bool:
+    """Tell whether the training ended by its own criterion: by early stopping, if the run has that."""
+    stops = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]
+    return not stops or any(callback.stopped_epoch for callback in stops)
+
+
 def report(
-    summary: dict[str, Any], declared: Mapping[str, Figure], folder: RunFolder, published: dict[str, Any] | None
+    summary: dict[str, Any], declared: Mapping[str, Figure], folder: RunFolder, beside: Mapping[str, Standing]
 ) -> None:
     """Print the figures of a finished run, and where its files are.
 
@@ -107,17 +116,13 @@ def report(
         summary: content of ``summary.json``.
         declared: declarations of figures that are not genlab's own, by name.
         folder: folder of the run.
-        published: figures of the paper that the run's experiment reproduces; None if it reproduces none.
+        beside: published figures beside the run's, by short name; empty if its experiment reproduces none.
     """
     rate = summary["images_per_second"]
-    beside = {}
-    if published:
-        values = ", ".join(f"{name} {value:g}" for name, value in published["figures"].items())
-        beside = {"published": f"{values}: {published['paper']} ({published['protocol']})"}
     print_figures(
         {name: Result.from_json(result) for name, result in summary["metrics"].items()},
         {
-            **beside,
+            **({"published": [one.line for one in beside.values()]} if beside else {}),
             "images seen": f"{summary['images_seen']:,}",
             "images/s": f"{rate:,.0f} (training alone, without validation and pictures)" if rate else "-",
             "wall time": f"{summary['wall_seconds']:.0f} s",

@@ -22,6 +22,7 @@ from genlab.metrics.catalogue import figure
 from genlab.metrics.result import Result
 from genlab.runs.config import flat
 from genlab.runs.folder import METRICS
+from genlab.runs.verdicts import Standing
 
 # In seconds; W&B's own values are 90, no limit and 15. WANDB_INIT_TIMEOUT and its like take precedence over these.
 PATIENCE: dict[str, Any] = {
@@ -351,4 +352,18 @@ def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> N
     }
     for logger in loggers:
         if isinstance(logger, ByImagesSeen):
+            logger.summarize(fields)
+
+
+def record_verdicts(loggers: Iterable[Any], beside: Mapping[str, Standing]) -> None:
+    """Put published figures into the W&B summary, as ``published/<figure>``, and verdicts, as ``verdict/<figure>``.
+
+    Args:
+        loggers: loggers of the run, of which those of W&B are used.
+        beside: published figures beside the run's, by short name.
+    """
+    fields: dict[str, Any] = {f"published/{name}": one.published for name, one in beside.items()}
+    fields |= {f"verdict/{name}": one.words for name, one in beside.items()}
+    for logger in loggers:
+        if fields and isinstance(logger, ByImagesSeen):
             logger.summarize(fields)

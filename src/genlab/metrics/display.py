@@ -1,6 +1,6 @@
 """Display of results in the terminal: rounded values, short descriptions of the protocol, a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,15 @@ def _listed(*parts: str | None) -> str:
 
 
 def print_figures(
-    figures: Mapping[str, Result], more: Mapping[str, str], declared: Mapping[str, Figure] | None = None
+    figures: Mapping[str, Result],
+    more: Mapping[str, str | Sequence[str]],
+    declared: Mapping[str, Figure] | None = None,
 ) -> None:
     """Print a table of results with their warnings, then further facts, one per line.
 
     Args:
         figures: results by the name of the figure.
-        more: further facts by name, printed below the table.
+        more: further facts by name, printed below the table; a fact of several lines is a sequence.
         declared: declarations of figures that are missing from the catalogue.
     """
     from rich.table import Table
@@ -72,4 +74,5 @@ def print_figures(
     out = console()
     out.print(table)
     for name, value in more.items():  # no line breaks, so that a long path can be copied
-        out.print(f"  {name:<14}{value}", soft_wrap=True, highlight=False)
+        for i, line in enumerate([value] if isinstance(value, str) else value):
+            out.print(f"  {'' if i else name:<14}{line}", soft_wrap=True, highlight=False)

@@ -85,24 +85,32 @@ class Published:
         Raises:
             InputError: if a key is missing or unknown, or a figure has no tolerance with its reason.
         """
+        if not isinstance(block, Mapping):
+            raise InputError(f"{where}={block}: expected {', '.join(cls.__dataclass_fields__)}")
         if unknown := block.keys() - cls.__dataclass_fields__.keys():
             raise InputError(
                 f"{where}: there is no key {min(unknown)}; known are {', '.join(cls.__dataclass_fields__)}"
             )
         if missing := {"paper", "figures", "read", "protocol", "tolerance"} - block.keys():
             raise InputError(f"{where}: no value for {min(missing)}")
-        if untold := set(block["figures"]) ^ set(block["tolerance"]):
-            raise InputError(f"{where}: {min(untold)} needs a figure and a tolerance")
+        images = block.get("images")
+        if images is not None and not (isinstance(images, int) and images > 0):
+            raise InputError(f"{where}: images={images} is no number of images")
         try:
+            if untold := set(block["figures"]) ^ set(block["tolerance"]):
+                raise InputError(f"{where}: {min(untold)} needs a figure and a tolerance")
             return cls(
                 **{
                     **block,
                     "figures": {name: float(value) for name, value in block["figures"].items()},
-                    "tolerance": {name: Tolerance(**node) for name, node in block["tolerance"].items()},
+                    "tolerance": {
+                        name: Tolerance(**{**node, "value": float(node["value"])})
+                        for name, node in block["tolerance"].items()
+                    },
                     "differences": tuple(Difference(**node) for node in block.get("differences", ())),
                 }
             )
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise InputError(f"{where} cannot be read ({error})") from error
 
 
@@ -128,6 +136,13 @@ class Verdict:
     standard_error: float | None = None
     seeds: int = 0
     trained: float | None = None
+
+    @property
+    def measured(self) -> str:
+        """The mean over seeds with its standard error as text; a dash if nothing was measured."""
+        if self.mean is None:
+            return "-"
+        return f"{self.mean:.5g}" + (f" ± {self.standard_error:.2g}" if self.standard_error is not None else "")
 
     def __str__(self) -> str:
         if self.word == "truncated":
@@ -169,6 +184,36 @@ def verdict(published: Published, name: str, values: Sequence[float], trained: f
         return give("truncated")
     if published.reduced is not None:
         return give("reduced")
-    if better_by < -tolerance.value:
+    if not better_by >= -tolerance.value:  # so that NaN has failed, too
         return give("failed")
     return give("reproduced" if len(values) >= SEEDS else "few seeds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verdict needs of one finished run.
+
+    Attributes:
+        figures: measured values by short name.
+        images_seen: number of images that the training has seen.
+        ended: whether the training ended as its experiment says, and not before.
+    """
+
+    figures: Mapping[str, float]
+    images_seen: int
+    ended: bool
+
+
+def judged(published: Published, name: str, outcomes: Sequence[Outcome]) -> Verdict:
+    """Compute the verdict on a figure from finished runs of one experiment; the shortest training counts.
+
+    Args:
+        published: published figures.
+        name: short name of the figure.
+        outcomes: finished runs, one for each seed.
+    """
+    values = [one.figures[name] for one in outcomes if name in one.figures]
+    trained = None
+    if published.images is not None and outcomes:
+        trained = min(one.images_seen for one in outcomes) / published.images
+    return verdict(published, name, values, trained, all(one.ended for one in outcomes))

@@ -18,9 +18,7 @@ from genlab.metrics.published import fingerprint
 from genlab.reproduction.recipes import Recipe
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, RunFolder, find_runs
-
-# What may differ between machines without another result: where files lie, the device, and what is logged where.
-FREE = ("trainer", "trainer.accelerator", "trainer.devices", "paths.", "logger", "logger.", "tags", "group")
+from genlab.runs.verdicts import FREE, is_free
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
     """Raise InputError if an override changes more than where a recipe runs."""
     for override in overrides:
         key = override.partition("=")[0].lstrip("+")
-        if not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE):
+        if not is_free(key):
             raise InputError(f"{override}: a recipe is run as it stands; what may be given is {', '.join(FREE)}")
 
 

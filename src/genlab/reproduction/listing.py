@@ -43,9 +43,7 @@ def print_list(recipes: Iterable[Recipe], results: Path) -> None:
 
 def measured(verdict: Verdict) -> str:
     """Give the mean over seeds with its standard error as text; a dash if nothing was measured."""
-    if verdict.mean is None:
-        return "-"
-    return f"{verdict.mean:.5g}" + (f" ± {verdict.standard_error:.2g}" if verdict.standard_error is not None else "")
+    return verdict.measured
 
 
 def cost(records: Iterable[Record]) -> str:

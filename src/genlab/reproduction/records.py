@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
-from genlab.metrics.published import Published, Verdict, verdict
+from genlab.metrics.published import Outcome, Published, Verdict
+from genlab.metrics.published import judged as judged_on
 from genlab.metrics.result import Result
 from genlab.runs.folder import CONFIG
 
@@ -44,6 +45,12 @@ class Record:
     def ended(self) -> bool:
         """Tell whether the training ended as the experiment says."""
         return bool(self.content["training"]["ended"])
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a verdict needs of the run."""
+        figures = {name: result.value for name, result in self.figures.items()}
+        return Outcome(figures, self.content["training"]["images_seen"], self.ended)
 
     def trained(self, published: Published) -> float | None:
         """Give the images seen as a fraction of those of the published training; None if that is not known."""
@@ -83,10 +90,5 @@ def judged(published: Published, records: Sequence[Record]) -> dict[str, Verdict
         published: published figures.
         records: records of a recipe's runs.
     """
-    fractions = [fraction for record in records if (fraction := record.trained(published)) is not None]
-    found = {}
-    for name in published.figures:
-        values = [record.figures[name].value for record in records if name in record.figures]
-        ended = all(record.ended for record in records)
-        found[name] = verdict(published, name, values, min(fractions, default=None), ended)
-    return found
+    outcomes = [record.outcome for record in records]
+    return {name: judged_on(published, name, outcomes) for name in published.figures}

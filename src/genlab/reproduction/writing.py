@@ -15,10 +15,11 @@ from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 from genlab.metrics.published import fingerprint
 from genlab.reproduction.records import Record
-from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
+from genlab.runs.checkpoints import write_checkpoint
 from genlab.runs.config import read_config
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.loading import load
+from genlab.runs.verdicts import ended
 
 WEIGHTS_LIMIT = 2 * 2**20  # bytes of the weights that are kept beside their record
 POINTS = 60  # points of the training curve that are kept
@@ -51,7 +52,7 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
             "images_seen": summary["images_seen"],
             "epochs": summary["epochs"],
             "parameters": summary["parameters"],
-            "ended": _ended(folder, config),
+            "ended": ended(config, summary, folder),
             "selection": summary["monitor"],
             "wall_seconds": summary["wall_seconds"],
             "cpu_seconds": summary.get("cpu_seconds"),
@@ -96,14 +97,6 @@ def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         return value
 
     return {key: moved(value) for key, value in config.items()}
-
-
-def _ended(folder: RunFolder, config: Mapping[str, Any]) -> bool:
-    """Tell whether the training ended by its own criterion; a run with early stopping must have been stopped by it."""
-    if not any("EarlyStopping" in str((node or {}).get("_target_")) for node in config["callbacks"].values()):
-        return True
-    states = read_checkpoint(folder.checkpoints / "last.ckpt")["callbacks"]
-    return any(state.get("stopped_epoch") for name, state in states.items() if name.startswith("EarlyStopping"))
 
 
 def _curve(path: Path, metric: str) -> list[list[float]]:
