@@ -11,6 +11,7 @@ from typing import Any
 
 from genlab.comparison.table import Cell, Column, Row, Table
 from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
+from genlab.metrics.figure import short
 
 NOTHING = Cell("-")
 NUMBERS = ("figure", "published", "fact")  # roles of columns of numbers
@@ -19,12 +20,16 @@ NUMBERS = ("figure", "published", "fact")  # roles of columns of numbers
 def on_terminal(table: Table) -> None:
     """Print a table with the best value of each column marked, and a description of the figures below it.
 
-    If the terminal is too narrow, facts are left out first, then the last figures; a note lists what was left out.
+    If the terminal is too narrow, facts are left out first, then figures from the last to the first, those without a
+    published value before the others; a note lists what was left out.
     """
     columns, left_out = list(table.columns), list[Column]()
     shown, width = _rich(table, columns)
     out = console(at_least=width)
-    droppable = [c for c in columns if c.role == "figure"][2:] + [c for c in columns if c.role == "fact"]
+    beside = {c.key for c in columns if c.role == "published"}
+    figures = [c for c in columns if c.role == "figure"]
+    figures.sort(key=lambda c: f"{short(c.key.partition('[')[0])}_published" not in beside)
+    droppable = figures[2:] + [c for c in columns if c.role == "fact"]
     while width > out.width and droppable:
         left_out.insert(0, droppable.pop())
         columns.remove(left_out[0])

@@ -10,6 +10,7 @@ from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import did_you_mean
 from genlab.errors import InputError
 from genlab.metrics.published import Published, fingerprint
+from genlab.runs.config import read_yaml
 
 GROUP = "paper"
 
@@ -89,9 +90,7 @@ def _needs_files(dataset: str) -> bool:
 
 def _read(experiment: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Read the groups that an experiment chooses and its ``reference:`` block, with what both inherit."""
-    from omegaconf import OmegaConf
-
-    content: Any = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), "experiment", f"{experiment}.yaml")))
+    content = read_yaml(Path(conf_dir(), "experiment", f"{experiment}.yaml"))
     chosen: dict[str, str] = {}
     block: dict[str, Any] = {}
     for entry in content.get("defaults", []):
