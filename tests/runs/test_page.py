@@ -328,6 +328,41 @@ def test_a_line_is_the_mean_of_the_finished_seeds_where_all_of_them_are(opened: 
     assert (seeds, opened.traces("val/fid", "band")) == ([0, 1, 2], {})
 
 
+def test_a_published_value_is_a_dashed_line_and_a_verdict_is_found_by_its_word(browser: Any, tmp_path: Path) -> None:
+    content = a_report()
+    common = {"unit": None, "better": None, "description": "A paper", "protocol": None}
+    content["columns"] += [
+        {**common, "key": "fid_published", "title": "published", "kind": "published"},
+        {**common, "key": "fid_verdict", "title": "verdict", "kind": "verdict"},
+    ]
+    for number, value, verdict in ((0, 5.0, "reproduced"), (4, 5.0, "failed"), (5, 6.0, "truncated 25 %")):
+        row = content["rows"][number]
+        row["published"] = {"fid": value}
+        row["cells"]["fid_published"] = {"text": f"{value:g} ± 1", "value": value, "best": False}
+        row["cells"]["fid_verdict"] = {"text": verdict, "value": None, "best": False}
+    write_page(content, tmp_path / "report.html")
+    window = Opened(browser, tmp_path / "report.html", viewport={"width": 1600, "height": 1200})
+    plot = window.page.locator('[data-metric="val/fid"] .plot')
+    lines = "node => node.data.filter(({meta}) => meta.kind === 'published').map(({x, y, line}) => [x, y, line.dash])"
+    words = "node => node.layout.annotations.map(({text, y}) => [text, y])"
+    assert plot.evaluate(lines) == [[[0, 300], [5, 5], "dash"], [[0, 300], [6, 6], "dash"]]  # one for each value
+    assert plot.evaluate(words) == [["published 5", 5], ["published 6", 6]]
+    window.page.get_by_label("Log y").check()
+    assert [y for _, y in plot.evaluate(words)] == pytest.approx([math.log10(5), math.log10(6)])
+    assert window.page.locator('[data-metric="train/loss"] .plot').evaluate(lines) == []  # of training examples
+    for number, tone in ((0, "good"), (4, "failed"), (5, "interrupted")):
+        assert window.page.locator(f'tr[data-row="{number}"] td').last.get_attribute("class") == tone
+    assert window.filtered("reproduced") == {0}
+    assert window.filtered("fid_published>5") == {5}
+    window.filtered("")
+    window.click("#choose-none")
+    window.page.get_by_role("checkbox", name="Draw model=gan/dcgan").check()
+    window.settle()
+    assert plot.evaluate(lines) == []  # of the rows that are drawn
+    window.check()
+    window.context.close()
+
+
 def test_axes_and_metrics_are_chosen(opened: Opened) -> None:
     opened.click('[data-x="seconds"]')
     assert opened.traces("val/fid", "mean")[0]["x"] == [25, 50, 75, 100]

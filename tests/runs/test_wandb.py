@@ -134,9 +134,21 @@ def test_all_of_a_run_is_in_its_offline_file(tmp_path: Path, monkeypatch: pytest
     assert wandb.metrics["images_seen"] == Metric()
     assert wandb.metrics["*"].step == "images_seen"
     assert wandb.config["seed"] == 0
+    assert not [name for name in wandb.summary if name.startswith(("published/", "verdict/"))]
     for image in wandb.images["samples"]:
         (copy,) = run.glob(f"wandb/offline-run-*/files/{image.path}")
         assert copy.read_bytes().startswith(b"\x89PNG")
+
+
+def test_published_figures_and_verdicts_are_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = outputs(monkeypatch, tmp_path / "outputs")
+    near = "{nll: {value: 1000, why: w, side: worse}, bits_per_dim: {value: 0.1, why: w}}"
+    block = f"{{paper: A, figures: {{nll: 60, bits_per_dim: 99}}, read: there, protocol: alike, tolerance: {near}}}"
+    assert in_child(["train", *VAE, f"reference={block}"]) == 0
+    summary = read_folder(run_in(folder)).summary
+    assert {name: summary[f"published/{name}"] for name in ("nll", "bits_per_dim")} == {"nll": 60, "bits_per_dim": 99}
+    assert summary["verdict/nll"] == "within, 1 of 3 seeds"
+    assert summary["verdict/bits_per_dim"] == "better"
 
 
 def test_a_sweeps_runs_are_found_sorted_and_compared_without_a_click(
