@@ -11,6 +11,7 @@ from genlab.errors import InputError
 from genlab.metrics.published import Published, Verdict, fingerprint, verdict
 from genlab.reproduction import checking, jobs
 from genlab.reproduction.jobs import Job, compared
+from genlab.reproduction.listing import print_list
 from genlab.reproduction.recipes import Recipe, named, recipes
 from genlab.reproduction.records import Record, judged, records_of
 from genlab.reproduction.tables import pages, with_tables
@@ -120,6 +121,15 @@ def test_recipes_that_need_no_file_are_known() -> None:
         named(["mnist_mode"])
 
 
+def test_any_experiment_can_be_recorded() -> None:
+    dcgan, made = named(["mnist/dcgan", "paper/mnist_made"])
+    assert (dcgan.experiment, dcgan.family, dcgan.dataset) == ("mnist/dcgan", "gan", "mnist")
+    assert not dcgan.published.figures
+    assert made.experiment == "paper/mnist_made"
+    with pytest.raises(InputError, match=r"mnist/dcgam: no such recipe"):
+        named(["mnist/dcgam"])
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +184,28 @@ def test_a_record_has_what_a_stranger_needs(
     write_checkpoint({"state_dict": {name: 2 * value for name, value in state.items()}}, path)
     (check,) = checking.check(recipe, results)
     assert not check.passed, check.what
+
+
+def test_of_large_weights_only_the_figures_are_kept(
+    tiny: tuple[Recipe, RunFolder],
+    genlab: Genlab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe, folder = tiny
+    monkeypatch.setattr("genlab.reproduction.writing.WEIGHTS_LIMIT", 1000)
+    record = write_record("some/tiny", folder, tmp_path / "results")
+    assert record.weights is None
+    assert record.content["weights"]["kept"] is False
+    compared = genlab("compare", tmp_path / "results/some/tiny", f"output={tmp_path}/compared")
+    assert compared.code == 0, compared.err
+    assert f"{record.figures['bits_per_dim'].value:.4g}" in compared.out
+
+    # Without published figures the monitored one is listed, without a verdict.
+    capsys.readouterr()
+    print_list([Recipe("some/tiny", recipe.model, recipe.dataset, {})], tmp_path / "results")
+    assert "no published figure" in capsys.readouterr().out
 
 
 def test_only_a_finished_run_gives_a_record(tiny: tuple[Recipe, RunFolder], tmp_path: Path) -> None:
