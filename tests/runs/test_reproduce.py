@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from genlab.reproduction.records import Record, judged, records_of
 from genlab.reproduction.tables import pages, with_tables
 from genlab.reproduction.writing import POINTS, _curve, portable, write_record
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
-from genlab.runs.folder import RunFolder
+from genlab.runs.config import read_config
+from genlab.runs.folder import RunFolder, find_runs
+from genlab.runs.rows import images_logged
 from support.command import Genlab
 from support.paths import CONF
 
@@ -302,6 +305,29 @@ def test_a_run_under_another_tolerance_is_another_run(tiny: tuple[Recipe, RunFol
     assert jobs.find(Job(recipe, 1), outputs) is None
     looser = {**recipe.block, "tolerance": {"nll": {"value": 9.0, "why": "w"}}}
     assert jobs.find(Job(Recipe("tiny", recipe.model, recipe.dataset, looser), 0), outputs) is None
+
+
+def test_how_far_a_job_is_stands_beside_the_published_training(tiny: tuple[Recipe, RunFolder]) -> None:
+    recipe, folder = tiny
+    longer = Recipe("tiny", recipe.model, recipe.dataset, {**recipe.block, "images": 512})
+    config = json.loads(json.dumps(read_config(folder)))
+    (folder.path / "config.yaml").write_text(json.dumps({**config, "reference": longer.block}))
+    words = jobs.cut_off(Job(longer, 0), folder.path.parents[1])
+    assert words.startswith("the time is over in tiny, seed 0 after 128 images, 25 % of the published training; ")
+
+
+@pytest.mark.slow
+def test_a_job_whose_time_is_over_goes_on_where_it_was(tmp_path: Path) -> None:
+    job = Job(named(["toy/nsf"])[0], 0, ("logger=csv",))
+    assert jobs.run(job, tmp_path, time.monotonic() + 25) is None
+    folder = jobs.find(job, tmp_path)
+    assert folder is not None
+    assert folder.read_json("status.json")["status"] == "interrupted"
+    before = images_logged(folder)
+    assert before > 0
+    assert jobs.run(job, tmp_path, time.monotonic() + 25) is None
+    (only,) = find_runs([tmp_path])
+    assert images_logged(only) > before
 
 
 def test_a_point_of_a_published_curve_is_compared() -> None:
