@@ -63,7 +63,7 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def _run(names: list[str], options: argparse.Namespace) -> None:
-    from genlab.reproduction.jobs import Job, check_clean, check_overrides, outputs_folder, run
+    from genlab.reproduction.jobs import Job, check_clean, check_overrides, cut_off, outputs_folder, run
     from genlab.reproduction.listing import print_list
     from genlab.reproduction.recipes import named
     from genlab.reproduction.writing import write_record
@@ -77,7 +77,7 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
         for recipe in chosen:
             job = Job(recipe, seed, overrides, options.threads)
             if (done := run(job, outputs_folder(options.outputs), deadline)) is None:
-                print(f"genlab: the time is over in {job}; the same command goes on with it", file=sys.stderr)
+                print(f"genlab: {cut_off(job, outputs_folder(options.outputs))}", file=sys.stderr)
                 return print_list(chosen, options.results)
             write_record(recipe.name, done, options.results)
     print_list(chosen, options.results)

@@ -1,4 +1,4 @@
-"""A VAE with linear networks and one standard deviation for all values is probabilistic principal component analysis."""
+"""A VAE with linear networks and one standard deviation is probabilistic principal component analysis."""
 
 import math
 
@@ -96,7 +96,8 @@ def test_the_recipe_holds_the_likelihood_of_ppca(mnist_root: str) -> None:
     stored = MNIST(mnist_root).load()
     chosen = held_out(stored["train"], {"val": 5000}, 0, True, "mnist")
     train, test = stored["train"].images, stored["test"].images
-    assert train is not None and test is not None
+    assert train is not None
+    assert test is not None
     mean, covariance = second_moments(train[chosen["train"]], 256)
     weights, variance = ppca(covariance, 10)
     _, of_test = second_moments(test, 256, mean)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from genlab.errors import InputError
 from genlab.metrics.published import Published, Verdict, fingerprint, verdict
 from genlab.reproduction import checking, jobs
 from genlab.reproduction.jobs import Job, compared
+from genlab.reproduction.listing import print_list
 from genlab.reproduction.recipes import Recipe, named, recipes
 from genlab.reproduction.records import Record, judged, records_of
 from genlab.reproduction.tables import pages, with_tables
 from genlab.reproduction.writing import POINTS, _curve, portable, write_record
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
-from genlab.runs.folder import RunFolder
+from genlab.runs.config import read_config
+from genlab.runs.folder import RunFolder, find_runs
+from genlab.runs.rows import images_logged
 from support.command import Genlab
 from support.paths import CONF
 
@@ -120,6 +124,15 @@ def test_recipes_that_need_no_file_are_known() -> None:
         named(["mnist_mode"])
 
 
+def test_any_experiment_can_be_recorded() -> None:
+    dcgan, made = named(["mnist/dcgan", "paper/mnist_made"])
+    assert (dcgan.experiment, dcgan.family, dcgan.dataset) == ("mnist/dcgan", "gan", "mnist")
+    assert not dcgan.published.figures
+    assert made.experiment == "paper/mnist_made"
+    with pytest.raises(InputError, match=r"mnist/dcgam: no such recipe"):
+        named(["mnist/dcgam"])
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +187,28 @@ def test_a_record_has_what_a_stranger_needs(
     write_checkpoint({"state_dict": {name: 2 * value for name, value in state.items()}}, path)
     (check,) = checking.check(recipe, results)
     assert not check.passed, check.what
+
+
+def test_of_large_weights_only_the_figures_are_kept(
+    tiny: tuple[Recipe, RunFolder],
+    genlab: Genlab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe, folder = tiny
+    monkeypatch.setattr("genlab.reproduction.writing.WEIGHTS_LIMIT", 1000)
+    record = write_record("some/tiny", folder, tmp_path / "results")
+    assert record.weights is None
+    assert record.content["weights"]["kept"] is False
+    compared = genlab("compare", tmp_path / "results/some/tiny", f"output={tmp_path}/compared")
+    assert compared.code == 0, compared.err
+    assert f"{record.figures['bits_per_dim'].value:.4g}" in compared.out
+
+    # Without published figures the monitored one is listed, without a verdict.
+    capsys.readouterr()
+    print_list([Recipe("some/tiny", recipe.model, recipe.dataset, {})], tmp_path / "results")
+    assert "no published figure" in capsys.readouterr().out
 
 
 def test_only_a_finished_run_gives_a_record(tiny: tuple[Recipe, RunFolder], tmp_path: Path) -> None:
@@ -270,6 +305,29 @@ def test_a_run_under_another_tolerance_is_another_run(tiny: tuple[Recipe, RunFol
     assert jobs.find(Job(recipe, 1), outputs) is None
     looser = {**recipe.block, "tolerance": {"nll": {"value": 9.0, "why": "w"}}}
     assert jobs.find(Job(Recipe("tiny", recipe.model, recipe.dataset, looser), 0), outputs) is None
+
+
+def test_how_far_a_job_is_stands_beside_the_published_training(tiny: tuple[Recipe, RunFolder]) -> None:
+    recipe, folder = tiny
+    longer = Recipe("tiny", recipe.model, recipe.dataset, {**recipe.block, "images": 512})
+    config = json.loads(json.dumps(read_config(folder)))
+    (folder.path / "config.yaml").write_text(json.dumps({**config, "reference": longer.block}))
+    words = jobs.cut_off(Job(longer, 0), folder.path.parents[1])
+    assert words.startswith("the time is over in tiny, seed 0 after 128 images, 25 % of the published training; ")
+
+
+@pytest.mark.slow
+def test_a_job_whose_time_is_over_goes_on_where_it_was(tmp_path: Path) -> None:
+    job = Job(named(["toy/nsf"])[0], 0, ("logger=csv",))
+    assert jobs.run(job, tmp_path, time.monotonic() + 25) is None
+    folder = jobs.find(job, tmp_path)
+    assert folder is not None
+    assert folder.read_json("status.json")["status"] == "interrupted"
+    before = images_logged(folder)
+    assert before > 0
+    assert jobs.run(job, tmp_path, time.monotonic() + 25) is None
+    (only,) = find_runs([tmp_path])
+    assert images_logged(only) > before
 
 
 def test_a_point_of_a_published_curve_is_compared() -> None:

@@ -1,10 +1,11 @@
 """Distributions of one discrete pixel value given a network's output.
 
-Each is an object that a config passes to a model; one with weights of its own is a module too. ``params`` is ``(B, num_params, *S)`` for values ``x`` of shape
-``(B, *S)``: the parameters are the dimension after the batch, whatever follows (``C, H, W`` for images, ``L`` for
-sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1]. ``log_prob`` is in nats per value. The probabilities
-of the ``levels`` values sum to 1 exactly, unless ``likelihood`` says that ``log_prob`` is a bound. Sampling inverts the
-CDF at a uniform number ``u``, so that a sample is a function of ``(params, u)``.
+Each is an object that a config passes to a model; one with weights of its own is a module too. ``params`` is
+``(B, num_params, *S)`` for values ``x`` of shape ``(B, *S)``: the parameters are the dimension after the batch,
+whatever follows (``C, H, W`` for images, ``L`` for sequences). Values are grey levels ``k / (levels - 1)`` in [0, 1].
+``log_prob`` is in nats per value. The probabilities of the ``levels`` values sum to 1 exactly, unless ``likelihood``
+says that ``log_prob`` is a bound. Sampling inverts the CDF at a uniform number ``u``, so that a sample is a function of
+``(params, u)``.
 """
 
 import math

@@ -63,6 +63,7 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
             record(run.folder, settings, figures, evaluation.declared, beside)
             samples, nearest = measured.samples, measured.neighbours
             if samples is not None and nearest is not None and run.modality.is_tiled:
+                run.folder.make()  # a run folder out of a git repository lacks its empty folders
                 save_png(beside_neighbours(samples, run.data, nearest), run.folder.samples / "neighbours.png")
             of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
             print_figures(

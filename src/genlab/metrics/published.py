@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from genlab.errors import InputError
@@ -152,6 +152,14 @@ class Verdict:
         return self.word
 
 
+def of_values(values: Sequence[float]) -> Verdict:
+    """Give the mean over at least one seed with its standard error, without a judgement."""
+    mean, error = math.fsum(values) / len(values), None
+    if len(values) > 1:
+        error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+    return Verdict("unrun", mean, error, len(values))
+
+
 def verdict(published: Published, name: str, values: Sequence[float], trained: float | None, ended: bool) -> Verdict:
     """Compute the verdict on a figure.
 
@@ -168,13 +176,12 @@ def verdict(published: Published, name: str, values: Sequence[float], trained: f
     """
     if not values:
         return Verdict("unrun")
-    mean = math.fsum(values) / len(values)
-    error = None
-    if len(values) > 1:
-        error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+    found = of_values(values)
+    mean = found.mean
+    assert mean is not None
 
     def give(word: Word) -> Verdict:
-        return Verdict(word, mean, error, len(values), trained)
+        return replace(found, word=word, trained=trained)
 
     tolerance = published.tolerance[name]
     better_by = (published.figures[name] - mean) * (-1 if figure(name).better == "max" else 1)

@@ -18,6 +18,7 @@ from genlab.metrics.published import fingerprint
 from genlab.reproduction.recipes import Recipe
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, RunFolder, find_runs
+from genlab.runs.rows import images_logged
 from genlab.runs.verdicts import FREE, is_free
 
 
@@ -126,6 +127,20 @@ def run(job: Job, outputs: Path, deadline: float | None) -> RunFolder | None:
         return None
     where = f"; {folder.path} says why" if folder is not None else ""
     raise InputError(f"{job}: the training ended with code {process.returncode}{where}")
+
+
+def cut_off(job: Job, outputs: Path) -> str:
+    """Say in words how far a job is whose time is over, and as how much of the published training that counts.
+
+    Args:
+        job: recipe and seed.
+        outputs: folder of all runs.
+    """
+    folder = find(job, outputs)
+    seen = images_logged(folder) if folder is not None else 0
+    published = job.recipe.published.images
+    of = "" if published is None else f", {100 * seen / published:.0f} % of the published training"
+    return f"the time is over in {job} after {seen:,} images{of}; the same command goes on with it"
 
 
 class OnTrack:

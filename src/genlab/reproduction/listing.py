@@ -5,7 +5,7 @@ from pathlib import Path
 
 from genlab.machine.console import console
 from genlab.metrics.catalogue import figure
-from genlab.metrics.published import Verdict
+from genlab.metrics.published import Verdict, of_values
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import Record, judged, records_of
 
@@ -25,6 +25,11 @@ def print_list(recipes: Iterable[Recipe], results: Path) -> None:
         table.add_column(title, overflow="fold")
     for recipe in recipes:
         records = records_of(recipe.name, results)
+        if not recipe.block and records:
+            found = of_values([record.figures[records[0].monitored].value for record in records])
+            label = figure(records[0].monitored).label
+            row = (label, "-", "-", measured(found), str(found.seeds), cost(records), "no published figure")
+            table.add_row(recipe.name, recipe.family, *row)
         for name, verdict in judged(recipe.published, records).items():
             tolerance = recipe.published.tolerance[name]
             table.add_row(

@@ -1,4 +1,7 @@
-"""Recipes: the experiments of ``conf/experiment/paper``, each with the published figures that it is to reproduce."""
+"""Recipes: the experiments of ``conf/experiment/paper``, each with the published figures that it is to reproduce.
+
+Any other experiment is a recipe without published figures: its runs give records, on which there is no verdict.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +16,18 @@ from genlab.metrics.published import Published, fingerprint
 from genlab.runs.config import read_yaml
 
 GROUP = "paper"
+NONE = Published(paper="", figures={}, read="", protocol="", tolerance={})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment that reproduces published figures.
+    """An experiment that reproduces published figures, or one without them whose runs are recorded.
 
     Attributes:
-        name: name of the recipe, such as ``mnist_made``.
+        name: name of the recipe, such as ``mnist_made``, or ``mnist/dcgan`` outside of ``paper``.
         model: the experiment's model, such as ``autoregressive/made``.
         dataset: the experiment's data set, such as ``mnist``.
-        block: the experiment's ``reference:`` block, as plain values.
+        block: the experiment's ``reference:`` block, as plain values; empty if it has none.
     """
 
     name: str
@@ -33,7 +37,7 @@ class Recipe:
 
     @property
     def experiment(self) -> str:
-        return f"{GROUP}/{self.name}"
+        return self.name if "/" in self.name else f"{GROUP}/{self.name}"
 
     @property
     def family(self) -> str:
@@ -46,7 +50,8 @@ class Recipe:
 
     @cached_property
     def published(self) -> Published:
-        return Published.from_config(self.block, f"{self.experiment}: reference")
+        """The published figures; there are none if the experiment has no ``reference:`` block."""
+        return Published.from_config(self.block, f"{self.experiment}: reference") if self.block else NONE
 
     @property
     def sha256(self) -> str:
@@ -66,14 +71,17 @@ def recipes() -> dict[str, Recipe]:
 
 
 def named(names: list[str]) -> list[Recipe]:
-    """Look up recipes by name.
+    """Look up recipes by name, and other experiments by their path, such as ``mnist/dcgan``.
 
     Raises:
-        InputError: if there is no recipe of a name.
+        InputError: if there is no recipe or experiment of a name.
     """
     known = recipes()
-    for name in names:
-        if name not in known:
+    for name in (names := [name.removeprefix(f"{GROUP}/") for name in names]):
+        if name not in known and "/" in name and Path(conf_dir(), "experiment", f"{name}.yaml").is_file():
+            chosen, block = _read(name)
+            known[name] = Recipe(name, chosen.get("model", "-"), chosen.get("dataset", "-"), block)
+        elif name not in known:
             raise InputError(f"{name}: no such recipe{did_you_mean(name, known)}; genlab reproduce --list shows them")
     return [known[name] for name in names]
 

@@ -1,7 +1,7 @@
 """Records: what a run of a recipe measured, with all that a stranger needs to judge it.
 
-A record is the file ``results/<recipe>/<seed>.json``. If the weights are small, they lie beside it in the run folder
-``results/<recipe>/<seed>``, which ``genlab sample``, ``evaluate`` and ``compare`` open as any other.
+A record is the file ``results/<recipe>/<seed>.json``. Beside it lies the run folder ``results/<recipe>/<seed>``, which
+``genlab compare`` reads; if the weights are small, they are in it, and ``genlab sample`` and ``evaluate`` open it too.
 """
 
 import json
@@ -14,7 +14,6 @@ from genlab.errors import InputError
 from genlab.metrics.published import Outcome, Published, Verdict
 from genlab.metrics.published import judged as judged_on
 from genlab.metrics.result import Result
-from genlab.runs.folder import CONFIG
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,11 @@ class Record:
     def figures(self) -> dict[str, Result]:
         """The measured figures, by short name."""
         return {name: Result.from_json(value) for name, value in self.content["figures"].items()}
+
+    @property
+    def monitored(self) -> str:
+        """The short name of the figure by which the checkpoint was selected."""
+        return str(self.content["training"]["selection"]["metric"]).rpartition("/")[2]
 
     @property
     def sha256(self) -> str:
@@ -58,9 +62,9 @@ class Record:
 
     @property
     def weights(self) -> Path | None:
-        """The run folder that holds the run's weights; None if they were too large to be kept."""
+        """The run folder beside the record, if it holds the run's weights; None if they were too large to be kept."""
         folder = self.path.with_suffix("")
-        return folder if (folder / CONFIG).is_file() else None
+        return folder if (folder / "checkpoints").is_dir() else None
 
 
 def records_of(recipe: str, results: Path) -> list[Record]:

@@ -26,7 +26,7 @@ POINTS = 60  # points of the training curve that are kept
 
 
 def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
-    """Write the record of a finished run, and keep its weights if they are small.
+    """Write the record of a finished run, and its run folder beside it, with its weights if they are small.
 
     Args:
         recipe: name of the run's recipe.
@@ -41,7 +41,7 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
         raise InputError(f"{folder.path} is {status.get('status')}, and only a finished run gives a record")
     target = results / recipe / f"{config['seed']}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    kept, weights = _keep_weights(folder, config, target.with_suffix(""))
+    kept, weights = _keep_run(folder, config, target.with_suffix(""))
     content = {
         "recipe": recipe,
         "seed": config["seed"],
@@ -120,8 +120,8 @@ def _splits(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _keep_weights(folder: RunFolder, config: Mapping[str, Any], target: Path) -> tuple[bool, dict[str, Any]]:
-    """Write a run folder with only what opens the model, unless its weights are too large.
+def _keep_run(folder: RunFolder, config: Mapping[str, Any], target: Path) -> tuple[bool, dict[str, Any]]:
+    """Write a run folder with what a comparison reads and, unless they are too large, the weights that open the model.
 
     Returns:
         Whether the weights were kept, and facts about them.
@@ -138,11 +138,12 @@ def _keep_weights(folder: RunFolder, config: Mapping[str, Any], target: Path) ->
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    if path.stat().st_size > WEIGHTS_LIMIT:
-        shutil.rmtree(target)
-        return False, facts
-    (target / "samples").mkdir()
+    kept = path.stat().st_size <= WEIGHTS_LIMIT
+    if not kept:
+        shutil.rmtree(path.parent)
     write_atomically(target / CONFIG, OmegaConf.to_yaml(OmegaConf.create(portable(config, folder))))
-    for name in (STATUS, SUMMARY):
-        shutil.copyfile(folder.path / name, target / name)
-    return True, facts
+    shutil.copyfile(folder.path / STATUS, target / STATUS)
+    summary = folder.read_json(SUMMARY)
+    # Without the newest checkpoint, nothing else would say whether early stopping ended the training.
+    RunFolder(target).write_json(SUMMARY, {**summary, "ended": ended(config, summary, folder)})
+    return kept, facts

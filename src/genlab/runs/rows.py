@@ -24,6 +24,15 @@ def seconds_logged(folder: RunFolder) -> float:
     return max(_column(folder, "seconds"), default=0.0)
 
 
+def images_logged(folder: RunFolder) -> int:
+    """Read how many training images a run had seen when it wrote its last row.
+
+    Args:
+        folder: folder of the run.
+    """
+    return int(max(_column(folder, "images_seen"), default=0))
+
+
 def last_rate(folder: RunFolder) -> float | None:
     """Read the last rate of training that a run logged, in images per second; None if there is none.
 
