@@ -211,6 +211,27 @@ def test_of_large_weights_only_the_figures_are_kept(
     assert "no published figure" in capsys.readouterr().out
 
 
+def test_the_folder_beside_a_record_says_whether_the_training_ended(
+    tiny: tuple[Recipe, RunFolder], tmp_path: Path
+) -> None:
+    """The newest checkpoint, which says so for runs of earlier versions, is not kept."""
+    _, folder = tiny
+    summary = folder.read_json("summary.json")
+    del summary["ended"]
+    folder.write_json("summary.json", summary)
+    stopping = {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "val/nll"}
+    config = read_config(folder)
+    config["callbacks"]["stop"] = stopping
+    (folder.path / "config.yaml").write_text(json.dumps(config))
+    last = folder.checkpoints / "last.ckpt"
+    for epoch in (3, 0):
+        state = read_checkpoint(last)
+        write_checkpoint({**state, "callbacks": {"EarlyStopping{}": {"stopped_epoch": epoch}}}, last)
+        record = write_record("tiny", folder, tmp_path / "results")
+        assert record.weights is not None
+        assert RunFolder(record.weights).read_json("summary.json")["ended"] is record.ended is (epoch > 0)
+
+
 def test_only_a_finished_run_gives_a_record(tiny: tuple[Recipe, RunFolder], tmp_path: Path) -> None:
     _, folder = tiny
     folder.set_status("interrupted")
