@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from genlab.comparison.formats import as_json, comma_separated, latex, markdown
+from genlab.comparison.formats import as_json, comma_separated, latex, markdown, on_terminal
 from genlab.comparison.page import write_page
 from genlab.comparison.report import report
 from genlab.comparison.runs import read_run
@@ -310,6 +310,24 @@ def test_figures_that_were_chosen_are_the_ones_judged(recipes: Path) -> None:
     shown = {column.key for column in table_of(recipes, figures=["fid"]).columns}
     assert "test/fid" in shown
     assert "nll_published" not in shown
+
+
+def test_a_narrow_terminal_keeps_the_figure_that_is_judged(
+    recipes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in find_runs([recipes]):
+        if summary := folder.read_json("summary.json"):
+            others = {name: Result(0.5, {"num_samples": 50}) for name in ("fid", "precision", "recall")}
+            block = {**BLOCK, "figures": {"recall": 0.5}, "tolerance": {"recall": {"value": 0.1, "why": "w"}}}
+            summary["metrics"] |= {f"test/{name}": result.to_json() for name, result in others.items()}
+            folder.write_json("summary.json", summary)
+            config = yaml.safe_load((folder.path / "config.yaml").read_text())
+            (folder.path / "config.yaml").write_text(yaml.safe_dump({**config, "reference": block}))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "95")
+    on_terminal(table_of(recipes))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "left out, because the terminal is too narrow: FID, precision, images seen" in shown
 
 
 def test_an_evaluation_on_fewer_examples_does_not_move_a_verdict(recipes: Path) -> None:
