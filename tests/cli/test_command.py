@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from genlab.composition.configs import composed
+from genlab.data.static_mnist import StaticMNIST
 from genlab.data.text_sources import Shakespeare
 from genlab.data.uci_binary import UCIBinary
 from support.cifar10_files import write_cifar10
@@ -270,14 +272,16 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         pytest.skip("genlab[optuna] is missing")
     if "shakespeare" in experiment and not Shakespeare(mnist_root).path.is_file():
         pytest.skip(f"tiny-shakespeare is not in {mnist_root}")
-    if experiment.startswith("uci/") and not UCIBinary("dna", mnist_root).path.is_file():
+    if "uci" in experiment and not UCIBinary("dna", mnist_root).path.is_file():
         pytest.skip(f"the UCI sets are not in {mnist_root}")
+    if "/static_" in experiment and not StaticMNIST(mnist_root).folder.is_dir():
+        pytest.skip(f"the static binarized MNIST is not in {mnist_root}")
     few = ["metrics.num_samples=6", "metrics.num_test=4", "metrics.num_shown=2", "callbacks.sample_grid.num_samples=4"]
     few += ["callbacks.likelihood_histogram.num_images=4"]
     overrides = [f"paths.data_dir={mnist_root}", "dataset.train_size=200", "dataset.batch_size=8"]
     overrides += ["++dataset.eval_batch_size=8"]
-    if experiment.startswith(("search/", "uci/")):  # without pictures during training
-        few = [override for override in few if not override.startswith("callbacks.")]
+    callbacks = composed("train", [f"experiment={experiment}"]).callbacks
+    few = [o for o in few if not o.startswith("callbacks.") or callbacks.get(o.split(".")[1])]
     if experiment.startswith("search/"):
         overrides.append("hydra.sweeper.n_trials=2")
     if experiment.startswith("stacked_mnist/"):
