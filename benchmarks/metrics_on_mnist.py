@@ -62,7 +62,7 @@ def main(runs: list[str]) -> None:
             np.save(path, to_uint8(images).numpy())
             started = time.time()
             figures = evaluation.compare(train, ArrayImages(str(path)), torch.device("cpu"))
-            found[name] = {column: float(figures[column]["value"]) for column in COLUMNS}
+            found[name] = {column: float(figures[column].value) for column in COLUMNS}
             cells = [f"{figures[column]['value']:.4g}" for column in COLUMNS]
             print(f"| {name} | " + " | ".join(cells) + f" | {time.time() - started:.0f} |", flush=True)
     if not runs:
