@@ -63,7 +63,7 @@ def main(runs: list[str]) -> None:
             started = time.time()
             figures = evaluation.compare(train, ArrayImages(str(path)), torch.device("cpu"))
             found[name] = {column: float(figures[column].value) for column in COLUMNS}
-            cells = [f"{figures[column]['value']:.4g}" for column in COLUMNS]
+            cells = [f"{value:.4g}" for value in found[name].values()]
             print(f"| {name} | " + " | ".join(cells) + f" | {time.time() - started:.0f} |", flush=True)
     if not runs:
         content = {**about, "num_images": len(test), "num_real": len(train), "images": found}
