@@ -36,9 +36,9 @@ class Record:
         return {name: Result.from_json(value) for name, value in self.content["figures"].items()}
 
     @property
-    def sha256(self) -> str:
-        """The hash of the ``reference:`` block as it was when the run began."""
-        return str(self.content["reference_sha256"])
+    def sha256(self) -> str | None:
+        """The hash of the ``reference:`` block as it was when the run began; None if the block was written later."""
+        return self.content["reference_sha256"]  # type: ignore[no-any-return]
 
     @property
     def ended(self) -> bool:
