@@ -38,7 +38,7 @@ class Record:
     @property
     def sha256(self) -> str | None:
         """The hash of the ``reference:`` block as it was when the run began; None if the block was written later."""
-        return self.content["reference_sha256"]  # type: ignore[no-any-return]
+        return self.content["reference_sha256"]
 
     @property
     def ended(self) -> bool:
