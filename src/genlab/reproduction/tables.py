@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genlab.errors import InputError
 from genlab.metrics.catalogue import figure
+from genlab.metrics.published import Verdict
 from genlab.reproduction.listing import cost, measured, status
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import judged, records_of
@@ -48,9 +49,16 @@ def table(recipes: list[Recipe], results: Path) -> str:
                     f"{recipe.published.figures[name]:g} ± {recipe.published.tolerance[name].value:g}",
                     measured(verdict),
                     str(verdict.seeds),
-                    "to its end" if verdict.trained is None else f"{100 * verdict.trained:.0f} %",
+                    _training(verdict),
                     cost(records),
                     status(verdict, recipe, records),
                 )
             )
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _training(verdict: Verdict) -> str:
+    """Say how long the training was, compared with the published one."""
+    if not verdict.seeds:
+        return "-"
+    return "to its end" if verdict.trained is None else f"{100 * verdict.trained:.0f} %"
