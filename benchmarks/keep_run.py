@@ -33,8 +33,9 @@ def keep(run: RunFolder, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = portable(read_config(run), run)
     write_atomically(target / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-    for name in (STATUS, SUMMARY):
-        write_atomically(target / name, (run.path / name).read_text(encoding="utf-8"))
+    kept = RunFolder(target)
+    kept.write_json(STATUS, {key: value for key, value in status.items() if key not in ("pid", "host")})
+    kept.write_json(SUMMARY, run.read_json(SUMMARY))
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Generated blocks of pages: what they are made of, and that no page differs from it."""
 
 import json
+import re
+import runpy
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -239,6 +241,39 @@ def test_a_block_of_runs_may_stand_on_folders_of_results(tmp_path: Path) -> None
     (tmp_path / "results/mnist/dcgan/1/status.json").write_text('{"status": "interrupted"}')
     with pytest.raises(InputError, match="is interrupted, not done"):
         runs_table("results/mnist/dcgan | modes")
+
+
+def test_kept_runs_name_no_path_of_a_machine_and_hold_no_weights() -> None:
+    folders = [path.parent for path in (ROOT / "benchmarks").rglob("config.yaml")]
+    assert len(folders) >= 55
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {"config.yaml", "status.json", "summary.json"}
+        text = "".join(path.read_text(encoding="utf-8") for path in folder.iterdir())
+        assert not re.search(r"""[\s"'=](/[a-z]+/|[A-Z]:\\)""", text), folder
+
+
+def test_a_run_is_kept_without_its_weights_and_its_machine(tmp_path: Path) -> None:
+    keep = runpy.run_path(str(ROOT / "benchmarks/keep_run.py"))["keep"]
+    run, target = tmp_path / "outputs/points/1", tmp_path / "kept/gan-0"
+    shutil.copytree(ROOT / "benchmarks/points/ring2d/gan-0", run)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/last.ckpt").write_bytes(b"weights")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["paths"] |= {"data_dir": "/home/me/data", "output_dir": str(tmp_path / "outputs")}
+    config["run_dir"] = str(run)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps({**status, "pid": 17, "host": "mine"}))
+    keep(RunFolder(run), target)
+    assert {path.name for path in target.iterdir()} == {"config.yaml", "status.json", "summary.json"}
+    kept = yaml.safe_load((target / "config.yaml").read_text())
+    assert kept["run_dir"] == "."
+    assert kept["paths"]["data_dir"] == "data"
+    assert json.loads((target / "status.json").read_text()) == status
+    assert modes_of(target) == modes_of(run)
+    (run / "status.json").write_text('{"status": "running"}')
+    with pytest.raises(InputError, match="only a finished run is kept"):
+        keep(RunFolder(run), target)
 
 
 def test_a_block_of_speed_names_its_parts_and_its_damage(tmp_path: Path) -> None:
