@@ -111,7 +111,7 @@ def without_line(word: str) -> Callable[[str], str]:
         ("docs/performance.md", edited(" with files changed since, which no commit holds", "")),
         ("docs/metrics.md", edited("0.2774", "0.1774")),
         ("docs/metrics.md", without_line("blurred by 2 pixels |")),
-        ("README.md", edited("unrun", "reproduced")),
+        ("README.md", edited("470,850", "470,851")),
     ],
 )
 def test_a_figure_or_a_row_that_is_changed_by_hand_is_found(copy: Path, page: str, edit: Callable[[str], str]) -> None:
