@@ -1,11 +1,13 @@
-"""What the metrics say of images whose quality is known: the table of docs/metrics.md.
+"""What the metrics say of images whose quality is known, to metrics_on_mnist.json: the table of docs/metrics.md.
 
     python benchmarks/metrics_on_mnist.py [RUN...]
 
 10,000 images each against the 55,000 training images of MNIST, in the features of the shipped classifier: the test set
-itself, samples of runs (their best checkpoint), and test images that were blurred or noised.
+itself, samples of runs (their best checkpoint), and test images that were blurred or noised. If runs are given, the
+file is not written, because the runs' folders would have to be kept with it: the table is only printed.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -21,10 +23,13 @@ from genlab.composition.building import build
 from genlab.data.image_sets import ArrayImages, SplitImages
 from genlab.data.images import ImageDataModule
 from genlab.data.mnist import MNIST
+from genlab.machine.environment import code
+from genlab.machine.files import write_atomically
 from genlab.metrics.evaluation import Evaluation
 from genlab.modalities.image import to_uint8
 from genlab.runs.loading import load
 
+OUTPUT = Path(__file__).with_suffix(".json")
 COLUMNS = ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "modes", "kl_to_uniform")
 
 
@@ -49,6 +54,7 @@ def main(runs: list[str]) -> None:
     sets = {"real test images": test}
     for run in map(load, runs):
         sets[f"samples of `{run.config['choices']['model']}`"] = evaluation.draw(run.model)
+    about, found = code(), {}  # the commit that the measurement begins with
     print("| images | " + " | ".join(COLUMNS) + " | seconds |\n| --- |" + " ---: |" * (len(COLUMNS) + 1))
     with tempfile.TemporaryDirectory() as folder:
         for name, images in {**sets, **spoiled(test)}.items():
@@ -56,8 +62,13 @@ def main(runs: list[str]) -> None:
             np.save(path, to_uint8(images).numpy())
             started = time.time()
             figures = evaluation.compare(train, ArrayImages(str(path)), torch.device("cpu"))
-            cells = [f"{figures[column]['value']:.4g}" for column in COLUMNS]
+            found[name] = {column: float(figures[column].value) for column in COLUMNS}
+            cells = [f"{value:.4g}" for value in found[name].values()]
             print(f"| {name} | " + " | ".join(cells) + f" | {time.time() - started:.0f} |", flush=True)
+    if not runs:
+        content = {**about, "num_images": len(test), "num_real": len(train), "images": found}
+        write_atomically(OUTPUT, json.dumps(content, indent=1) + "\n")
+        print(f"written: {OUTPUT}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """``genlab reproduce``: run the experiments that reproduce published figures, and say what came of them."""
 
 import argparse
-import re
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from genlab.errors import InputError
@@ -43,27 +43,36 @@ def reproduce(options: argparse.Namespace) -> None:
 
         print_list(named(names) if names else recipes().values(), options.results)
     elif options.table:
-        from genlab.reproduction.tables import write_tables
+        from genlab.reproduction.pages import write_blocks
 
-        changed = write_tables(Path(), recipes(), options.results)
+        changed = write_blocks(Path(), generators(Path(), options.results))
         print("\n".join(map(str, changed)) or "nothing has changed")
     elif options.check:
-        from genlab.reproduction.checking import cheapest, check
+        from genlab.reproduction.checking import cheapest, check, tell
 
         chosen = named(names) if names else [cheapest(list(recipes().values()), options.results)]
-        checks = [one for recipe in chosen for one in check(recipe, options.results, options.retrain)]
-        for one in checks:
-            print(f"{'passed' if one.passed else 'FAILED'}: {one.what}")
-        if failed := sum(not one.passed for one in checks):
-            raise InputError(f"{failed} of {len(checks)} checks failed")
+        tell([one for recipe in chosen for one in check(recipe, options.results, options.retrain)])
     elif names:
         _run(names, options)
     else:
         raise InputError("give recipes to run, or --list, --check or --table; genlab reproduce --help says more")
 
 
+def generators(root: Path, results: Path) -> dict[str, Callable[[str], str]]:
+    """Give the functions that make the blocks of pages, by kind of block, from the files of a checkout."""
+    from genlab.comparison.excerpt import runs_table
+    from genlab.reproduction.reactions import reactions_table
+    from genlab.reproduction.recipes import recipes
+    from genlab.reproduction.tables import results_table
+    from genlab.speed.excerpt import speed_table
+
+    of_root = {"runs": runs_table, "speed": speed_table, "reactions": reactions_table}
+    made = {kind: partial(make, root=root) for kind, make in of_root.items()}
+    return {"results": partial(results_table, recipes=recipes(), results=results), **made}
+
+
 def _run(names: list[str], options: argparse.Namespace) -> None:
-    from genlab.reproduction.jobs import Job, check_clean, check_overrides, cut_off, outputs_folder, run
+    from genlab.reproduction.jobs import Job, check_clean, check_overrides, cut_off, deadline_of, outputs_folder, run
     from genlab.reproduction.listing import print_list
     from genlab.reproduction.recipes import named
     from genlab.reproduction.writing import write_record
@@ -71,7 +80,7 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
     overrides = tuple(word for word in options.names if "=" in word)
     check_overrides(overrides)
     chosen = named(names)
-    deadline = None if options.budget is None else time.monotonic() + _seconds(options.budget)
+    deadline = deadline_of(options.budget)
     check_clean()
     for seed in range(options.seeds):
         for recipe in chosen:
@@ -81,12 +90,6 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
                 return print_list(chosen, options.results)
             write_record(recipe.name, done, options.results)
     print_list(chosen, options.results)
-
-
-def _seconds(text: str) -> float:
-    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)) is None:
-        raise InputError(f"--budget {text}: give a number with s, m, h or d, such as 90m")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from genlab.metrics.published import Published, Verdict, fingerprint, verdict
 from genlab.reproduction import checking, jobs
 from genlab.reproduction.jobs import Job, compared
 from genlab.reproduction.listing import print_list
+from genlab.reproduction.pages import pages
 from genlab.reproduction.recipes import Recipe, named, recipes
 from genlab.reproduction.records import Record, judged, records_of
-from genlab.reproduction.tables import pages, with_tables
+from genlab.reproduction.tables import results_table
 from genlab.reproduction.writing import POINTS, _curve, portable, write_record
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
 from genlab.runs.config import read_config
@@ -287,17 +288,13 @@ def test_the_shortest_training_counts() -> None:
 def test_a_table_is_made_of_records_and_says_if_the_tolerance_changed(tmp_path: Path) -> None:
     recipe = Recipe("one", "vae/vae", "digits", BLOCK)
     write_records(tmp_path, record_of(0, 80.0), record_of(1, 80.1), record_of(2, 79.9))
-    page = "before\n<!-- results: on* -->\nold\n<!-- /results -->\nafter\n"
-    filled = with_tables(page, {"one": recipe}, tmp_path)
-    assert "| `paper/one` | NLL | 80 ± 0.5 | 80 ± 0.058 | 3 | 100 % | 90 s | reproduced |" in filled
-    assert "old" not in filled
-    assert filled.startswith("before\n")
-    assert filled.endswith("after\n")
-    assert with_tables(filled, {"one": recipe}, tmp_path) == filled  # nothing changes the second time
+    made = results_table("on*", {"one": recipe}, tmp_path)
+    assert "| `paper/one` | NLL | 80 ± 0.5 | 80 ± 0.058 | 3 | 100 % | 90 s | reproduced |" in made
+    assert results_table("one on*", {"one": recipe}, tmp_path) == made  # each recipe once
     looser = Recipe("one", "vae/vae", "digits", {**BLOCK, "images": 900})
-    assert "reproduced; reference changed after the result" in with_tables(page, {"one": looser}, tmp_path)
+    assert "reproduced; reference changed after the result" in results_table("one", {"one": looser}, tmp_path)
     with pytest.raises(InputError, match="two is the name of no recipe"):
-        with_tables(page.replace("on*", "two"), {"one": recipe}, tmp_path)
+        results_table("two", {"one": recipe}, tmp_path)
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
@@ -372,13 +369,6 @@ def test_the_command_lists_refuses_and_explains(genlab: Genlab, tmp_path: Path) 
         refused = genlab("reproduce", *arguments)
         assert refused.code == 2, refused.out
         assert line in refused.err
-
-
-def test_the_tables_of_the_pages_are_those_of_the_records() -> None:
-    root = CONF.parent
-    for path in pages(root):
-        text = path.read_text(encoding="utf-8")
-        assert with_tables(text, recipes(), root / "results") == text, f"{path}: run genlab reproduce --table"
 
 
 def test_every_record_is_shown_on_a_page() -> None:

@@ -57,6 +57,14 @@ def code() -> dict[str, Any]:
     return {"commit": _commit(), "version": version("genlab")}
 
 
+def described(commit: str | None) -> str:
+    """Say in words at which commit something was measured, and whether files of the checkout differed from it."""
+    if commit is None:
+        return "measured outside of a checkout"
+    name = f"`{commit.removesuffix('+')}`"
+    return f"measured at commit {name}" + (" with files changed since, which no commit holds" * commit.endswith("+"))
+
+
 def environment(device: str, world_size: int, precision: str) -> dict[str, Any]:
     """Describe versions, commit, hardware and settings.
 

@@ -74,6 +74,21 @@ def check(recipe: Recipe, results: Path, retrain: bool = False) -> list[Check]:
         return _trained_again(recipe, records, Path(folder))
 
 
+def tell(checks: Sequence[Check]) -> None:
+    """Print a line for each check.
+
+    Args:
+        checks: checks that were made.
+
+    Raises:
+        InputError: if one of them failed.
+    """
+    for one in checks:
+        print(f"{'passed' if one.passed else 'FAILED'}: {one.what}")
+    if failed := sum(not one.passed for one in checks):
+        raise InputError(f"{failed} of {len(checks)} checks failed")
+
+
 def _measured_again(recipe: Recipe, record: Record, folder: Path) -> list[Check]:
     assert record.weights is not None
     copy = folder / f"{recipe.name}-{record.seed}"

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,19 @@ def check_clean() -> None:
 def outputs_folder(given: Path | None) -> Path:
     """Give the folder of all runs: the given one, or that of ``genlab train``."""
     return (given or Path(os.environ.get("GENLAB_OUTPUTS", "outputs"))).absolute()
+
+
+def deadline_of(budget: str | None) -> float | None:
+    """Give the time, as of ``time.monotonic``, at which a budget such as ``90m`` will be used up; None for no budget.
+
+    Raises:
+        InputError: if the budget is not a number with s, m, h or d.
+    """
+    if budget is None:
+        return None
+    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget)) is None:
+        raise InputError(f"--budget {budget}: give a number with s, m, h or d, such as 90m")
+    return time.monotonic() + float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def find(job: Job, outputs: Path) -> RunFolder | None:

@@ -61,6 +61,8 @@ def cost(records: Iterable[Record]) -> str:
 
 
 def status(verdict: Verdict, recipe: Recipe, records: Iterable[Record]) -> str:
-    """Give the verdict as text, with a note if the published block changed after a run had begun."""
-    changed = any(record.sha256 != recipe.sha256 for record in records)
-    return f"{verdict}; reference changed after the result" if changed else str(verdict)
+    """Give the verdict as text, with a note if the published block was written or changed after a run had begun."""
+    hashes = {record.sha256 for record in records}
+    notes = ["reference written after the result"] if None in hashes else []
+    notes += ["reference changed after the result"] if hashes - {None, recipe.sha256} else []
+    return "; ".join([str(verdict), *notes])

@@ -41,9 +41,9 @@ class Record:
         return str(self.content["training"]["selection"]["metric"]).rpartition("/")[2]
 
     @property
-    def sha256(self) -> str:
-        """The hash of the ``reference:`` block as it was when the run began."""
-        return str(self.content["reference_sha256"])
+    def sha256(self) -> str | None:
+        """The hash of the ``reference:`` block as it was when the run began; None if the block was written later."""
+        return self.content["reference_sha256"]
 
     @property
     def ended(self) -> bool:

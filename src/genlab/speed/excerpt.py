@@ -1,0 +1,116 @@
+"""Tables of a page that are made of the measurements of speed in ``benchmarks/results.json``."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genlab.errors import InputError
+from genlab.machine.environment import described
+
+RESULTS = Path("benchmarks", "results.json")
+
+
+def speed_table(part: str, root: Path) -> str:
+    """Make the content of a block of speed.
+
+    Args:
+        part: ``machine`` for a sentence about where and at which commit was measured, or a part of the measurements.
+        root: folder of the checkout.
+
+    Raises:
+        InputError: if the part is unknown, or the file is missing or damaged.
+    """
+    if part not in _PARTS:
+        raise InputError(f"speed: there is no part {part}; there are {', '.join(_PARTS)}")
+    path = root / RESULTS
+    try:
+        return _PARTS[part](json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"speed: there is no {path}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"speed: {path} is damaged ({error!r})") from error
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    marks = ["---", *("---:" for _ in titles[1:])]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (titles, marks, *rows))
+
+
+def _machine(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    bfloat16 = "with" if machine["bfloat16"] else "without"
+    gpus = ", ".join(machine["gpus"]) or "no GPU"
+    sentence = described(machine["commit"])
+    return (
+        f"{sentence[0].upper()}{sentence[1:]}, on {machine['cores']} cores of an {machine['processor']} {bfloat16} "
+        f"bfloat16, {gpus}, with PyTorch {machine['versions']['torch']}.\n"
+    )
+
+
+def _pairs(results: Mapping[str, Any]) -> str:
+    titles = ["pair", "model", "data", "batch", "plain loop, ms a step", "genlab at float32, times the plain step"]
+    titles.append("genlab's defaults, times the plain images/s")
+    rows = [
+        [
+            name,
+            f"`{pair['model']}`",
+            f"`{pair['dataset']}`",
+            str(pair["batch_size"]),
+            f"{1000 * pair['seconds_per_step']['plain']['median']:.3g}",
+            f"{pair['overhead']:.3f}",
+            f"{pair['speedup']:.2f}",
+        ]
+        for name, pair in results["pairs"].items()
+    ]
+    return _table(titles, rows)
+
+
+def _sampling(results: Mapping[str, Any]) -> str:
+    rows = [
+        [f"{found['num_samples']} samples of `{model}`", _seconds(found, "cached"), f"{found['times']:.0f}"]
+        for model, found in results["sampling"].items()
+    ]
+    writing = results["writing"]
+    text = f"text of `transformer/gpt`, {writing['tokens_per_second']:.0f} tokens/s"
+    rows.append([text, _seconds(writing, "cached"), f"{writing['times']:.0f}"])
+    return _table(["task", "seconds", "times as fast as a forward pass for every value"], rows)
+
+
+def _start(results: Mapping[str, Any]) -> str:
+    start = results["start"]
+    rows = [
+        ["`genlab --help`", _seconds(start, "help")],
+        ["importing PyTorch and Lightning", _seconds(start, "imports")],
+        ["from the command to the end of the first step", _seconds(start, "first step")],
+    ]
+    return _table(["task", "seconds"], rows)
+
+
+def _jobs(results: Mapping[str, Any]) -> str:
+    jobs = results["jobs"]
+    rows = [
+        ["one after the other", _seconds(jobs, "sequential"), "1"],
+        ["`hydra/launcher=cores`", _seconds(jobs, "cores"), f"{jobs['cores by sequential']:.2f}"],
+    ]
+    return _table(["a sweep of eight jobs", "seconds", "times as long"], rows)
+
+
+def _figures(results: Mapping[str, Any]) -> str:
+    found = results["figures"]
+    rows = [["features", f"{found['features']:.1f}"], ["features and figures", f"{found['features and figures']:.1f}"]]
+    return _table([f"of {found['num_samples']:,} samples", "seconds"], rows)
+
+
+def _seconds(found: Mapping[str, Any], name: str) -> str:
+    return f"{found[name]['median']:.2g}" if found[name]["median"] < 10 else f"{found[name]['median']:.0f}"
+
+
+_PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "machine": _machine,
+    "pairs": _pairs,
+    "sampling": _sampling,
+    "start": _start,
+    "jobs": _jobs,
+    "figures": _figures,
+}
