@@ -84,12 +84,13 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_weight_decay_of_a_recipe_is_the_best_of_those_that_were_tried() -> None:
+def test_the_weight_decay_of_a_recorded_recipe_is_the_best_of_those_that_were_tried() -> None:
     with (ROOT / "results/uci_weight_decay.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     tried = {name: [row for row in rows if row["recipe"] == name] for name in {row["recipe"] for row in rows}}
-    assert set(tried) == {name for name in recipes() if name.startswith("uci_")}
-    for name, found in tried.items():
+    recorded = {name for name in recipes() if name.startswith("uci_") and records_of(name, ROOT / "results")}
+    for name in recorded:
+        found = tried[name]
         assert len(found) > 1
         best = min(found, key=lambda row: float(row["val_bits_per_dim"]))
         chosen = read_yaml(CONF / f"experiment/paper/{name}.yaml")["training"]["optimizer"]["weight_decay"]
