@@ -11,7 +11,7 @@ from genlab.reproduction.listing import cost, measured, status
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import judged, records_of
 
-TITLES = ("experiment", "figure", "published", "ours", "seeds", "training", "time", "verdict")
+TITLES = ("experiment", "figure", "published ± tolerance", "ours", "seeds", "training", "time", "verdict")
 
 
 def results_table(patterns: str, recipes: Mapping[str, Recipe], results: Path) -> str:
