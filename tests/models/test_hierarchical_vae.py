@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from genlab.distributions.pixel import Bernoulli
+from genlab.distributions.pixel import Bernoulli, DiscretizedLogisticMixture
 from genlab.errors import InputError
 from genlab.models.vae import objectives
 from genlab.models.vae.hierarchical_vae import HierarchicalVAE, TopDownBlock
@@ -16,6 +16,7 @@ from genlab.models.vae.objectives import ELBO, IWAE, BetaTC, InfoVAE, Objective
 from genlab.models.vae.posteriors import Gaussian
 from genlab.models.vae.terms import Bounded, LatentVariable
 from genlab.models.vae.vae import VAE
+from support.small_images import random_images
 
 SIZES = {"channels": 6, "latent_channels": 2}
 
@@ -105,6 +106,98 @@ def test_a_finer_latent_knows_the_coarser_ones_and_no_finer_ones() -> None:
         assert depends == [j < i for j in range(6)]
 
 
+# The paper's network, of few blocks.
+AS_IN_THE_PAPER = {
+    "num_blocks": "1x1,4m1,4x1",
+    "encoder_blocks": "4x2,4d4,1x1",
+    "bottleneck": 0.25,
+    "affine_output": True,
+    "zero_biases": True,
+    "joint": True,
+}
+
+
+def of_the_paper(shape: tuple[int, int, int] = (3, 4, 4), channels: int = 8) -> HierarchicalVAE:
+    torch.manual_seed(0)
+    mixture = DiscretizedLogisticMixture(256, 2)
+    return HierarchicalVAE(shape, mixture, ELBO(), channels=channels, latent_channels=2, **AS_IN_THE_PAPER).double()
+
+
+def test_the_papers_network_begins_as_the_paper_says() -> None:
+    model = of_the_paper()
+    x = random_images(40, model.shape, 256).double()
+    model.initialize(x)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d) and module is not model.last and module.bias is not None:
+            assert not module.bias.any()
+    blocks = [block for blocks in model.down for block in blocks]
+    assert [block.latent_shape for block in blocks] == [(2, 1, 1), (2, 4, 4), (2, 4, 4)]
+    for block in blocks:  # the prior begins as N(0, I), and the 3x3 convolutions have a quarter of the channels
+        assert not block.prior[-1].weight.any()
+        assert block.posterior[3].weight.shape[:2] == (2, 2)
+    assert model.start is None
+    h = torch.randn(2, 8, 4, 4).double()
+    assert model.affine is not None
+    torch.testing.assert_close(model.affine(h), h)
+    assert model.last.kernel_size == (1, 1)
+
+
+def test_the_posterior_reads_features_before_the_block_that_shrinks_them() -> None:
+    model = of_the_paper()
+    x = random_images(2, model.shape, 256).double()
+    coarse, fine = model.features(x)
+    for parameter in model.lowering[0].parameters():
+        parameter.data += 1
+    other_coarse, other_fine = model.features(x)
+    torch.testing.assert_close(other_fine, fine, rtol=0, atol=0)
+    assert not torch.allclose(other_coarse, coarse)
+
+
+def test_a_pixels_channels_depend_on_each_other_given_the_latents_if_joint() -> None:
+    """Of one pixel of three binary channels, all values: a product of channels, or not."""
+    x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 3).view(8, 3, 1, 1)
+    for joint in (False, True):
+        torch.manual_seed(0)
+        mixture = DiscretizedLogisticMixture(2, 2)
+        model = HierarchicalVAE((3, 1, 1), mixture, ELBO(), channels=4, latent_channels=1, joint=joint).double()
+        model.last.bias.data.normal_()
+        params, _ = model.top_down([torch.zeros(8, 1, 1, 1).double()] * 2)
+        p = model.pixel.log_prob(params, x).detach().flatten(1).sum(1).exp().view(2, 2, 2)
+        assert float(p.sum()) == pytest.approx(1)
+        product = torch.einsum("i,j,k->ijk", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
+        assert torch.allclose(p, product, atol=1e-4) != joint
+
+
+def test_the_papers_network_on_odd_images_with_classes() -> None:
+    torch.manual_seed(0)
+    mixture = DiscretizedLogisticMixture(256, 2)
+    blocks = {**AS_IN_THE_PAPER, "num_blocks": "1x1,4m1,7m4", "encoder_blocks": "7d2,4d4,1x1"}
+    model = HierarchicalVAE((3, 5, 7), mixture, ELBO(), 3, channels=8, latent_channels=2, **blocks)
+    x, y = random_images(4, model.shape, 256), torch.tensor([0, 1, 2, 0])
+    model.initialize(x, y)
+    model.loss(x, y)["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.decode(model.encode(x, y), y).shape == x.shape
+    assert model.importance_weighted(x, y, num_samples=3, chunk_size=2).shape == (4,)
+    drawn = HierarchicalVAE((3, 5, 7), mixture, ELBO(), 3, channels=8, sample_pixels=True, **blocks).sample(2)
+    torch.testing.assert_close(drawn * 255, (drawn * 255).round())
+    assert drawn.shape == (2, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_blocks": "1x1,4m1"}, "num_blocks=1x1,4m1, encoder_blocks=1: two numbers, or two lists such as 8x5,8d2"),
+        ({"bottleneck": 0.0}, "bottleneck=0.0: expected a share of the channels above 0, at most 1, or null"),
+        ({"num_blocks": 0}, "channels=6, .*num_blocks=0, .*: at least 1 of each"),
+        ({"joint": True}, "the 3 channels of a pixel are modelled by one mixture.*"),
+    ],
+)
+def test_options_that_fit_nothing_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        HierarchicalVAE((3, 4, 4), Bernoulli(), **{"objective": ELBO(), **SIZES, **options})
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 7), (1, 12, 9)])
 def test_encoding_and_decoding_go_through_the_same_latents(shape: tuple[int, int, int]) -> None:
     model = shaken(shape, latent_side=4)
@@ -112,7 +205,7 @@ def test_encoding_and_decoding_go_through_the_same_latents(shape: tuple[int, int
     z = model.encode(x)
     assert z.shape == (3, model.latent_dim)
     params, _ = model.top_down(model._split(torch.zeros_like(z)), None, model.features(x))
-    torch.testing.assert_close(model.decode(z), model.distribution.mean(params))
+    torch.testing.assert_close(model.decode(z), model.pixel.mean(params))
 
 
 def test_temperature_zero_is_the_centre_of_every_prior() -> None:

@@ -114,6 +114,60 @@ def test_clipping_bounds_the_step() -> None:
     assert 0 < moved <= 0.1 * 1e-3 * 1.001
 
 
+class Spiking(VAE):
+    """A VAE whose gradient is multiplied in one of its steps, counted from 1."""
+
+    spike: tuple[int, float] = (0, 1.0)
+    seen = 0
+
+    def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        self.seen += 1
+        at, factor = self.spike
+        figures = super().loss(x, y)
+        if self.seen == at:
+            figures["loss"].register_hook(lambda gradient: gradient * factor)
+        return figures
+
+
+@pytest.mark.parametrize("factor", [1e6, float("nan")])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_step_of_too_large_a_gradient_is_left_out(factor: float, clip: float | None) -> None:
+    """Of two steps: neither weights, nor moments, nor averaged weights move in the second, and it is counted."""
+    ends, states = [], []
+    for batches, spike in ((1, 0), (2, 2), (2, 0)):
+        model = vae(Spiking)
+        assert isinstance(model, Spiking)
+        model.spike = (spike, factor)
+        adam = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)
+        module = ObjectiveTraining(model, adam, gradient_clip=clip, skip_above=1e4, ema_decay=0.5)
+        trainer = fit(module, 128, limit_train_batches=batches, limit_val_batches=0)
+        assert module.skipped_steps == (1 if spike else 0)
+        assert module.ema is not None
+        ends.append(torch.cat([weights(module.model), weights(module.sampling_model)]))
+        states.append([float(state["step"]) for state in trainer.optimizers[0].state.values()])
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.allclose(ends[1], ends[2])
+    assert states[0] == states[1]
+
+
+def test_steps_of_usual_gradients_are_taken_under_a_bound() -> None:
+    ends = []
+    for bound in (None, 1e4):
+        module = ObjectiveTraining(vae(), SGD, skip_above=bound)
+        fit(module, 64)
+        ends.append(weights(module.model))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("skip", [1e-6, 1e6])
+def test_scaled_gradients_are_left_out_by_their_own_norm(skip: float) -> None:
+    module = ObjectiveTraining(vae(), SGD, skip_above=skip)
+    before = weights(module.model)
+    fit(module, 128, plugins=[Scaled()])
+    assert module.skipped_steps == (2 if skip < 1 else 0)
+    assert torch.equal(before, weights(module.model)) == (skip < 1)
+
+
 class Scaled(MixedPrecision):
     """float16's scaling of gradients, by a power of two, without float16's rounding."""
 

@@ -42,6 +42,12 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "stride": ("2026-11-24", None),
         "checkpoint_gradients": ("2026-11-24", False),
     },
+    "genlab.models.vae.hierarchical_vae.HierarchicalVAE": {
+        "bottleneck": ("2026-11-29", None),
+        "joint": ("2026-11-29", False),
+        "affine_output": ("2026-11-29", False),
+        "zero_biases": ("2026-11-29", False),
+    },
     "genlab.models.vae.networks.FullyConnected": {"center": ("2026-11-24", False)},
     "genlab.models.vae.objectives.IWAE": {"backward_draws": ("2026-11-26", None)},
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": ("2026-11-29", False)},
@@ -59,6 +65,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.training.objective.ObjectiveTraining": {
         "channels_last": ("2026-11-23", False),
         "fused": ("2026-11-23", True),
+        "skip_above": ("2026-11-29", None),
     },
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
     "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False)},

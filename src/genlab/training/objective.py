@@ -1,7 +1,10 @@
 """Training by minimizing one scalar: VAEs, flows, autoregressive models, transformers."""
 
+import math
 from typing import Any
 
+import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -20,15 +23,27 @@ class ObjectiveTraining(TrainingModule):
     Args:
         model: model that computes the loss.
         optimizer: function from parameters to their optimizer.
+        skip_above: a step is left out if the norm of its gradient, before clipping, is above this number or not a
+            number, as in Very Deep VAEs (arXiv:2011.10650); the logs count such steps. It makes every step wait for the
+            device. None takes every step.
         **options: further options of :class:`~genlab.training.module.TrainingModule`.
     """
 
     model: ObjectiveModel
-    progress = (*TrainingModule.progress, "_gradient_norm")
+    progress = (*TrainingModule.progress, "_gradient_norm", "skipped_steps")
 
-    def __init__(self, model: ObjectiveModel, optimizer: OptimizerFactory, **options: Any) -> None:
+    def __init__(
+        self,
+        model: ObjectiveModel,
+        optimizer: OptimizerFactory,
+        *,
+        skip_above: PositiveFloat | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(model, **options)
-        self.optimizer = optimizer
+        self.optimizer, self.skip_above = optimizer, skip_above
+        self.skipped_steps = 0
+        self._skipped = False  # whether the latest step was left out
         self._gradient_norm: Tensor | None = None
 
     def setup(self, stage: str) -> None:
@@ -66,6 +81,8 @@ class ObjectiveTraining(TrainingModule):
         self.model.prepare(self.images_seen)
         figures = self._figures(self.model, x, y)
         logged = figures if self._gradient_norm is None else {**figures, "gradient_norm": self._gradient_norm}
+        if self.skip_above is not None:
+            logged = {**logged, "skipped_steps": torch.tensor(float(self.skipped_steps), device=x.device)}
         self.record(x, logged)
         return figures["loss"]
 
@@ -80,8 +97,20 @@ class ObjectiveTraining(TrainingModule):
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         self._gradient_norm = self.clip(optimizer)
+        if self.skip_above is None:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = self._gradient_norm
+        if norm is None:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        size = float(norm)
+        self._skipped = math.isnan(size) or size > self.skip_above
+        if self._skipped:
+            self.skipped_steps += 1
+            for parameter in parameters:
+                parameter.grad = None  # an optimizer leaves a weight without a gradient as it is, decay included
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
+        if self.ema is not None and not self._skipped:
             self.ema.update(self.model)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genlab.distributions.colour import SeparateChannels, jointly
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
@@ -15,7 +16,8 @@ from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.sampling import SamplingSettings
-from genlab.models.vae.networks import fit_bias, with_class
+from genlab.models.vae.block_layout import Layout, halved, written
+from genlab.models.vae.networks import with_class
 from genlab.models.vae.objectives import Objective
 from genlab.models.vae.posteriors import Gaussian
 from genlab.models.vae.terms import Bounded
@@ -28,10 +30,19 @@ class Block(nn.Sequential):
     """The bottleneck of the paper's figure 3: convolutions of 1x1, 3x3, 3x3 and 1x1.
 
     On maps with a side of 1 or 2 the 3x3 convolutions are 1x1, as they would mostly see padding.
+
+    Args:
+        inputs: channels that it reads.
+        outputs: channels of its output.
+        size: size of the features, ``(h, w)``.
+        middle: channels of the 3x3 convolutions; None for half of ``inputs``.
+        last_gain: factor on the initial weights of the last convolution.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, ...], last_gain: float = 1.0) -> None:
-        middle = max(1, inputs // 2)
+    def __init__(
+        self, inputs: int, outputs: int, size: tuple[int, ...], middle: int | None = None, last_gain: float = 1.0
+    ) -> None:
+        middle = max(1, inputs // 2) if middle is None else middle
         kernel = 3 if min(size) > 2 else 1
         last = nn.Conv2d(middle, outputs, 1)
         with torch.no_grad():
@@ -73,15 +84,18 @@ class TopDownBlock(nn.Module):
         latent_channels: channels of the latents.
         size: size of the features and the latents, ``(h, w)``.
         gain: initial scale of what the block adds, so that the features keep unit scale in a deep stack.
+        middle: channels of the 3x3 convolutions; None for half of what each bottleneck reads.
     """
 
-    def __init__(self, channels: int, latent_channels: int, size: tuple[int, ...], gain: float) -> None:
+    def __init__(
+        self, channels: int, latent_channels: int, size: tuple[int, ...], gain: float, middle: int | None = None
+    ) -> None:
         super().__init__()
         self.latent_shape = (latent_channels, *size)
-        self.prior = Block(channels, 2 * latent_channels + channels, size, last_gain=0.0)
-        self.posterior = Block(2 * channels, 2 * latent_channels, size)
+        self.prior = Block(channels, 2 * latent_channels + channels, size, middle, last_gain=0.0)
+        self.posterior = Block(2 * channels, 2 * latent_channels, size, middle)
         self.project = nn.Conv2d(latent_channels, channels, 1)
-        self.residual = ResidualBlock(channels, channels, size, last_gain=gain)
+        self.residual = ResidualBlock(channels, channels, size, middle, last_gain=gain)
         with torch.no_grad():
             self.project.weight.mul_(gain)
 
@@ -112,11 +126,26 @@ class TopDownBlock(nn.Module):
         return self.residual(h + more + self.project(z.to(h.dtype))), drawn
 
 
+class ChannelAffine(nn.Module):
+    """A gain and a bias for each channel of features ``(B, channels, H, W)``, which begin as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h * self.gain + self.bias
+
+
 class HierarchicalVAE(LikelihoodModel):
-    """A VAE whose latents are drawn in blocks of growing size, from 1x1 up to ``latent_side`` pixels.
+    """A VAE whose latents are drawn in blocks of growing size, from 1x1 up to the image's size or less.
 
     The prior is p(z_1) p(z_2 | z_1) ... p(z_L | z_<L), and the posterior is the product of q(z_l | z_<l, x). Both read
     the features of the coarser latents; the posterior also reads the image's features at the block's size.
+
+    The defaults are a small network. The paper's is ``encoder_blocks`` and ``num_blocks`` in its notation, a
+    ``bottleneck`` of a quarter, ``joint``, ``affine_output`` and ``zero_biases``: see ``experiment=paper/cifar10_vd_vae``.
 
     Args:
         shape: image shape ``(C, H, W)``.
@@ -127,13 +156,24 @@ class HierarchicalVAE(LikelihoodModel):
         channels: channels of features up to ``latent_side``; larger features have fewer, in inverse proportion to the
             side.
         latent_channels: channels of the latents of each block.
-        num_blocks: number of blocks with latents at each size.
-        encoder_blocks: number of residual blocks of the encoder at each size.
+        num_blocks: number of blocks with latents at each size, where sizes are halved; or all blocks in the paper's
+            notation, such as ``1x1,4m1,4x2``: see :func:`~genlab.models.vae.block_layout.written`.
+        encoder_blocks: number of residual blocks of the encoder at each size, or all of them in the paper's notation,
+            such as ``4x3,4d4,1x3``; given so if and only if ``num_blocks`` is.
         latent_side: largest side with latents; the decoder has one residual block without latents at each larger size.
+            In the paper's notation every block has latents, and all sizes have ``channels`` channels.
         sample_pixels: whether ``sample`` draws x ~ p(x | z); otherwise it returns the mean E[x | z].
+        bottleneck: channels between the convolutions of a bottleneck, as a share of the features' channels; None for
+            half of what each bottleneck reads.
+        joint: whether the channels of a pixel are one mixture of logistics with linear coefficients between them, as in
+            PixelCNN++; otherwise they are independent given the latents.
+        affine_output: whether features are mapped to the parameters of pixels by a gain and a bias for each channel and
+            a 1x1 convolution; otherwise by GELU and a 3x3 convolution.
+        zero_biases: whether the biases of all convolutions begin at 0.
 
     Raises:
-        InputError: if a size is not positive, or the objective needs more than the lower bound.
+        InputError: if a size is not positive, the numbers of blocks cannot be read, the distribution cannot model
+            several channels jointly, or the objective needs more than the lower bound.
     """
 
     likelihood: Likelihood = "lower_bound"
@@ -147,51 +187,84 @@ class HierarchicalVAE(LikelihoodModel):
         num_classes: int | None = None,
         channels: int = 64,
         latent_channels: int = 16,
-        num_blocks: int = 2,
-        encoder_blocks: int = 1,
+        num_blocks: int | str = 2,
+        encoder_blocks: int | str = 1,
         latent_side: int = 16,
         sample_pixels: bool = False,
+        bottleneck: float | None = None,
+        joint: bool = False,
+        affine_output: bool = False,
+        zero_biases: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
-        if min(channels, latent_channels, num_blocks, encoder_blocks, latent_side) < 1:
-            raise InputError(
-                f"channels={channels}, latent_channels={latent_channels}, num_blocks={num_blocks}, "
-                f"encoder_blocks={encoder_blocks}, latent_side={latent_side}: at least 1 of each"
-            )
+        layout = self._lay_out(channels, latent_channels, num_blocks, encoder_blocks, latent_side)
+        if bottleneck is not None and not 0 < bottleneck <= 1:
+            raise InputError(f"bottleneck={bottleneck}: expected a share of the channels above 0, at most 1, or null")
         self.objective, self.distribution, self.sample_pixels = objective, distribution, sample_pixels
-        sizes = [tuple(shape[1:])]  # from the finest to the coarsest
-        while max(sizes[-1]) > 1:
-            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
-        base = channels * (1 << (latent_side - 1).bit_length())
-        width = widths(channels, base, sizes)
-        with_latents = [max(size) <= latent_side for size in sizes]
-        gain = (sum(with_latents) * num_blocks) ** -0.5
+        self.pixel = jointly(shape[0], distribution) if joint else SeparateChannels(distribution, shape[0])
+        sizes, self.rates = layout.sizes, layout.rates
+        as_listed = isinstance(num_blocks, str)
+        base = channels * max(sizes[0]) if as_listed else channels * (1 << (latent_side - 1).bit_length())
+        width = [channels] * len(sizes) if as_listed else widths(channels, base, sizes)
+        middle = [None if bottleneck is None else max(1, int(bottleneck * w)) for w in width]
+        of_encoder, of_decoder = layout.encoder_gain, layout.decoder_gain
+
+        def residual(i: int, gain: float) -> ResidualBlock:
+            return ResidualBlock(width[i], width[i], sizes[i], middle[i], gain)
 
         self.first = nn.Conv2d(shape[0] + (num_classes or 0), width[0], 3, padding=1)
         self.up = nn.ModuleList()  # the encoder's blocks, from the finest size to the coarsest
-        for i, size in enumerate(sizes):
-            blocks = [ResidualBlock(width[i], width[i], size, gain) for _ in range(encoder_blocks)]
+        self.lowering = nn.ModuleList()  # its blocks after the features at a size have been read, before they shrink
+        for i in range(len(sizes)):
             change = [] if i == 0 or width[i] == width[i - 1] else [nn.Conv2d(width[i - 1], width[i], 1)]
-            self.up.append(nn.Sequential(*change, *blocks))
-        self.sizes, self.with_latents = sizes, with_latents
-        self.start = nn.Embedding(num_classes or 1, width[-1])
+            self.up.append(nn.Sequential(*change, *[residual(i, of_encoder) for _ in range(layout.encoder[i])]))
+            self.lowering.append(residual(i, of_encoder) if layout.lowering[i] else nn.Identity())
+        self.sizes, self.with_latents = sizes, layout.with_latents
+        # In the paper, the features begin as the bias of the coarsest size alone.
+        self.start = nn.Embedding(num_classes or 1, width[-1]) if num_classes is not None or not as_listed else None
         self.down = nn.ModuleList()  # the decoder's blocks, from the coarsest size to the finest
         self.biases = nn.ParameterList()  # added once at each size
         for i in reversed(range(len(sizes))):
-            if with_latents[i]:
-                drawing = [TopDownBlock(width[i], latent_channels, sizes[i], gain) for _ in range(num_blocks)]
-                self.down.append(nn.ModuleList(drawing))
-            else:
-                self.down.append(nn.ModuleList([ResidualBlock(width[i], width[i], sizes[i], gain)]))
+            blocks: list[nn.Module] = []
+            for _ in range(layout.decoder[i]):
+                if layout.with_latents[i]:
+                    blocks.append(TopDownBlock(width[i], latent_channels, sizes[i], of_decoder, middle[i]))
+                else:
+                    blocks.append(residual(i, of_decoder))
+            self.down.append(nn.ModuleList(blocks))
             self.biases.append(nn.Parameter(torch.zeros(width[i], *sizes[i])))
         changes = [(width[i + 1], width[i]) for i in reversed(range(len(sizes) - 1))]
         self.changes = nn.ModuleList(nn.Conv2d(a, b, 1) if a != b else nn.Identity() for a, b in changes)
-        self.last = nn.Conv2d(width[0], distribution.num_params * shape[0], 3, padding=1)
+        self.affine = ChannelAffine(width[0]) if affine_output else None
+        kernel = 1 if affine_output else 3
+        self.last = nn.Conv2d(width[0], self.pixel.num_params, kernel, padding=kernel // 2)
+        if zero_biases:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d) and module.bias is not None:
+                    nn.init.zeros_(module.bias)
         self.latent_shapes = [b.latent_shape for b in self.down.modules() if isinstance(b, TopDownBlock)]
         self.latent_dim = sum(math.prod(s) for s in self.latent_shapes)
         if not isinstance(self, objective.needs):
             raise InputError("a hierarchical VAE is trained with vae/objective=elbo")
         objective.check(self)
+
+    def _lay_out(
+        self, channels: int, latent_channels: int, num_blocks: int | str, encoder_blocks: int | str, latent_side: int
+    ) -> Layout:
+        counts = [n for n in (num_blocks, encoder_blocks) if isinstance(n, int)]
+        if min(channels, latent_channels, latent_side, *counts) < 1:
+            raise InputError(
+                f"channels={channels}, latent_channels={latent_channels}, num_blocks={num_blocks}, "
+                f"encoder_blocks={encoder_blocks}, latent_side={latent_side}: at least 1 of each"
+            )
+        C, H, W = self.shape
+        if isinstance(num_blocks, str) and isinstance(encoder_blocks, str):
+            return written((C, H, W), encoder_blocks, num_blocks)
+        if isinstance(num_blocks, str) or isinstance(encoder_blocks, str):
+            raise InputError(
+                f"num_blocks={num_blocks}, encoder_blocks={encoder_blocks}: two numbers, or two lists such as 8x5,8d2"
+            )
+        return halved((C, H, W), encoder_blocks, num_blocks, latent_side)
 
     # -- up and down ---------------------------------------------------------------------------------------------------
 
@@ -201,7 +274,7 @@ class HierarchicalVAE(LikelihoodModel):
         found = []
         for i, blocks in enumerate(self.up):
             if i > 0:
-                h = F.avg_pool2d(h, 2, ceil_mode=True)
+                h = F.avg_pool2d(self.lowering[i - 1](h), self.rates[i - 1], ceil_mode=True)
             h = blocks(h)
             found.append(h)
         return found[::-1]
@@ -218,17 +291,20 @@ class HierarchicalVAE(LikelihoodModel):
                 p(z).
 
         Returns:
-            The parameters of p(x | z), ``(B, num_params, C, H, W)``, and the latents of every block drawn from q; no
-            latents if they are drawn from p.
+            The parameters of p(x | z), ``(B, pixel.num_params, H, W)``, and the latents of every block drawn from q;
+            no latents if they are drawn from p.
         """
         of_blocks = iter(noise)
-        h = self.start(given(y) if self.num_classes is not None else noise[0].new_zeros(len(noise[0])).long())
-        h = h[:, :, None, None]
+        if self.start is None:
+            h = self.biases[0].new_zeros(len(noise[0]), len(self.biases[0]), 1, 1)
+        else:
+            known = given(y) if self.num_classes is not None else noise[0].new_zeros(len(noise[0])).long()
+            h = self.start(known)[:, :, None, None]
         found = []
         for i, (blocks, bias) in enumerate(zip(self.down, self.biases, strict=True)):
             if i > 0:
                 size = self.sizes[-1 - i]
-                h = F.interpolate(self.changes[i - 1](h), scale_factor=2)[:, :, : size[0], : size[1]]
+                h = F.interpolate(self.changes[i - 1](h), scale_factor=self.rates[-i])[:, :, : size[0], : size[1]]
             h = h + bias.to(h.dtype)
             for block in cast(nn.ModuleList, blocks):
                 if isinstance(block, TopDownBlock):
@@ -236,10 +312,9 @@ class HierarchicalVAE(LikelihoodModel):
                     found += [drawn] if drawn is not None else []
                 else:
                     h = block(h)
-        h = F.gelu(h)
+        h = F.gelu(h) if self.affine is None else self.affine(h)
         with own_precision(h, self.distribution.needs_float32):
-            params = self.last(h.to(self.last.weight.dtype))
-        return params.unflatten(1, (self.distribution.num_params, self.shape[0])), found
+            return self.last(h.to(self.last.weight.dtype)), found
 
     def _noise(self, num: int, like: Tensor) -> list[Tensor]:
         dtype = torch.promote_types(like.dtype, torch.float32)
@@ -258,12 +333,14 @@ class HierarchicalVAE(LikelihoodModel):
         return self._log_likelihood(params, x), torch.stack([block.kl for block in drawn], 1)
 
     def _log_likelihood(self, params: Tensor, x: Tensor) -> Tensor:
-        return self.distribution.log_prob(params, x).flatten(1).sum(1)
+        return self.pixel.log_prob(params, x).flatten(1).sum(1)
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        fit_bias(self.last, self.distribution, x)
+        assert self.last.bias is not None
+        with torch.no_grad():
+            self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))
 
     def prepare(self, images_seen: int) -> None:
         self.objective.prepare(images_seen)
@@ -331,7 +408,7 @@ class HierarchicalVAE(LikelihoodModel):
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Decode standardised latents ``(B, latent_dim)`` to the mean images E[x | z], ``(B, C, H, W)``."""
-        return self.distribution.mean(self.top_down(self._split(z), y)[0])
+        return self.pixel.mean(self.top_down(self._split(z), y)[0])
 
     @torch.no_grad()
     def sample(
@@ -348,9 +425,9 @@ class HierarchicalVAE(LikelihoodModel):
         z = temperature * normal((num_samples, self.latent_dim), generator, self.device)
         params, _ = self.top_down(self._split(z), y)
         if not self.sample_pixels:
-            return self.distribution.mean(params)
+            return self.pixel.mean(params)
         u = uniform((num_samples, *self.shape), generator, self.device)
-        return self.distribution.sample(params, u, temperature)
+        return self.pixel.sample(params, u, temperature)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"
