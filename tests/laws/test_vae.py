@@ -329,6 +329,38 @@ def test_pseudo_inputs_begin_as_examples() -> None:
     torch.testing.assert_close(torch.sigmoid(prior.logits)[[0, 11]], x[[0, 1]], atol=0.06, rtol=0)
 
 
+def test_pseudo_inputs_of_the_authors_are_cut_off_and_begin_dark() -> None:
+    torch.manual_seed(0)
+    prior = VampPrior((1, 4, 4), num_components=200, squash="hardtanh", first_mean=0.05)
+    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), ELBO(), prior=prior, latent_dim=2)
+    vae.initialize(torch.ones(10, 1, 4, 4))
+    assert float(prior.pseudo_inputs().detach().mean()) == pytest.approx(0.05, abs=0.001)
+    assert float(prior.pseudo_inputs().detach().std()) == pytest.approx(0.01, abs=0.001)
+    prior.logits.data[0], prior.logits.data[1], prior.logits.data[2] = -0.3, 1.7, 0.25
+    assert prior.pseudo_inputs()[:3].flatten(1).unique(dim=1).flatten().tolist() == [0.0, 1.0, 0.25]
+    of_examples = VampPrior((1, 4, 4), num_components=2, squash="hardtanh")
+    x = torch.rand(2, 1, 4, 4).round()
+    of_examples.initialize(x)
+    assert torch.equal(of_examples.pseudo_inputs(), x)
+
+
+def test_bounds_of_the_variance_hold_wherever_the_posterior_is_used() -> None:
+    torch.manual_seed(0)
+    posterior = DiagonalGaussian((-6.0, 2.0))
+    vae = VAE((1, 4, 4), Bernoulli(), FullyConnected((8,)), ELBO(), posterior, latent_dim=3)
+    vae.encoder.last.weight.data.mul_(1000)
+    x = torch.rand(200, 1, 4, 4).round()
+    q = vae.gaussian(x)
+    variance = q.std.square().detach()
+    assert float(variance.max()) == pytest.approx(math.exp(2), rel=1e-5)
+    assert float(variance.min()) == pytest.approx(math.exp(-6), rel=1e-5)
+    z, log_q = vae.draw(x)
+    torch.testing.assert_close(log_q, q.log_prob(z))
+    for bounds in ((2.0, -6.0), (-20.0, 2.0), (1.0, 1.0)):
+        with pytest.raises(InputError, match="expected increasing bounds"):
+            DiagonalGaussian(bounds)
+
+
 def test_what_does_not_go_together_is_refused() -> None:
     networks = FullyConnected((8,))
     with pytest.raises(InputError, match="vae/posterior=gaussian"):

@@ -155,6 +155,25 @@ def test_training_uses_the_codebook_and_lowers_the_loss() -> None:
     assert 1 < found["codebook_perplexity"] <= 5
 
 
+@pytest.mark.parametrize("num_levels", [1, 2])
+def test_the_sum_of_the_commitment_is_the_papers(num_levels: int) -> None:
+    """Equation 3 of arXiv:1711.00937: nats of an image, and beta times the sum of squares over its code grids."""
+    model = small(num_levels, commitment=0.4, commitment_sum=True).eval()
+    x = torch.rand(3, 1, 8, 8).round()
+    figures = model.loss(x)
+    nats = figures["reconstruction"]
+    with torch.no_grad():
+        h = model.encoder(2 * x - 1)
+        levels = model.quantize(x)
+        if num_levels == 1:
+            outputs = [model.to_fine(h)]
+        else:
+            decoded = model.coarse_decoder(levels[0].vectors)
+            outputs = [model.to_coarse(model.coarse_encoder(h)), model.to_fine(torch.cat([h, decoded], 1))]
+    squares = sum((z - level.vectors).square().sum() / 3 for z, level in zip(outputs, levels, strict=True))
+    torch.testing.assert_close(figures["loss"] * 64 * math.log(2), nats + 0.4 * squares)
+
+
 def test_perplexity_is_the_number_of_equally_frequent_codes() -> None:
     model = small(1).eval()
     x = torch.randint(4, (50, 1, 8, 8)) / 3

@@ -12,6 +12,11 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
+    "genlab.models.autoregressive.pixel_cnn_pp.PixelCNNpp": {"weight_norm": ("2026-11-29", False)},
+    "genlab.models.autoregressive.pixel_snail.PixelSNAIL": {
+        "weight_norm": ("2026-11-29", False),
+        "marked_keys": ("2026-11-29", True),
+    },
     "genlab.models.gan.biggan.BigGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
@@ -50,8 +55,14 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "genlab.models.vae.networks.FullyConnected": {"center": ("2026-11-24", False)},
     "genlab.models.vae.objectives.IWAE": {"backward_draws": ("2026-11-26", None)},
+    "genlab.models.vae.posteriors.DiagonalGaussian": {"log_variance": ("2026-11-29", None)},
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": ("2026-11-29", False)},
+    "genlab.models.vae.priors.VampPrior": {
+        "squash": ("2026-11-29", "sigmoid"),
+        "first_mean": ("2026-11-29", None),
+    },
     "genlab.models.vae.vq_vae.VQVAE": {
+        "commitment_sum": ("2026-11-29", False),
         "decay": ("2026-11-24", 0.99),
         "restart_below": ("2026-11-24", 0.05),
     },

@@ -21,8 +21,8 @@ def concat_elu(x: Tensor) -> Tensor:
 class GatedResnet(nn.Module):
     """Residual block of two convolutions; the second is twice as wide, for a gate. It keeps ``(B, channels, H, W)``.
 
-    The weight normalisation of the paper is left out; the initial scale of the weights preserves the variance of the
-    features instead.
+    The initial scale of the weights preserves the variance of the features. With the paper's weight normalization
+    (:mod:`genlab.layers.weight_norm`), the outputs of the second convolution begin with a standard deviation of 0.1.
 
     Args:
         channels: number of channels.
@@ -46,6 +46,7 @@ class GatedResnet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         # A small gain, so that at initialization the sum over many blocks hardly grows.
         self.second = conv(2 * channels, 2 * channels, gain=0.1)
+        self.second.first_deviation = 0.1
 
     def forward(self, x: Tensor, beside: Tensor | None, class_bias: Tensor | None, apply: Apply) -> Tensor:
         """Apply the block.

@@ -24,7 +24,12 @@ class ShiftedConv2d(nn.Module):
         left: number of columns to the left of the current one; the remaining columns are to its right.
         stride: 1, or 2 to halve the map.
         gain: variance of the outputs at initialization, for inputs of variance 1.
+
+    Attributes:
+        first_deviation: standard deviation of the outputs if they are initialized from data.
     """
+
+    first_deviation: float = 1.0
 
     def __init__(
         self,

@@ -23,7 +23,16 @@ ADDED: dict[str, dict[str, Any]] = {
         "adversarial_weight": 1.0,
         "adaptive_weight": False,
     },
+    "genlab.models.autoregressive.pixel_cnn_pp.PixelCNNpp": {"weight_norm": False},
+    "genlab.models.autoregressive.pixel_snail.PixelSNAIL": {"weight_norm": False, "marked_keys": True},
+    "genlab.models.vae.hierarchical_vae.HierarchicalVAE": {
+        "joint": False,
+        "affine_output": False,
+        "zero_biases": False,
+    },
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
+    "genlab.models.vae.priors.VampPrior": {"squash": "sigmoid"},
+    "genlab.models.vae.vq_vae.VQVAE": {"commitment_sum": False},
 }
 UNUSED: dict[str, dict[str, Any]] = {
     "genlab.data.text.TextDataModule": {"num_classes": None},  # a window's class was once the token before it

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
@@ -15,6 +16,7 @@ from genlab.errors import InputError
 from genlab.layers.gated_resnet import GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
+from genlab.layers.weight_norm import FIRST_PARAMETERS, INITIAL_IMAGES, initialize_from_data, normalize_weights
 from genlab.models.base import AutoregressiveModel, given
 
 
@@ -231,6 +233,8 @@ class PixelCNNpp(AutoregressiveModel):
         num_levels: number of resolutions, each half of the one before.
         num_classes: number of classes; None for an unconditional model.
         dropout: dropout probability in every block, in [0, 1).
+        weight_norm: whether convolutions have weight normalization and are initialized from data, as in the paper
+            (arXiv:1602.07868); the last bias then begins at a mixture fitted to the pixels of the data.
 
     Raises:
         InputError: if the shape is not an image's, a size is not positive, the distribution cannot model several
@@ -246,6 +250,7 @@ class PixelCNNpp(AutoregressiveModel):
         num_levels: int = 3,
         num_classes: int | None = None,
         dropout: float = 0.0,
+        weight_norm: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
@@ -268,11 +273,28 @@ class PixelCNNpp(AutoregressiveModel):
         self.left = Level(channels, DownRightConv, (2, 2), enlarge_left, True, *sizes)
         self.last = nn.Conv2d(channels, self.pixel.num_params, 1)
         nn.init.normal_(self.last.weight, std=0.1 * channels**-0.5)
+        self.weight_norm = weight_norm
+        if weight_norm:
+            normalize_weights(self)
+            self.last.first_deviation = FIRST_PARAMETERS
 
     def _predict(self, z: Tensor) -> Tensor:
         """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
         with own_precision(z, self.distribution.needs_float32):
             return self.last(F.elu(z).to(self.last.weight.dtype))
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """With weight normalization, initialize all convolutions from images, and the last bias to their pixels."""
+        if not self.weight_norm:
+            return
+        assert self.last.bias is not None
+        training = self.training
+        self.eval()  # without dropout
+        with own_precision(x, True):
+            initialize_from_data(self, lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]))
+        self.train(training)
+        with torch.no_grad():
+            self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))
 
     def _read(self, x: Tensor) -> Tensor:
         """Scale values from [0, 1] and append a channel of ones, which marks padding: ``(B, C + 1, H, W)``."""
@@ -295,6 +317,10 @@ class PixelCNNpp(AutoregressiveModel):
 
         Coarser maps are computed only when their next row or pixel is due.
         """
+        with parametrize.cached():  # normalized weights are computed once
+            return self._draw(draws, y)
+
+    def _draw(self, draws: Draws, y: Tensor | None) -> Tensor:
         C, height, width = self.shape
         num_samples = len(draws.u)
         first = [(conv, width) for conv in (self.first_above, self.first_left_above, self.first_left)]

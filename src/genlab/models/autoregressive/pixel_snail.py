@@ -6,6 +6,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
@@ -14,6 +15,7 @@ from genlab.errors import InputError
 from genlab.layers.gated_resnet import Apply, GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
+from genlab.layers.weight_norm import FIRST_PARAMETERS, INITIAL_IMAGES, initialize_from_data, normalize_weights
 from genlab.models.base import AutoregressiveModel, given
 
 
@@ -105,6 +107,9 @@ class PixelSNAIL(AutoregressiveModel):
         value_size: dimension of the values of attention.
         num_classes: number of classes; None for an unconditional model.
         dropout: dropout probability in every residual block, in [0, 1).
+        weight_norm: whether convolutions have weight normalization and are initialized from data, as in the authors'
+            code (arXiv:1602.07868); the last bias then begins at a mixture fitted to the pixels of the data.
+        marked_keys: whether keys and values are computed from a channel of ones too, which the authors' are not.
 
     Raises:
         InputError: if the shape is not an image's, a size is not positive, the distribution cannot model several
@@ -124,6 +129,8 @@ class PixelSNAIL(AutoregressiveModel):
         value_size: int = 32,
         num_classes: int | None = None,
         dropout: float = 0.0,
+        weight_norm: bool = False,
+        marked_keys: bool = True,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
@@ -140,7 +147,7 @@ class PixelSNAIL(AutoregressiveModel):
         self.first_above = DownConv(C + 1, channels, (1, 3), gain=0.5)
         self.first_left = DownRightConv(C + 1, channels, (2, 1), gain=0.5)
         self.blocks = nn.ModuleList(
-            SnailBlock(channels, C + 1, num_convs, key_size, value_size, dropout) for _ in range(num_blocks)
+            SnailBlock(channels, C + marked_keys, num_convs, key_size, value_size, dropout) for _ in range(num_blocks)
         )
         self.last = nn.Conv2d(channels, self.pixel.num_params, 1)
         nn.init.normal_(self.last.weight, std=0.1 * channels**-0.5)
@@ -150,6 +157,10 @@ class PixelSNAIL(AutoregressiveModel):
         if num_classes is not None:
             self.class_bias = nn.Embedding(num_classes, num_blocks * num_convs * 2 * channels)
             nn.init.zeros_(self.class_bias.weight)
+        self.weight_norm, self.num_told = weight_norm, C + marked_keys
+        if weight_norm:
+            normalize_weights(self)
+            self.last.first_deviation = FIRST_PARAMETERS
 
     def _class_biases(self, y: Tensor | None) -> list[Sequence[Tensor | None]]:
         """Return the gates' bias per block and convolution, ``(B, 2 channels, 1, 1)``, or None without classes."""
@@ -158,6 +169,19 @@ class PixelSNAIL(AutoregressiveModel):
             return [[None] * num_convs] * len(self.blocks)
         of_blocks = self.class_bias(given(y))[:, :, None, None].chunk(len(self.blocks), dim=1)
         return [biases.chunk(num_convs, dim=1) for biases in of_blocks]
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """With weight normalization, initialize all convolutions from images, and the last bias to their pixels."""
+        if not self.weight_norm:
+            return
+        assert self.last.bias is not None
+        training = self.training
+        self.eval()  # without dropout
+        with own_precision(x, True):
+            initialize_from_data(self, lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]))
+        self.train(training)
+        with torch.no_grad():
+            self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))
 
     def _read(self, x: Tensor) -> Tensor:
         """Scale values from [0, 1] and append a channel of ones, which marks padding: ``(B, C + 1, H, W)``."""
@@ -176,12 +200,16 @@ class PixelSNAIL(AutoregressiveModel):
         z = self.first_above(above) + self.first_left(left)
         places = self.places.expand(len(x), -1, -1, -1)
         for block, class_biases in zip(self.blocks, self._class_biases(y), strict=True):
-            z = block(z, values, places, class_biases)
+            z = block(z, values[:, : self.num_told], places, class_biases)
         params = self._predict(z)
         return self.pixel.given(params, x)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:
         """Draw pixel by pixel; each costs one column of features and one query, as the earlier ones are kept."""
+        with parametrize.cached():  # normalized weights are computed once
+            return self._draw(draws, y)
+
+    def _draw(self, draws: Draws, y: Tensor | None) -> Tensor:
         C, height, width = self.shape
         num_samples = len(draws.u)
         class_biases = self._class_biases(y)
@@ -217,6 +245,6 @@ class PixelSNAIL(AutoregressiveModel):
                 for c in range(C):
                     of_value = self.pixel.given(params, x[:, :c, row, column])[..., c]  # (N, num_params)
                     x[:, c, row, column] = draws(of_value, c, row, column)
-                value = self._read(x[:, :, row : row + 1, column : column + 1])
+                value = self._read(x[:, :, row : row + 1, column : column + 1])[:, : self.num_told]
                 before = [(z, value, place) for z in looked]
         return x

@@ -71,7 +71,8 @@ def written(shape: Shape, encoder_blocks: str, decoder_blocks: str) -> Layout:
     encoder, lowering = [0], [False]
     for side, kind, number in _parts("encoder_blocks", encoder_blocks, "xd"):
         if side != max(sizes[-1]):
-            raise InputError(f"encoder_blocks: {side}{kind}{number} stands where the features' side is {max(sizes[-1])}")
+            part, now = f"{side}{kind}{number}", max(sizes[-1])
+            raise InputError(f"encoder_blocks: {part} stands where the features' side is {now}")
         if kind == "x":
             encoder[-1] += number
             continue

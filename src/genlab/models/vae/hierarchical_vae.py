@@ -144,8 +144,9 @@ class HierarchicalVAE(LikelihoodModel):
     The prior is p(z_1) p(z_2 | z_1) ... p(z_L | z_<L), and the posterior is the product of q(z_l | z_<l, x). Both read
     the features of the coarser latents; the posterior also reads the image's features at the block's size.
 
-    The defaults are a small network. The paper's is ``encoder_blocks`` and ``num_blocks`` in its notation, a
-    ``bottleneck`` of a quarter, ``joint``, ``affine_output`` and ``zero_biases``: see ``experiment=paper/cifar10_vd_vae``.
+    The defaults are a small network. The paper's has ``encoder_blocks`` and ``num_blocks`` in its notation, a
+    ``bottleneck`` of a quarter, ``joint``, ``affine_output`` and ``zero_biases``, as in
+    ``experiment=paper/cifar10_vd_vae``.
 
     Args:
         shape: image shape ``(C, H, W)``.

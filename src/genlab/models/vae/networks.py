@@ -25,7 +25,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "relu": nn.R
 
 
 class Encoder(nn.Module):
-    """A network that maps images ``(B, C, H, W)`` and their classes to ``(B, num_outputs)``."""
+    """A network that maps images ``(B, C, H, W)`` and their classes to ``(B, num_outputs)``.
+
+    Attributes:
+        last: layer that gives the outputs.
+    """
+
+    last: nn.Linear
 
     def initialize(self, x: Tensor) -> None:
         """Initialize what depends on the data from training images ``(N, C, H, W)``, before the first step."""

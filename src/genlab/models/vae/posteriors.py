@@ -67,6 +67,13 @@ class Posterior(nn.Module, ABC):
     def num_params(self, latent_dim: int) -> int:
         """Return the number of parameters per image, which the encoder outputs."""
 
+    def limit(self, h: Tensor) -> Tensor:
+        """Bound an encoder's output ``(B, num_params)``; every use of the posterior gets the result."""
+        return h
+
+    def initialize(self, last: nn.Linear) -> None:
+        """Initialize the rows of an encoder's last layer, ``num_params`` of them, before training."""
+
     @abstractmethod
     def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Turn noise into latents ``(k, B, D)``, differentiable in ``h``, and log q(z | x) in nats, ``(k, B)``.
@@ -78,7 +85,28 @@ class Posterior(nn.Module, ABC):
 
 
 class DiagonalGaussian(Posterior):
-    """Independent normal distributions of the latents: Auto-Encoding Variational Bayes (arXiv:1312.6114)."""
+    """Independent normal distributions of the latents: Auto-Encoding Variational Bayes (arXiv:1312.6114).
+
+    Args:
+        log_variance: bounds of the logarithm of the variance, beyond which the encoder's output has no effect; (-6, 2)
+            in VAE with a VampPrior (arXiv:1705.07120). None for -14 and 14, which keep numbers finite.
+
+    Raises:
+        InputError: if the bounds are not two numbers from -14 to 14 in increasing order.
+    """
+
+    def __init__(self, log_variance: tuple[float, float] | None = None) -> None:
+        super().__init__()
+        if log_variance is not None and not -14 <= log_variance[0] < log_variance[1] <= 14:
+            raise InputError(f"log_variance={list(log_variance)}: expected increasing bounds within -14 and 14")
+        self.log_variance = log_variance
+
+    def limit(self, h: Tensor) -> Tensor:
+        if self.log_variance is None:
+            return h
+        mean, log_std = h.chunk(2, dim=1)
+        low, high = self.log_variance
+        return torch.cat([mean, log_std.clamp(low / 2, high / 2)], 1)
 
     def num_params(self, latent_dim: int) -> int:
         return 2 * latent_dim
@@ -99,8 +127,8 @@ class PlanarFlows(Posterior):
 
     Args:
         num_flows: number of maps in sequence.
-        from_identity: whether a map is the identity where u and w are 0. With the paper's formula instead, a map with a
-            small w has a log-determinant of -0.37 and moves z by up to 0.31 / |w|.
+        from_identity: whether a map is the identity where u is 0, as it is before training. With the paper's formula
+            instead, a map with a small w has a log-determinant of -0.37 and moves z by up to 0.31 / |w|.
 
     Raises:
         InputError: if ``num_flows`` is not positive.
@@ -122,12 +150,22 @@ class PlanarFlows(Posterior):
     def num_params(self, latent_dim: int) -> int:
         return 2 * latent_dim + self.num_flows * (2 * latent_dim + 1)
 
+    def initialize(self, last: nn.Linear) -> None:
+        """Set the rows of every u to 0, at which the maps are the identity; w stays random, and gives u gradients."""
+        if not self.from_identity:
+            return
+        D = (last.out_features - self.num_flows) // (2 * self.num_flows + 2)
+        with torch.no_grad():
+            for parameter in last.parameters():
+                for rows in parameter[2 * D :].chunk(self.num_flows):
+                    rows[:D].zero_()
+
     def draw(self, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         D = noise.shape[-1]
         q = Gaussian.of(h[:, : 2 * D])
         z = q.mean + q.std * noise
         log_q = q.log_prob(z)
-        # Scaled by 0.1, so that the maps start near the identity, whatever the scale of an encoder's first outputs.
+        # Scaled by 0.1, so that the maps stay near the identity at first, whatever the scale of an encoder's outputs.
         for params in (0.1 * h[:, 2 * D :]).to(z.dtype).chunk(self.num_flows, dim=1):
             u, w, b = params.split([D, D, 1], dim=1)
             z, log_det = planar(z, u, w, b.squeeze(1), self.from_identity)

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,30 +61,48 @@ class VampPrior(Prior):
 
     Args:
         shape: shape of a pseudo-input, ``(C, H, W)``.
-        num_components: number of pseudo-inputs; they are initialized to training examples.
+        num_components: number of pseudo-inputs.
         num_classes: number of classes; pseudo-input i has class ``i % num_classes``. None for an unconditional model.
+        squash: how the learned numbers become pixels in [0, 1]: by a sigmoid, or cut off at 0 and 1 as in the authors'
+            code.
+        first_mean: mean of the learned numbers before training, with a standard deviation of 0.01; 0.05 in the authors'
+            code on MNIST. None to begin at training examples.
 
     Raises:
         InputError: if ``num_components`` is not positive.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_components: int = 500, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_components: int = 500,
+        num_classes: int | None = None,
+        squash: Literal["sigmoid", "hardtanh"] = "sigmoid",
+        first_mean: float | None = None,
+    ) -> None:
         super().__init__()
         if num_components < 1:
             raise InputError(f"num_components={num_components}: at least 1")
-        self.num_classes = num_classes
-        self.logits = nn.Parameter(0.5 * torch.randn(num_components, *shape))
+        self.num_classes, self.squash, self.first_mean = num_classes, squash, first_mean
+        scale, mean = (0.5, 0.0) if first_mean is None else (0.01, first_mean)
+        self.logits = nn.Parameter(mean + scale * torch.randn(num_components, *shape))  # or numbers that are cut off
 
     def initialize(self, x: Tensor) -> None:
+        if self.first_mean is not None:
+            return
         examples = x[torch.arange(len(self.logits)) % len(x)].to(self.logits)
-        self.logits.data.copy_(torch.logit(examples, eps=0.05))
+        self.logits.data.copy_(torch.logit(examples, eps=0.05) if self.squash == "sigmoid" else examples)
+
+    def pseudo_inputs(self) -> Tensor:
+        """Return the learned images in [0, 1], ``(num_components, C, H, W)``."""
+        return torch.sigmoid(self.logits) if self.squash == "sigmoid" else self.logits.clamp(0, 1)
 
     def components(self, encode: Encode) -> Gaussian:
         """Return the posteriors of the pseudo-inputs: mean and standard deviation, ``(num_components, D)`` each."""
         y = None
         if self.num_classes is not None:
             y = torch.arange(len(self.logits), device=self.logits.device) % self.num_classes
-        return encode(torch.sigmoid(self.logits), y)
+        return encode(self.pseudo_inputs(), y)
 
     def log_prob(self, z: Tensor, encode: Encode) -> Tensor:
         each = self.components(encode).log_prob_each(z.flatten(0, -2))

@@ -79,7 +79,7 @@ class VAE(LikelihoodModel):
 
     def posterior_params(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Encode images into the parameters of q(z | x), ``(B, num_params)``."""
-        return self.encoder(x, y)
+        return self.posterior.limit(self.encoder(x, y))
 
     def gaussian(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
         """Return the mean and standard deviation of q(z | x), or of the Gaussian that its flows start from."""
@@ -149,9 +149,11 @@ class VAE(LikelihoodModel):
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """Set the decoder's last bias to the distribution of the pixels in ``x``, as in arXiv:1509.00519.
 
-        Also initialize what the encoder and the prior take from the data, such as the mean of the images.
+        Also initialize the posterior's rows of the encoder's last layer, and what the encoder and the prior take from
+        the data, such as the mean of the images.
         """
         self.encoder.initialize(x)
+        self.posterior.initialize(self.encoder.last)
         self.prior.initialize(x)
         fit_bias(self.decoder.last, self.distribution, x)
 

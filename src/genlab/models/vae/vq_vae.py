@@ -142,8 +142,9 @@ class VQVAE(LikelihoodModel):
     ``log_prob`` is the lower bound under a uniform prior of the codes: log p(x | codes) minus log K for every code.
     Training minimises -log p(x | codes), in bits/dim, plus ``commitment`` times the squared distance between the
     features and their vectors, averaged over dimensions, positions and code grids. Both terms are averages, as in the
-    code of arXiv:1906.00446; in the equations of arXiv:1711.00937 both are sums, the first in nats, so a value of its
-    beta has another meaning there.
+    code of arXiv:1906.00446. In equation 3 of arXiv:1711.00937 both are sums, the first in nats: with
+    ``commitment_sum``, the loss is that equation's, divided by the number of values and by ln 2, which changes no
+    minimum, and ``commitment`` is its beta.
 
     Args:
         shape: image shape ``(C, H, W)``.
@@ -155,9 +156,11 @@ class VQVAE(LikelihoodModel):
         num_halvings: maximum number of times that the sides are halved down to the finest codes; no side falls below 4.
         channels: channels of the features.
         num_blocks: number of residual blocks in each encoder and decoder.
-        commitment: weight of the commitment loss, relative to a reconstruction in bits/dim.
+        commitment: weight of the commitment loss, relative to a reconstruction in bits/dim; with ``commitment_sum``, of
+            its sum relative to a reconstruction in nats per image.
         decay: decay of the codebook's moving averages, in [0, 1).
         restart_below: fraction of the average use below which a vector restarts, see :class:`Codebook`.
+        commitment_sum: whether the commitment loss is a sum over dimensions, positions and code grids.
 
     Raises:
         InputError: if the shape is not an image's or an option is out of its range.
@@ -179,6 +182,7 @@ class VQVAE(LikelihoodModel):
         commitment: float = 0.25,
         decay: float = 0.99,
         restart_below: float = 0.05,
+        commitment_sum: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(shape) != 3:
@@ -196,6 +200,7 @@ class VQVAE(LikelihoodModel):
                 "the others in [0, 1)"
             )
         self.distribution, self.num_codes, self.commitment = distribution, num_codes, commitment
+        self.commitment_sum = commitment_sum
         sizes: list[tuple[int, ...]] = [tuple(shape[1:])]
         while len(sizes) <= num_halvings and min(sizes[0]) >= 8:
             sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
@@ -281,8 +286,12 @@ class VQVAE(LikelihoodModel):
         log_likelihood = self._log_likelihood(x, levels, y)
         commitment = torch.stack([level.commitment for level in levels]).mean()
         reconstruction = -log_likelihood.mean()
+        term = commitment
+        if self.commitment_sum:
+            sums = [level.commitment * level.vectors[0].numel() for level in levels]
+            term = self.bits_per_dim(torch.stack(sums).sum())
         return {
-            "loss": self.bits_per_dim(reconstruction) + self.commitment * commitment,
+            "loss": self.bits_per_dim(reconstruction) + self.commitment * term,
             "nll": reconstruction + self._nats_of_codes,
             "reconstruction": reconstruction,
             "commitment": commitment,
