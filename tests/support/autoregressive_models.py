@@ -63,11 +63,11 @@ MODELS: dict[str, Small] = {
     "pixel cnn pp of two levels": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 2, 2, k).eval(), 0.15, True, 1e-2),
     "pixel cnn pp of one level": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 2, 1, k).eval(), 0.15, True, 1e-2),
     "pixel cnn pp with weight norm": Small(
-        lambda s, d, k: PixelCNNpp(s, d, 8, 1, 2, k, weight_norm=True).eval(), 0.1, True, 1e-2
+        lambda s, d, k: PixelCNNpp(s, d, 8, 1, 2, k, weight_norm=True).eval(), 0.3, True, 1e-2
     ),
     "pixel snail": Small(lambda s, d, k: PixelSNAIL(s, d, 8, 2, 2, 4, 6, k).eval(), 0.15, True, 1e-2),
     "pixel snail with weight norm": Small(
-        lambda s, d, k: PixelSNAIL(s, d, 8, 2, 2, 4, 6, k, weight_norm=True, marked_keys=False).eval(), 0.1, True, 1e-2
+        lambda s, d, k: PixelSNAIL(s, d, 8, 2, 2, 4, 6, k, weight_norm=True, marked_keys=False).eval(), 0.3, True, 1e-2
     ),
     "image gpt": Small(_gpt, lr=1e-2),
 }

@@ -1,6 +1,7 @@
 """Weight normalization, and its initialization from data: arXiv:1602.07868."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,21 +38,26 @@ def normalize_weights(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> None:
+def initialize_from_data(
+    network: nn.Module, run: Callable[[], object], deviations: Mapping[nn.Module, float] | None = None
+) -> None:
     """Choose lengths and biases such that the outputs of each convolution have mean 0 and a chosen deviation.
 
     Layers are initialized in the order in which ``run`` calls them, each from the outputs of those before it. The
-    standard deviation is the layer's attribute ``first_deviation``, 1 where it has none.
+    standard deviation is the one given, or else the layer's attribute ``first_deviation``, or else 1.
 
     Args:
         network: network that :func:`normalize_weights` has changed.
         run: function that applies the network to data, and calls each convolution at most once.
+        deviations: standard deviations of the outputs of some layers.
     """
 
     def fit(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(layer, Convolution) and isinstance(layer.bias, Tensor)
+        assert isinstance(layer, Convolution)
+        assert isinstance(layer.bias, Tensor)
         std, mean = torch.std_mean(output.float(), (0, 2, 3), correction=0)
-        chosen = torch.full_like(std, getattr(layer, "first_deviation", 1.0))
+        deviation = (deviations or {}).get(layer, getattr(layer, "first_deviation", 1.0))
+        chosen = torch.full_like(std, deviation)
         scale = torch.where(std > CONSTANT, chosen / std, torch.ones_like(std)).to(output.dtype)
         shift = -mean.to(output.dtype) * scale
         length = _length_and_direction(layer)[0]
@@ -69,5 +75,5 @@ def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> None:
 
 
 def _length_and_direction(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    parts = layer.parametrizations.weight  # type: ignore[union-attr]
-    return parts.original0, parts.original1
+    parts = cast(nn.ModuleDict, layer.parametrizations)["weight"]
+    return cast(Tensor, parts.original0), cast(Tensor, parts.original1)

@@ -276,7 +276,6 @@ class PixelCNNpp(AutoregressiveModel):
         self.weight_norm = weight_norm
         if weight_norm:
             normalize_weights(self)
-            self.last.first_deviation = FIRST_PARAMETERS
 
     def _predict(self, z: Tensor) -> Tensor:
         """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
@@ -291,7 +290,11 @@ class PixelCNNpp(AutoregressiveModel):
         training = self.training
         self.eval()  # without dropout
         with own_precision(x, True):
-            initialize_from_data(self, lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]))
+            initialize_from_data(
+                self,
+                lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]),
+                {self.last: FIRST_PARAMETERS},
+            )
         self.train(training)
         with torch.no_grad():
             self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))

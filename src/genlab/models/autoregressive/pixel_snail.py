@@ -160,7 +160,6 @@ class PixelSNAIL(AutoregressiveModel):
         self.weight_norm, self.num_told = weight_norm, C + marked_keys
         if weight_norm:
             normalize_weights(self)
-            self.last.first_deviation = FIRST_PARAMETERS
 
     def _class_biases(self, y: Tensor | None) -> list[Sequence[Tensor | None]]:
         """Return the gates' bias per block and convolution, ``(B, 2 channels, 1, 1)``, or None without classes."""
@@ -178,7 +177,11 @@ class PixelSNAIL(AutoregressiveModel):
         training = self.training
         self.eval()  # without dropout
         with own_precision(x, True):
-            initialize_from_data(self, lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]))
+            initialize_from_data(
+                self,
+                lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]),
+                {self.last: FIRST_PARAMETERS},
+            )
         self.train(training)
         with torch.no_grad():
             self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))
