@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genlab.distributions.dequantization import quantize
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
+from genlab.layers.running_norm import RunningNorm
 from genlab.layers.transforms import Affine, LogisticMixture, RationalQuadraticSpline, Transform
 from genlab.models.base import Diagnosable, LatentModel
 from genlab.models.flow.glow import (
@@ -70,8 +71,22 @@ AS_PUBLISHED: dict[str, object] = {
     "lu": False,
     "logit": False,
 }
+
+
+def real_nvp_as_published(shape: tuple[int, ...], num_classes: int | None = None, **options: object) -> RealNVP:
+    """In evaluation: in training, its batch normalizations move with each batch."""
+    published = {"num_blocks": 2, "patch": 1, "second_kernel": 3, "skips": True, "widen": True, "batch_norm": 0.5}
+    model = RealNVP(shape, num_classes, width=8, num_couplings=2, **published, **options)  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, RunningNorm):  # as if trained
+            module.mean += 0.5 * torch.randn_like(module.mean)
+            module.variance *= torch.exp(0.5 * torch.randn_like(module.variance))
+    return model.eval()
+
+
 FLOWS: dict[str, Callable[..., ImageFlow]] = {
     "real_nvp": real_nvp,
+    "real_nvp_as_published": real_nvp_as_published,
     "glow": glow_of(Affine()),
     "glow_as_published": glow_as_published,
     "glow_spline": glow_of(RationalQuadraticSpline(5)),

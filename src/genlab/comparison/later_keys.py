@@ -24,6 +24,13 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "lu": ("2026-11-29", True),
         "logit": ("2026-11-29", True),
     },
+    "genlab.models.flow.real_nvp.RealNVP": {
+        "patch": ("2026-11-29", 2),
+        "second_kernel": ("2026-11-29", 1),
+        "skips": ("2026-11-29", False),
+        "widen": ("2026-11-29", False),
+        "batch_norm": ("2026-11-29", None),
+    },
     "genlab.models.gan.biggan.BigGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),

@@ -32,6 +32,13 @@ ADDED: dict[str, dict[str, Any]] = {
         "lu": True,
         "logit": True,
     },
+    "genlab.models.flow.real_nvp.RealNVP": {
+        "patch": 2,
+        "second_kernel": 1,
+        "skips": False,
+        "widen": False,
+        "batch_norm": None,
+    },
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
 }
 UNUSED: dict[str, dict[str, Any]] = {
