@@ -210,7 +210,7 @@ def test_batch_normalizations_start_from_the_data(num_classes: int | None) -> No
         for channel in changed.flatten(1).any(1).nonzero().flatten():
             values = out[:, channel][:, changed[channel]]
             torch.testing.assert_close(values.mean(), torch.tensor(0.0), rtol=0, atol=1e-4)
-            assert values.std(correction=0) == pytest.approx(1, abs=0.05)  # less if it is as small as EPSILON
+            assert abs(values.std(correction=0) - 1) < 0.05  # less than 1 if it was as small as EPSILON
 
 
 def test_without_batch_normalization_nothing_is_drawn_at_the_start() -> None:
