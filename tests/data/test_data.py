@@ -201,6 +201,13 @@ def test_a_shift_is_a_share_of_the_side(shift: float) -> None:
         ImageDataModule(Digits(), "digits", (1, 8, 8), levels=17, shift=shift)
 
 
+def test_stored_bits_are_not_shifted() -> None:
+    options = {"levels": 2, "kind": "binary", "shift": 0.1}
+    with pytest.raises(InputError, match="bits"):
+        ImageDataModule(Digits(), "bits", (1, 8, 8), **options)  # type: ignore[arg-type]
+    ImageDataModule(Digits(), "drawn", (1, 8, 8), source_levels=17, **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

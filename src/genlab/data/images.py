@@ -59,6 +59,8 @@ class ImageDataModule(DataModule):
             raise InputError(f"dataset {name}: kind={kind} with levels={levels}; binary data has 2 levels")
         if shift is not None and not 0 < shift < 1:
             raise InputError(f"dataset {name}: shift={shift}: a share of the side, above 0 and below 1, or null")
+        if shift is not None and (source_levels or levels) == 2:
+            raise InputError(f"dataset {name}: shift={shift}: interpolates grey levels, and the data is stored as bits")
         self._modality = Binary() if kind == "binary" else Image()
         super().__init__(source, name, shape, levels=levels, **options)
         self.source_levels = source_levels or levels
