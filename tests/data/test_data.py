@@ -14,7 +14,7 @@ from genlab.data.cifar10 import CIFAR10
 from genlab.data.digits import Digits
 from genlab.data.examples import Examples
 from genlab.data.image_folder import ImageFolder
-from genlab.data.images import ImageDataModule
+from genlab.data.images import ImageDataModule, shifted
 from genlab.data.mnist import MNIST
 from genlab.data.module import DataModule
 from genlab.data.points import GaussianMixture, PointDataModule
@@ -155,6 +155,57 @@ def test_flips_mirror_half_of_the_training_images() -> None:
     assert torch.equal(x[flipped], x[~flipped][:1].flip(-1).expand_as(x[flipped]))
     assert 420 < flipped.sum() < 580
     assert (data.first("test")[:, 0, 0, 0] == 0).all()
+
+
+def test_a_shift_interpolates_between_pixels_and_continues_the_edges() -> None:
+    images = torch.arange(12.0).view(1, 1, 3, 4).repeat(3, 1, 1, 1)
+    moved = shifted(images, torch.tensor([[1.0, 0.0], [0.0, -1.0], [-0.25, 0.5]]))
+    assert torch.equal(moved[0, 0], torch.tensor([[0.0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]))
+    assert torch.equal(moved[1, 0], torch.tensor([[1.0, 2, 3, 3], [5, 6, 7, 7], [9, 10, 11, 11]]))
+    # A quarter of a pixel up adds 4/4 above the last row; half a pixel to the right takes 1/2 after the first column.
+    assert torch.equal(moved[2, 0], torch.tensor([[1.0, 1.5, 2.5, 3.5], [5, 5.5, 6.5, 7.5], [8, 8.5, 9.5, 10.5]]))
+
+
+def test_shifts_move_training_images_alone_and_give_grey_levels() -> None:
+    class Peak:
+        def load(self) -> dict[str, Examples]:
+            images = torch.zeros(1000, 1, 20, 10, dtype=torch.uint8)
+            images[:, :, 10, 5] = 255
+            labels = torch.zeros(1000, dtype=torch.long)
+            return {split: Examples(images, labels) for split in ("train", "val", "test")}
+
+    data = ImageDataModule(Peak(), "peak", (1, 20, 10), shift=0.1, batch_size=1000)  # type: ignore[arg-type]
+    data.setup()
+    x = next(iter(data.train_dataloader()))[0]
+    levels = 255 * x
+    torch.testing.assert_close(levels, levels.round())
+    weight = x[:, 0] / x.sum((1, 2, 3)).view(-1, 1, 1)
+    rows = (weight.sum(2) * torch.arange(20.0)).sum(1) - 10
+    columns = (weight.sum(1) * torch.arange(10.0)).sum(1) - 5
+    for moves, largest in ((rows, 2.0), (columns, 1.0)):
+        assert moves.abs().max() <= largest + 0.1  # of rounding down
+        assert -0.05 * largest < moves.mean() < 0.05 * largest
+        assert abs(moves.std() - largest / 3**0.5) < 0.1 * largest
+    assert abs(torch.corrcoef(torch.stack([rows, columns]))[0, 1]) < 0.1
+    large, small = (torch.cat([x for x, _ in data.batches("train", batch_size=n)]) for n in (1000, 37))
+    assert torch.equal(large, small)
+    still = data.source.load()["test"].images.float() / 255  # type: ignore[union-attr]
+    for split in ("val", "test"):
+        assert torch.equal(torch.cat([x for x, _ in data.batches(split)]), still)  # type: ignore[arg-type]
+    assert torch.equal(torch.cat([x for x, _ in data.batches("train", augment=False)]), still)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, -0.1])
+def test_a_shift_is_a_share_of_the_side(shift: float) -> None:
+    with pytest.raises(InputError, match="shift"):
+        ImageDataModule(Digits(), "digits", (1, 8, 8), levels=17, shift=shift)
+
+
+def test_stored_bits_are_not_shifted() -> None:
+    options = {"levels": 2, "kind": "binary", "shift": 0.1}
+    with pytest.raises(InputError, match="bits"):
+        ImageDataModule(Digits(), "bits", (1, 8, 8), **options)  # type: ignore[arg-type]
+    ImageDataModule(Digits(), "drawn", (1, 8, 8), source_levels=17, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

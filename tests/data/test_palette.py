@@ -88,6 +88,12 @@ def test_a_palette_is_made_once_and_again_where_it_is_damaged(tmp_path: Path, mo
     assert torch.equal(again.some("train", 9)[0], codes)
 
 
+def test_shifted_images_have_no_palette() -> None:
+    images = ImageDataModule(Digits(), "digits", (1, 8, 8), levels=17, shift=0.1)
+    with pytest.raises(InputError, match="shift"):
+        PaletteDataModule(images, 4, (1, 8, 8), levels=4)
+
+
 def test_cifar10_in_colours_is_flipped_in_training_alone(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     of = ImageDataModule(

@@ -7,14 +7,23 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from genlab.distributions.dequantization import quantize
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
+from genlab.layers.running_norm import RunningNorm
 from genlab.layers.transforms import Affine, LogisticMixture, RationalQuadraticSpline, Transform
 from genlab.models.base import Diagnosable, LatentModel
-from genlab.models.flow.glow import ActNorm, Glow, InvertibleConvolution
+from genlab.models.flow.glow import (
+    ActNorm,
+    EdgeConvolution,
+    FullConvolution,
+    Glow,
+    InvertibleConvolution,
+    NetOptions,
+    ZeroConvolution,
+)
 from genlab.models.flow.image_flow import ImageFlow
 from genlab.models.flow.nice import NICE
 from genlab.models.flow.real_nvp import RealNVP
@@ -41,6 +50,10 @@ def glow_of(transform: Transform) -> Callable[..., Glow]:
     return make
 
 
+def glow_as_published(shape: tuple[int, ...], num_classes: int | None = None, **options: object) -> Glow:
+    return Glow(shape, num_classes, num_steps=2, width=8, **AS_PUBLISHED, **options)  # type: ignore[arg-type]
+
+
 def nice(shape: tuple[int, ...], num_classes: int | None = None, **options: object) -> NICE:
     return NICE(shape, num_classes, width=12, num_hidden=2, num_couplings=3, **options)  # type: ignore[arg-type]
 
@@ -49,9 +62,33 @@ def real_nvp(shape: tuple[int, ...], num_classes: int | None = None, **options: 
     return RealNVP(shape, num_classes, width=8, num_couplings=2, **options)  # type: ignore[arg-type]
 
 
+AS_PUBLISHED: dict[str, object] = {
+    "edge_channel": True,
+    "nets_normalized": True,
+    "log_factor": 3.0,
+    "init_std": 0.05,
+    "top_by_place": False,
+    "lu": False,
+    "logit": False,
+}
+
+
+def real_nvp_as_published(shape: tuple[int, ...], num_classes: int | None = None, **options: object) -> RealNVP:
+    """In evaluation: in training, its batch normalizations move with each batch."""
+    published = {"num_blocks": 2, "patch": 1, "second_kernel": 3, "skips": True, "widen": True, "batch_norm": 0.5}
+    model = RealNVP(shape, num_classes, width=8, num_couplings=2, **published, **options)  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, RunningNorm):  # as if trained
+            module.mean += 0.5 * torch.randn_like(module.mean)
+            module.variance *= torch.exp(0.5 * torch.randn_like(module.variance))
+    return model.eval()
+
+
 FLOWS: dict[str, Callable[..., ImageFlow]] = {
     "real_nvp": real_nvp,
+    "real_nvp_as_published": real_nvp_as_published,
     "glow": glow_of(Affine()),
+    "glow_as_published": glow_as_published,
     "glow_spline": glow_of(RationalQuadraticSpline(5)),
     "flow_plus_plus": flow_plus_plus,
     "nice": nice,
@@ -160,6 +197,9 @@ def tiny(name: str) -> ImageFlow:
     model = flow(name, (1, 1, 2), spread=0.2, levels=4)
     if isinstance(model, NICE):  # which starts with a fifteenth of its mass on [0, 1]
         model.log_scale.data += 2.0
+    if isinstance(model, Glow) and model.alpha is None:  # of values of mean 0 and variance 1
+        model.get_submodule("scales.0.0.norm").bias.data -= 0.5  # type: ignore[union-attr,operator]
+        model.get_submodule("scales.0.0.norm").log_scale.data += math.log(16) / 3  # type: ignore[union-attr,operator]
     return model
 
 
@@ -308,6 +348,77 @@ def test_normalizations_start_from_the_data(shape: tuple[int, ...], num_classes:
         torch.testing.assert_close(h.var((0, 2, 3), correction=0), torch.ones(h.shape[1]), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_normalizations_in_the_networks_start_from_the_data_too(num_classes: int | None) -> None:
+    model = flow("glow_as_published", (3, 8, 8), num_classes)
+    x, y = torch.rand(64, 3, 8, 8) ** 2, some_classes(num_classes, 64)
+    torch.manual_seed(1)
+    model.initialize(x, y)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    normalised: list[Tensor] = []
+    for module in model.modules():
+        if isinstance(module, ActNorm):
+            module.register_forward_hook(lambda module, args, out: normalised.append(out[0]))
+    torch.manual_seed(1)  # the same dequantization
+    model.log_prob(x, y)
+    assert len(normalised) == 2 * 2 * 3  # at each of two scales two steps, each with one and its network's two
+    for h in normalised:
+        torch.testing.assert_close(h.mean((0, 2, 3)), torch.zeros(h.shape[1]), rtol=0, atol=1e-4)
+        torch.testing.assert_close(h.var((0, 2, 3), correction=0), torch.ones(h.shape[1]), rtol=0, atol=1e-3)
+    for name, value in model.state_dict().items():  # a pass does not initialize them again
+        assert torch.equal(value, weights[name]), name
+
+
+def test_a_log_factor_scales_what_is_learned() -> None:
+    norm = ActNorm(3, log_factor=3.0)
+    h = 5 * torch.randn(8, 3, 4, 4) + 1
+    norm.fit(h)
+    normalised, log_det = norm(h)
+    torch.testing.assert_close(normalised.var((0, 2, 3), correction=0), torch.ones(3))
+    torch.testing.assert_close(norm.log_scale.flatten(), -h.std((0, 2, 3), correction=0).log() / 3)
+    torch.testing.assert_close(log_det, 3 * 16 * norm.log_scale.sum())
+    torch.testing.assert_close(norm.inverse(normalised), h)
+    conv = ZeroConvolution(3, 2, NetOptions(width=4, num_classes=None, log_factor=3.0))
+    assert conv.log_gain is not None
+    assert torch.equal(conv(h), torch.zeros(8, 2, 4, 4))
+    nn.init.normal_(conv.weight)
+    before = conv(h)
+    conv.log_gain.data[1] = 0.5
+    torch.testing.assert_close(conv(h)[:, 0], before[:, 0])
+    torch.testing.assert_close(conv(h)[:, 1], math.exp(1.5) * before[:, 1])
+
+
+def test_an_edge_channel_is_one_beyond_the_edges_and_zero_within() -> None:
+    conv = EdgeConvolution(2, 3, edge_channel=True)
+    h = torch.randn(4, 2, 5, 6)
+    wide = torch.cat([F.pad(h, [1] * 4), F.pad(torch.zeros(4, 1, 5, 6), [1] * 4, value=1.0)], 1)
+    torch.testing.assert_close(conv(h), F.conv2d(wide, conv.weight, conv.bias))
+    conv.weight.data[:, :2] = 0
+    told = conv(h) - conv.bias[None, :, None, None]  # type: ignore[index]
+    assert torch.equal(told[:, :, 1:-1, 1:-1], torch.zeros(4, 3, 3, 4))
+    assert (told[:, :, 0] != 0).all()
+
+
+def test_the_top_s_gaussians_are_one_per_channel_but_for_the_edges() -> None:
+    model = flow("glow_as_published", (3, 16, 16), num_scales=1)
+    mean, log_std = (values.view(2, 12, 8, 8) for values in model._top(2, None))  # type: ignore[operator]
+    for values in (mean, log_std):
+        assert torch.equal(values[0], values[1])
+        inner = values[0, :, 1:-1, 1:-1]
+        torch.testing.assert_close(inner, inner[:, :1, :1].expand_as(inner))
+        assert (inner[:, 0, 0] - inner[:1, 0, 0]).abs().max() > 0.01
+        assert (values[0, :, 0, 0] - values[0, :, 1, 1]).abs().max() > 0.01
+
+
+def test_the_networks_start_with_the_spread_that_is_asked_for() -> None:
+    model = Glow((3, 8, 8), num_steps=2, width=64, init_std=0.05)
+    nets = [step.coupling.net for steps in model.scales for step in steps]  # type: ignore[union-attr,attr-defined]
+    for net in nets:
+        for conv in (net.first, net.middle):
+            assert 0.04 < conv.weight.std() < 0.06
+            assert torch.equal(conv.bias, torch.zeros(64))
+
+
 def test_a_checkpoint_holds_all_of_a_flow_however_it_was_started() -> None:
     model = flow("glow", (3, 8, 8))
     model.initialize(torch.rand(32, 3, 8, 8))
@@ -324,8 +435,9 @@ def test_a_checkpoint_holds_all_of_a_flow_however_it_was_started() -> None:
         assert torch.equal(other.transform(h)[1], model.transform(h)[1])
 
 
-def test_the_convolution_starts_as_a_rotation() -> None:
-    mix = InvertibleConvolution(6)
+@pytest.mark.parametrize("kind", [InvertibleConvolution, FullConvolution])
+def test_the_convolution_starts_as_a_rotation(kind: type[InvertibleConvolution | FullConvolution]) -> None:
+    mix = kind(6)
     h = torch.randn(2, 6, 3, 3)
     mixed, log_det = mix(h)
     torch.testing.assert_close(mixed.norm(dim=1), h.norm(dim=1))
@@ -468,6 +580,9 @@ def test_a_mixture_of_one_logistic_is_an_affine_map() -> None:
         (lambda: Glow((1, 1, 1)), "two values"),
         (lambda: Glow((1, 4, 4), num_steps=0), "num_steps"),
         (lambda: Glow((1, 4, 4), alpha=0.5), "alpha"),
+        (lambda: Glow((1, 4, 4), alpha=0.05, logit=False), "logit=false"),
+        (lambda: Glow((1, 4, 4), log_factor=0.0), "log_factor"),
+        (lambda: Glow((1, 4, 4), init_std=-1.0), "init_std"),
         (lambda: NICE((4,)), "NICE models images"),
         (lambda: NICE((1, 4, 4), levels=1), "levels"),
         (lambda: NICE((1, 4, 4), num_hidden=0), "num_hidden"),

@@ -8,7 +8,10 @@ from typing import Any
 LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.callbacks.progress.TrainingProgress": {"line_every": ("2026-11-23", 20)},
     "genlab.callbacks.sample_metrics.SampleMetrics": {"every_images": ("2026-11-23", None)},
-    "genlab.data.images.ImageDataModule": {"train_size": ("2026-11-23", None)},
+    "genlab.data.images.ImageDataModule": {
+        "train_size": ("2026-11-23", None),
+        "shift": ("2026-11-29", None),
+    },
     "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
@@ -16,6 +19,22 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.models.autoregressive.pixel_snail.PixelSNAIL": {
         "weight_norm": ("2026-11-29", False),
         "marked_keys": ("2026-11-29", True),
+    },
+    "genlab.models.flow.glow.Glow": {
+        "edge_channel": ("2026-11-29", False),
+        "nets_normalized": ("2026-11-29", False),
+        "log_factor": ("2026-11-29", None),
+        "init_std": ("2026-11-29", None),
+        "top_by_place": ("2026-11-29", True),
+        "lu": ("2026-11-29", True),
+        "logit": ("2026-11-29", True),
+    },
+    "genlab.models.flow.real_nvp.RealNVP": {
+        "patch": ("2026-11-29", 2),
+        "second_kernel": ("2026-11-29", 1),
+        "skips": ("2026-11-29", False),
+        "widen": ("2026-11-29", False),
+        "batch_norm": ("2026-11-29", None),
     },
     "genlab.models.gan.biggan.BigGAN": {
         "channel_base": ("2026-11-23", None),

@@ -18,6 +18,8 @@ from genlab.errors import InputError
 from genlab.modalities.binary import Binary
 from genlab.modalities.image import Image
 
+SHIFTS = 1  # beside the seed of a split, that of its shifts
+
 
 class ImageDataModule(DataModule):
     """Data set of images: batches are float in [0, 1], ``(B, C, H, W)``; the data is stored as uint8.
@@ -31,10 +33,12 @@ class ImageDataModule(DataModule):
         levels: number of grey levels that the models see; 2 for binary data.
         source_levels: number of grey levels of the stored images; ``None`` for ``levels``.
         flip: whether to mirror a random half of the training images.
+        shift: largest shift of the training images as a share of their sides, between 0 and 1; None for none. Each
+            image is moved along each side by a uniform amount, see ``shifted``.
         **options: arguments of :class:`~genlab.data.module.DataModule`.
 
     Raises:
-        InputError: if ``kind`` and ``levels`` contradict each other.
+        InputError: if ``kind`` and ``levels`` contradict each other, or ``shift`` is out of its range.
     """
 
     levels: int
@@ -48,14 +52,19 @@ class ImageDataModule(DataModule):
         levels: int = 256,
         source_levels: int | None = None,
         flip: bool = False,
+        shift: float | None = None,
         **options: Any,
     ) -> None:
         if (kind == "binary") != (levels == 2):
             raise InputError(f"dataset {name}: kind={kind} with levels={levels}; binary data has 2 levels")
+        if shift is not None and not 0 < shift < 1:
+            raise InputError(f"dataset {name}: shift={shift}: a share of the side, above 0 and below 1, or null")
+        if shift is not None and (source_levels or levels) == 2:
+            raise InputError(f"dataset {name}: shift={shift}: interpolates grey levels, and the data is stored as bits")
         self._modality = Binary() if kind == "binary" else Image()
         super().__init__(source, name, shape, levels=levels, **options)
         self.source_levels = source_levels or levels
-        self.flip = flip
+        self.flip, self.shift = flip, shift
 
     @property
     def modality(self) -> Image:
@@ -102,6 +111,7 @@ class ImageDataModule(DataModule):
         return ToModel(
             self.source_levels,
             flip=self.flip and train and augment,
+            shift=self.shift if train and augment else None,
             binarize=isinstance(self.modality, Binary) and self.source_levels > 2,
             # A random stream for each split, so that no test image shares its draws with a training image.
             seed=mix(self.seed if train and augment else self.eval_seed, SPLITS.index(split)),
@@ -109,19 +119,25 @@ class ImageDataModule(DataModule):
 
 
 class ToModel:
-    """Transform from uint8 grey levels to the floats in [0, 1] that models see, with optional flips and binarization.
+    """Transform from uint8 grey levels to the floats in [0, 1] that models see; may flip, shift and binarize.
 
     Args:
         levels: number of grey levels of the stored images.
         flip: whether to mirror a random half of the images.
         binarize: whether to draw each pixel as a Bernoulli variable whose probability is the grey level.
-        seed: random seed of the flips and the binarization.
+        seed: random seed of the flips, the shifts and the binarization.
+        shift: largest shift as a share of the sides; None for none.
     """
 
-    def __init__(self, levels: int, *, flip: bool, binarize: bool, seed: int) -> None:
-        self.levels, self.flip, self.binarize, self.seed = levels, flip, binarize, seed
+    def __init__(self, levels: int, *, flip: bool, binarize: bool, seed: int, shift: float | None = None) -> None:
+        self.levels, self.flip, self.binarize, self.seed, self.shift = levels, flip, binarize, seed, shift
 
     def __call__(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
+        if self.shift is not None:
+            # Another seed than that of the flips, whose draws stay as they are with shifts and without.
+            u = indexed_uniform(index, 2, seed=mix(self.seed, SHIFTS), epoch=epoch)
+            sides = u.new_tensor(images.shape[-2:])
+            images = shifted(images.float(), (2 * u - 1) * self.shift * sides).floor()
         x = images.float() / (self.levels - 1)
         if not self.flip and not self.binarize:
             return x
@@ -132,6 +148,25 @@ class ToModel:
         if self.binarize:
             x = (u[:, :num].view_as(x) < x).float()
         return x
+
+
+def shifted(images: Tensor, by: Tensor) -> Tensor:
+    """Move images ``(B, C, H, W)`` down and to the right by ``by``, ``(B, 2)``, in pixels and parts of them.
+
+    Between two pixels the values are interpolated linearly; beyond an edge, its pixels go on.
+    """
+    for side, amount in ((2, by[:, 0]), (3, by[:, 1])):
+        length = images.shape[side]
+        at = (torch.arange(length, device=images.device) - amount[:, None]).clamp(0, length - 1)  # (B, length)
+        shape = [-1, 1, 1, 1]
+        shape[side] = length
+        low = at.floor()
+        part = (at - low).view(shape)
+        pixels = [
+            images.gather(side, i.long().view(shape).expand_as(images)) for i in (low, (low + 1).clamp_max(length - 1))
+        ]
+        images = pixels[0] + part * (pixels[1] - pixels[0])
+    return images
 
 
 def _advice(images: Tensor, levels: int) -> str:

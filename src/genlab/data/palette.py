@@ -49,8 +49,8 @@ class PaletteDataModule(DataModule):
         cache_dir: folder in which palettes are cached; ``None`` for no cache.
 
     Raises:
-        InputError: if the data is not images of at most 3 channels, or ``shape``, ``levels`` and ``num_colours`` do
-            not agree.
+        InputError: if the data is not images of at most 3 channels, or they are shifted, or ``shape``, ``levels`` and
+            ``num_colours`` do not agree.
     """
 
     levels: int
@@ -70,6 +70,8 @@ class PaletteDataModule(DataModule):
     ) -> None:
         if not isinstance(of, ImageDataModule) or isinstance(of.modality, Binary) or of.shape[0] > 3:
             raise InputError(f"dataset.of={of.name}: a palette needs images with 1 to 3 channels")
+        if of.shift is not None:
+            raise InputError(f"dataset.of.shift={of.shift}: between pixels there are colours that a palette lacks")
         if not 2 <= num_colours <= 2**15:
             raise InputError(f"dataset.num_colours={num_colours}: expected 2 to {2**15}")
         if levels != num_colours or tuple(shape) != (1, *of.shape[1:]):

@@ -9,6 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from genlab.layers.running_norm import RunningNorm
+
 
 def checkerboard_mask(height: int, width: int, parity: int) -> Tensor:
     """Make a mask ``(1, height, width)``: 1 where row + column is even (``parity`` 0) or odd (1), else 0."""
@@ -77,9 +79,9 @@ class AffineCoupling(nn.Module):
 
 
 class Couplings(nn.ModuleList):
-    """Composition of couplings, which are applied one after the other."""
+    """Composition of couplings, and of normalizations between them, which are applied one after the other."""
 
-    def __init__(self, couplings: Iterable[AffineCoupling]) -> None:
+    def __init__(self, couplings: Iterable[AffineCoupling | RunningNorm]) -> None:
         super().__init__(couplings)
 
     def forward(self, h: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -90,6 +92,6 @@ class Couplings(nn.ModuleList):
         return h, log_det
 
     def inverse(self, h: Tensor, y: Tensor | None = None) -> Tensor:
-        for coupling in reversed(cast(list[AffineCoupling], list(self))):
+        for coupling in reversed(cast(list[AffineCoupling | RunningNorm], list(self))):
             h = coupling.inverse(h, y)
         return h

@@ -30,6 +30,22 @@ ADDED: dict[str, dict[str, Any]] = {
         "affine_output": False,
         "zero_biases": False,
     },
+    "genlab.models.flow.glow.Glow": {
+        "edge_channel": False,
+        "nets_normalized": False,
+        "log_factor": None,
+        "init_std": None,
+        "top_by_place": True,
+        "lu": True,
+        "logit": True,
+    },
+    "genlab.models.flow.real_nvp.RealNVP": {
+        "patch": 2,
+        "second_kernel": 1,
+        "skips": False,
+        "widen": False,
+        "batch_norm": None,
+    },
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
     "genlab.models.vae.priors.VampPrior": {"squash": "sigmoid"},
     "genlab.models.vae.vq_vae.VQVAE": {"commitment_sum": False},
@@ -47,6 +63,12 @@ RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
         "genlab.distributions.pixel.DiscretizedGaussian",
     ),
     ("from_identity", False, True),  # of vae/posterior=planar
+    # Of flow/glow and its variants:
+    ("edge_channel", False, True),
+    ("nets_normalized", False, True),
+    ("log_factor", None, 3.0),
+    ("init_std", None, 0.05),
+    ("top_by_place", True, False),
 )
 
 

@@ -1,6 +1,9 @@
 """Glow: steps of normalization, channel mixing and coupling, at several scales with learned priors."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -17,26 +20,61 @@ from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 INITIAL_IMAGES = 256
 
 
-class ActNorm(nn.Module):
-    """Activation normalization, ``(h + bias) exp(log_scale)`` for each channel: section 3.1 of the paper."""
+@dataclass(frozen=True)
+class NetOptions:
+    """Options of the coupling networks and of the convolutions that start as 0; ``Glow`` says what they mean."""
 
-    def __init__(self, channels: int) -> None:
+    width: int
+    num_classes: int | None
+    edge_channel: bool = False
+    nets_normalized: bool = False
+    log_factor: float | None = None
+    init_std: float | None = None
+
+
+class ActNorm(nn.Module):
+    """Activation normalization, ``(h + bias) exp(log_factor log_scale)`` for each channel: section 3.1 of the paper.
+
+    Args:
+        channels: number of channels.
+        log_factor: factor of the learned scales; an optimizer of the size of Adam's steps moves them so much faster.
+    """
+
+    def __init__(self, channels: int, log_factor: float | None = None) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_factor = 1.0 if log_factor is None else log_factor
+        self.fitting = False  # whether the next pass initializes it, see ``fitted``
 
     def fit(self, h: Tensor) -> None:
         """Initialize so that ``h``, ``(B, C, H, W)``, is normalized to zero mean and unit variance per channel."""
         std, mean = torch.std_mean(h, (0, 2, 3), correction=0, keepdim=True)
         self.bias.data.copy_(-mean[0])
-        self.log_scale.data.copy_(-std[0].clamp_min(1e-3).log())  # a single value has no variance
+        self.log_scale.data.copy_(-std[0].clamp_min(1e-3).log() / self.log_factor)  # a single value has no variance
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalized ``h`` and the log-determinant in nats, a scalar that is the same for every example."""
-        return (h + self.bias) * self.log_scale.exp(), self.log_scale.sum() * math.prod(h.shape[2:])
+        if self.fitting:
+            self.fit(h)
+        log_scale = self.log_factor * self.log_scale
+        return (h + self.bias) * log_scale.exp(), log_scale.sum() * math.prod(h.shape[2:])
 
     def inverse(self, h: Tensor) -> Tensor:
-        return h * torch.exp(-self.log_scale) - self.bias
+        return h * torch.exp(-self.log_factor * self.log_scale) - self.bias
+
+
+@contextmanager
+def fitted(model: nn.Module) -> Iterator[None]:
+    """Let each normalization of a model initialize itself from what it is given, before it passes it on."""
+    norms = [module for module in model.modules() if isinstance(module, ActNorm)]
+    try:
+        for norm in norms:
+            norm.fitting = True
+        yield
+    finally:
+        for norm in norms:
+            norm.fitting = False
 
 
 class InvertibleConvolution(nn.Module):
@@ -83,42 +121,107 @@ class InvertibleConvolution(nn.Module):
         return v.view(C, B, H, W).transpose(0, 1).contiguous()
 
 
+class FullConvolution(nn.Module):
+    """An invertible 1x1 convolution whose matrix ``W`` is the parameter, as in the authors' code; starts as a rotation.
+
+    Its log-determinant costs a factorization in each step, which ``InvertibleConvolution`` saves.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
+        with torch.autocast(h.device.type, enabled=False):
+            weight = self.weight.to(h.dtype)
+            mixed = weight @ h.flatten(2)
+            log_det = torch.linalg.slogdet(weight).logabsdet
+        return mixed.view_as(h), log_det * math.prod(h.shape[2:])
+
+    def inverse(self, h: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            return torch.linalg.solve(self.weight.to(h.dtype), h.flatten(2)).view_as(h)
+
+
+class EdgeConvolution(nn.Conv2d):
+    """A 3x3 convolution that keeps the sides, ``(B, C, H, W)`` to ``(B, outputs, H, W)``.
+
+    With ``edge_channel`` it sees one channel more, which is 1 beyond the edges, where the others are 0, and 0 within: a
+    feature can then tell an edge from black pixels. The input does not contain this channel.
+    """
+
+    def __init__(self, channels: int, outputs: int, edge_channel: bool, bias: bool = True) -> None:
+        super().__init__(channels + edge_channel, outputs, 3, padding=1, bias=bias)
+        self.edge_channel = edge_channel
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not self.edge_channel:
+            return super().forward(h)
+        # The edge channel is the same for all examples, so its share is computed once.
+        beyond = F.pad(h.new_zeros(1, 1, *h.shape[2:]), [1, 1, 1, 1], value=1.0)
+        return F.conv2d(h, self.weight[:, :-1], self.bias, padding=1) + F.conv2d(beyond, self.weight[:, -1:])
+
+
+class ZeroConvolution(EdgeConvolution):
+    """A 3x3 convolution whose weights and biases start as 0.
+
+    With ``log_factor``, the outputs have learned scales ``exp(log_factor log_gain)`` per channel, which start as 1.
+    """
+
+    def __init__(self, channels: int, outputs: int, options: NetOptions) -> None:
+        super().__init__(channels, outputs, options.edge_channel)
+        nn.init.zeros_(self.weight)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+        self.log_factor = options.log_factor
+        self.log_gain = None if options.log_factor is None else nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = super().forward(h)
+        return h if self.log_gain is None or self.log_factor is None else h * (self.log_factor * self.log_gain).exp()
+
+
 class CouplingNet(nn.Module):
     """The network of a coupling: 3x3, 1x1 and 3x3 convolutions, ``(B, C, H, W)`` to ``(B, outputs, H, W)``.
 
     A class adds a bias to the features. The last convolution, and so every output, is 0 at initialization.
     """
 
-    def __init__(self, channels: int, outputs: int, width: int, num_classes: int | None) -> None:
+    def __init__(self, channels: int, outputs: int, options: NetOptions) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        width, normalized, num_classes = options.width, options.nets_normalized, options.num_classes
+        self.first = EdgeConvolution(channels, width, options.edge_channel, bias=not normalized)
         self.embedding = None if num_classes is None else nn.Embedding(num_classes, width)
-        self.middle = nn.Conv2d(width, width, 1)
-        self.last = zero_conv(width, outputs)
+        self.middle = nn.Conv2d(width, width, 1, bias=not normalized)
+        self.first_norm = ActNorm(width, options.log_factor) if normalized else None
+        self.middle_norm = ActNorm(width, options.log_factor) if normalized else None
+        self.last = ZeroConvolution(width, outputs, options)
+        if options.init_std is not None:
+            for conv in (self.first, self.middle):
+                nn.init.normal_(conv.weight, std=options.init_std)
+                if conv.bias is not None:
+                    nn.init.zeros_(conv.bias)
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
         h = self.first(h.to(self.last.weight.dtype))
+        if self.first_norm is not None:
+            h, _ = self.first_norm(h)
         if self.embedding is not None:
             h = h + self.embedding(y)[:, :, None, None].to(h.dtype)
-        return self.last(F.relu(self.middle(F.relu(h))))
-
-
-def zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Build a 3x3 convolution whose weights and biases are 0."""
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    nn.init.zeros_(conv.weight)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return conv
+        h = self.middle(F.relu(h))
+        if self.middle_norm is not None:
+            h, _ = self.middle_norm(h)
+        return self.last(F.relu(h))
 
 
 class HalfCoupling(nn.Module):
     """A coupling in which the first half of the channels gives the parameters of ``transform`` for the second half."""
 
-    def __init__(self, channels: int, transform: Transform, width: int, num_classes: int | None) -> None:
+    def __init__(self, channels: int, transform: Transform, options: NetOptions) -> None:
         super().__init__()
         self.sizes = [channels // 2, channels - channels // 2]
-        self.net = CouplingNet(self.sizes[0], transform.num_params * self.sizes[1], width, num_classes)
+        self.net = CouplingNet(self.sizes[0], transform.num_params * self.sizes[1], options)
         self.transform = transform
 
     def _params(self, first: Tensor, y: Tensor | None) -> Tensor:
@@ -142,11 +245,9 @@ class CheckerboardCoupling(nn.Module):
 
     mask: Tensor
 
-    def __init__(
-        self, size: tuple[int, int], parity: int, transform: Transform, width: int, num_classes: int | None
-    ) -> None:
+    def __init__(self, size: tuple[int, int], parity: int, transform: Transform, options: NetOptions) -> None:
         super().__init__()
-        self.net = CouplingNet(1, transform.num_params, width, num_classes)
+        self.net = CouplingNet(1, transform.num_params, options)
         self.transform = transform
         self.register_buffer("mask", checkerboard_mask(*size, parity).bool(), persistent=False)
 
@@ -168,22 +269,22 @@ class Step(nn.Module):
         shape: shape of the features, ``(C, H, W)``.
         parity: parity of the checkerboard, 0 or 1, used if there is one channel.
         transform: transform that the coupling applies to each value.
-        width: channels of the coupling network.
-        num_classes: number of classes; None for an unconditional model.
+        options: options of the coupling network.
+        lu: whether the mixing of channels is factorized.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], parity: int, transform: Transform, width: int, num_classes: int | None
+        self, shape: tuple[int, int, int], parity: int, transform: Transform, options: NetOptions, lu: bool
     ) -> None:
         super().__init__()
         C, H, W = shape
-        self.norm = ActNorm(C)
-        self.mix = InvertibleConvolution(C) if C > 1 else None
+        self.norm = ActNorm(C, options.log_factor)
+        self.mix = (InvertibleConvolution(C) if lu else FullConvolution(C)) if C > 1 else None
         self.coupling: HalfCoupling | CheckerboardCoupling
         if C > 1:
-            self.coupling = HalfCoupling(C, transform, width, num_classes)
+            self.coupling = HalfCoupling(C, transform, options)
         else:
-            self.coupling = CheckerboardCoupling((H, W), parity, transform, width, num_classes)
+            self.coupling = CheckerboardCoupling((H, W), parity, transform, options)
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         h, log_det = self.norm(h)
@@ -206,9 +307,9 @@ class Split(nn.Module):
     The channels that go on predict a Gaussian prior for the latents, which are standardised by it.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, options: NetOptions) -> None:
         super().__init__()
-        self.prior = zero_conv(channels // 2, channels)
+        self.prior = ZeroConvolution(channels // 2, channels, options)
 
     def _prior(self, h: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(h.device.type, enabled=False):
@@ -229,6 +330,33 @@ class Split(nn.Module):
         return torch.cat([h, mean + log_std.exp() * z], 1)
 
 
+class ChannelPrior(nn.Module):
+    """Gaussians of the top's latents that all places share but for the edges: the authors' option ``learntop``.
+
+    A convolution of zeros gives the means and log standard deviations: its biases for each channel and, with an edge
+    channel, what depends on the distance from the edges. A class adds a bias. Most of its weights are multiplied by
+    zeros and never change; they are here because the authors' models have and count them.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], options: NetOptions) -> None:
+        super().__init__()
+        C, self.H, self.W = shape
+        self.conv = ZeroConvolution(2 * C, 2 * C, options)
+        self.embedding = None if options.num_classes is None else nn.Embedding(options.num_classes, 2 * C)
+        if self.embedding is not None:
+            nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, num: int, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the means and log standard deviations of ``num`` examples, ``(B, D_top)`` each."""
+        weight = self.conv.weight
+        with torch.autocast(weight.device.type, enabled=False):
+            params = self.conv(weight.new_zeros(1, self.conv.out_channels, self.H, self.W))
+        if self.embedding is not None:
+            params = params + self.embedding(y)[:, :, None, None]
+        mean, log_std = params.expand(num, -1, -1, -1).chunk(2, 1)
+        return mean.flatten(1), log_std.flatten(1)
+
+
 class Glow(ImageFlow):
     """Glow: Generative Flow with Invertible 1x1 Convolutions (arXiv:1807.03039).
 
@@ -242,6 +370,10 @@ class Glow(ImageFlow):
 
     The likelihood, the transforms and the priors are computed in at least float32, whatever the precision of the
     coupling networks.
+
+    The options from ``edge_channel`` on are details of the authors' code (github.com/openai/glow). With
+    ``edge_channel``, ``nets_normalized``, ``log_factor=3``, ``init_std=0.05``, ``top_by_place=False``, ``lu=False`` and
+    ``logit=False`` the model is theirs, to the number of its parameters.
 
     Args:
         shape: image shape ``(C, H, W)``.
@@ -257,6 +389,17 @@ class Glow(ImageFlow):
         width: channels of the coupling networks.
         checkpointing: whether the backward pass recomputes the features of each step instead of storing them. It then
             needs the memory of one step, and on a CPU a training step takes twice the time.
+        edge_channel: whether 3x3 convolutions see a channel that is 1 beyond the edges of the image.
+        nets_normalized: whether the coupling networks normalize the features after their first two convolutions, with
+            scales and biases that start from the data, instead of adding biases.
+        log_factor: factor of learned scales: that of a normalization is ``exp(log_factor log_scale)``, and the
+            convolutions that start as 0 get one of the same kind for each output; None for ``exp(log_scale)`` and no
+            scale of outputs.
+        init_std: standard deviation of the initial weights in the coupling networks; None for PyTorch's.
+        top_by_place: whether each latent of the top has its own Gaussian; False for one per channel, which depends on
+            the distance from the edges if there is an edge channel.
+        lu: whether the mixing of channels is factorized as in section 3.2; False for a plain matrix.
+        logit: whether grey levels are mapped to logits; False for a flow of the grey levels in [0, 1] themselves.
 
     Raises:
         InputError: if the shape is not an image's or is a single value, or an option is out of its range.
@@ -274,14 +417,27 @@ class Glow(ImageFlow):
         num_steps: int = 8,
         width: int = 64,
         checkpointing: bool = False,
+        edge_channel: bool = False,
+        nets_normalized: bool = False,
+        log_factor: float | None = None,
+        init_std: float | None = None,
+        top_by_place: bool = True,
+        lu: bool = True,
+        logit: bool = True,
     ) -> None:
-        alpha = eighth_of_a_bin(levels) if alpha is None else alpha
+        if not logit and alpha is not None:
+            raise InputError(f"alpha={alpha}: the margin of the logit, which logit=false leaves out")
+        alpha = eighth_of_a_bin(levels) if logit and alpha is None else alpha
         super().__init__(shape, num_classes, levels, alpha, dequantization)
         if min(num_scales, num_steps, width) < 1:
             raise InputError(
                 f"num_scales={num_scales}, num_steps={num_steps}, width={width}: expected at least 1 of each"
             )
+        for name, value in (("log_factor", log_factor), ("init_std", init_std)):
+            if value is not None and value <= 0:
+                raise InputError(f"{name}={value}: expected above 0, or null")
         transform = transform or Affine()
+        options = NetOptions(width, num_classes, edge_channel, nets_normalized, log_factor, init_std)
         self.checkpointing = checkpointing
 
         C, H, W = shape
@@ -290,17 +446,18 @@ class Glow(ImageFlow):
         for _ in range(num_scales):
             if squeezable(H, W):
                 C, H, W = 4 * C, H // 2, W // 2
-            self.scales.append(
-                nn.ModuleList(Step((C, H, W), i % 2, transform, width, num_classes) for i in range(num_steps))
-            )
+            self.scales.append(nn.ModuleList(Step((C, H, W), i % 2, transform, options, lu) for i in range(num_steps)))
             if len(self.scales) == num_scales or not squeezable(H, W):
                 break
-            self.splits.append(Split(C))
+            self.splits.append(Split(C, options))
             C = C // 2
         self.top_shape = (C, H, W)
-        # Mean and log standard deviation of each latent of the last scale (the top), for each class.
-        self.top = nn.Embedding(num_classes or 1, 2 * math.prod(self.top_shape))
-        nn.init.zeros_(self.top.weight)
+        self.top: nn.Embedding | ChannelPrior
+        if top_by_place:  # mean and log standard deviation of each latent of the last scale (the top), for each class
+            self.top = nn.Embedding(num_classes or 1, 2 * math.prod(self.top_shape))
+            nn.init.zeros_(self.top.weight)
+        else:
+            self.top = ChannelPrior(self.top_shape, options)
 
     # -- from reals to latents -----------------------------------------------------------------------------------------
 
@@ -312,17 +469,11 @@ class Glow(ImageFlow):
         Raises:
             InputError: if the model is conditional and ``y`` is None.
         """
-        return self._transform(h, y)
-
-    def _transform(self, h: Tensor, y: Tensor | None, *, fit: bool = False) -> tuple[Tensor, Tensor]:
-        """Like ``transform``; with ``fit``, initialize each normalization from its input first."""
         self._check(y)
         latents, log_det = [], h.new_zeros(len(h))
         for i, steps in enumerate(self.scales):
             h = squeeze(h) if self.squeezed else h
             for step in cast(nn.ModuleList, steps):
-                if fit:
-                    cast(Step, step).norm.fit(h)
                 if self.checkpointing and torch.is_grad_enabled():
                     h, d = checkpoint(step, h, y, use_reentrant=False, preserve_rng_state=False)
                 else:
@@ -357,6 +508,8 @@ class Glow(ImageFlow):
 
     def _top(self, num: int, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the means and log standard deviations of the top's latents, ``(B, D_top)`` each."""
+        if isinstance(self.top, ChannelPrior):
+            return self.top(num, y)
         if self.num_classes is None:
             y = torch.zeros(num, dtype=torch.long, device=self.top.weight.device)
         mean, log_std = self.top(y).chunk(2, 1)
@@ -369,7 +522,8 @@ class Glow(ImageFlow):
         """Initialize the normalizations in sequence, each from the data as transformed by the steps before it."""
         y = None if y is None else y[:INITIAL_IMAGES]
         point, _ = self._draw(x[:INITIAL_IMAGES])
-        self._transform(self._to_reals(point)[0], y, fit=True)
+        with fitted(self):
+            self.transform(self._to_reals(point)[0], y)
 
 
 def squeezable(height: int, width: int) -> bool:
