@@ -10,12 +10,12 @@ from support.small_images import all_images
 LEVELS = 5
 
 
-def kinds(levels: int = LEVELS) -> list[tuple[PixelChannels, int]]:
+def kinds(levels: int = LEVELS, components: int = 2) -> list[tuple[PixelChannels, int]]:
     return [
-        (SeparateChannels(DiscretizedLogisticMixture(levels, 2), 3), 3),
+        (SeparateChannels(DiscretizedLogisticMixture(levels, components), 3), 3),
         (SeparateChannels(Categorical(levels), 2), 2),
         (OneChannel(Categorical(levels)), 1),
-        (LinearChannels(DiscretizedLogisticMixture(levels, 2), 3), 3),
+        (LinearChannels(DiscretizedLogisticMixture(levels, components), 3), 3),
     ]
 
 
@@ -42,7 +42,7 @@ def test_the_mean_of_linear_channels_is_that_of_draws() -> None:
     torch.testing.assert_close(pixel.mean(params)[0, :, 0], drawn.mean((0, 2)), atol=0.005, rtol=0)
 
 
-@pytest.mark.parametrize(("pixel", "channels"), kinds(256))
+@pytest.mark.parametrize(("pixel", "channels"), kinds(256, 10))
 def test_fitted_parameters_are_better_than_uniform_ones(pixel: PixelChannels, channels: int) -> None:
     torch.manual_seed(0)
     grey = torch.rand(5000, 1).square()
