@@ -21,7 +21,7 @@ from support.command import Genlab
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs_before_the_move"
 RUNS = sorted(path.parent.name for path in FIXTURES.glob("*/config.yaml"))
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks/points"
 CONFIGS = sorted(BENCHMARKS.rglob("config.yaml"))
 
 # Other than the config file of the model states today: these runs were made while the training group overrode it.

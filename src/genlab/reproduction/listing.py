@@ -52,8 +52,12 @@ def measured(verdict: Verdict) -> str:
 
 
 def cost(records: Iterable[Record]) -> str:
-    """Give the time of a run as text, averaged over the records; a dash if there is none."""
-    seconds = [record.content["training"]["wall_seconds"] for record in records]
+    """Give the CPU time of a run as text, or its wall time if that is not known, averaged over the records.
+
+    Other work on the machine changes the wall time, but hardly the CPU time. Without records, the text is a dash.
+    """
+    trainings = [record.content["training"] for record in records]
+    seconds = [one.get("cpu_seconds") or one["wall_seconds"] for one in trainings]
     if not seconds:
         return "-"
     mean = sum(seconds) / len(seconds)
