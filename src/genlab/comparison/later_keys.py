@@ -12,6 +12,8 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
+    "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": ("2026-11-29", False)},
+    "genlab.models.gan.augment_pipe.ScheduledAugmentation": {"filtered": ("2026-11-29", False)},
     "genlab.models.gan.biggan.BigGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
@@ -34,6 +36,11 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
     },
+    "genlab.models.gan.stylegan2.StyleGAN2": {
+        "class_layers": ("2026-11-29", 0),
+        "class_bias": ("2026-11-29", False),
+        "float32_core": ("2026-11-29", False),
+    },
     "genlab.models.transformer.image_gpt.ImageGPT": {
         "positions": ("2026-11-24", "learned"),
         "norm": ("2026-11-24", "layer"),
@@ -55,6 +62,9 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "channels_last": ("2026-11-23", False),
         "fused": ("2026-11-23", True),
         "generator_batch": ("2026-11-27", 1),
+        "real_noise": ("2026-11-29", 0.0),
+        "ema_images": ("2026-11-29", None),
+        "ema_ramp": ("2026-11-29", None),
     },
     "genlab.training.objective.ObjectiveTraining": {
         "channels_last": ("2026-11-23", False),
@@ -63,6 +73,9 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
     "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False)},
 }
+
+# The same for sampling settings, by the class of the model: values with which earlier results were measured.
+LATER_SETTINGS: dict[str, dict[str, Any]] = {"genlab.models.gan.stylegan2.StyleGAN2": {"noise": "fixed"}}
 
 
 def with_later_keys(config: Mapping[str, Any], overrides: Collection[str] = (), prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,13 @@ ADDED: dict[str, dict[str, Any]] = {
         "discriminator_start": 0,
         "adversarial_weight": 1.0,
         "adaptive_weight": False,
+        "real_noise": 0.0,
+        "ema_images": None,
+        "ema_ramp": None,
     },
+    "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": False},
+    "genlab.models.gan.augment_pipe.ScheduledAugmentation": {"filtered": False},
+    "genlab.models.gan.stylegan2.StyleGAN2": {"class_layers": 0, "class_bias": False, "float32_core": False},
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
 }
 UNUSED: dict[str, dict[str, Any]] = {

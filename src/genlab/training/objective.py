@@ -83,5 +83,4 @@ class ObjectiveTraining(TrainingModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
-            self.ema.update(self.model)
+        self.update_average(self.images_seen)
