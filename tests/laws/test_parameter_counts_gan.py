@@ -21,6 +21,17 @@ def counts(model: AdversarialModel) -> tuple[int, int]:
 AUTHORS = {
     # The authors' PyTorch code (stylegan2-ada-pytorch), its networks for cfg=cifar with ten classes, instantiated.
     "cifar10_stylegan2_ada": (20_215_315, 23_089_664),
+    # StudioGAN's src/models/deep_conv.py with the defaults of its src/config.py, counted by hand layer by layer.
+    "cifar10_dcgan": (3_812_355, 2_931_009),
+    # The authors' PyTorch code (R3GAN), its preset for CIFAR-10, instantiated.
+    "cifar10_r3gan": (20_781_952, 21_280_512),
+    # The authors' Chainer code, its residual networks for images of 32x32, counted by hand.
+    "cifar10_sngan": (4_276_739, 1_053_825),
+    # mimicry's code and the authors', counted by hand.
+    "cifar10_wgan_gp": (1_204_483, 1_053_825),
+    # BigGAN-PyTorch at its settings for CIFAR-10 with a shared embedding and a hierarchical z, instantiated; as
+    # DiffAugment ran it, with neither, G has 4,304,387.
+    "cifar10_biggan_diffaugment": (4_373_251, 4_207_361),
 }
 
 

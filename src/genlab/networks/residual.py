@@ -141,7 +141,7 @@ def initialise_xavier(module: nn.Module) -> None:
 
 def initialise_orthogonal(module: nn.Module) -> None:
     """Initialise weights orthogonally and biases to 0, as BigGAN does."""
-    if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.orthogonal_(module.weight)
         if isinstance(module.bias if hasattr(module, "bias") else None, Tensor):
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
