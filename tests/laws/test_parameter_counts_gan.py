@@ -6,6 +6,7 @@ import torch
 from genlab.composition.building import build
 from genlab.composition.configs import composed
 from genlab.models.base import AdversarialModel
+from genlab.models.gan.sngan import SNGAN
 from genlab.models.gan.stylegan2 import StyleGAN2
 
 
@@ -27,8 +28,8 @@ AUTHORS = {
     "cifar10_r3gan": (20_781_952, 21_280_512),
     # The authors' Chainer code, its residual networks for images of 32x32, counted by hand.
     "cifar10_sngan": (4_276_739, 1_053_825),
-    # mimicry's code and the authors', counted by hand.
-    "cifar10_wgan_gp": (1_204_483, 1_053_825),
+    # mimicry's nets/wgan_gp/wgan_gp_32.py with its defaults, D without layer normalization, counted by hand.
+    "cifar10_wgan_gp": (4_276_739, 1_053_825),
     # BigGAN-PyTorch at its settings for CIFAR-10 with a shared embedding and a hierarchical z, instantiated; as
     # DiffAugment ran it, with neither, G has 4,304,387.
     "cifar10_biggan_diffaugment": (4_373_251, 4_207_361),
@@ -51,3 +52,10 @@ def test_stylegan2_without_classes_has_the_networks_of_its_authors() -> None:
             (3, 32, 32), None, mapping_layers=2, channel_base=32768, architecture="plain", minibatch_std=32
         )
     assert counts(model) == (19_947_539, 20_720_641)
+
+
+def test_wgan_gp_has_the_networks_of_its_paper() -> None:
+    """The authors' TensorFlow code for CIFAR-10 with 128 channels in both networks, counted by hand."""
+    with torch.device("meta"):
+        model = SNGAN((3, 32, 32), channels=128, normalization="none", pooling="mean")
+    assert counts(model) == (1_204_483, 1_053_825)

@@ -10,6 +10,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.callbacks.sample_metrics.SampleMetrics": {"every_images": ("2026-11-23", None)},
     "genlab.data.images.ImageDataModule": {"train_size": ("2026-11-23", None)},
     "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
+    "genlab.metrics.evaluation.Evaluation": {"norm_statistics": ("2026-11-29", None)},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
     "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": ("2026-11-29", False)},
@@ -23,7 +24,10 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "minibatch_std": ("2026-11-23", None),
         "pack": ("2026-11-23", 1),
     },
-    "genlab.models.gan.r3gan.R3GAN": {"channel_base": ("2026-11-23", None)},
+    "genlab.models.gan.r3gan.R3GAN": {
+        "channel_base": ("2026-11-23", None),
+        "float32_core": ("2026-11-29", False),
+    },
     "genlab.models.gan.regularizers.R1": {
         "final_gamma": ("2026-11-23", None),
         "decay_images": ("2026-11-23", None),
@@ -35,6 +39,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.models.gan.sngan.SNGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
+        "pooling": ("2026-11-29", "sum"),
     },
     "genlab.models.gan.stylegan2.StyleGAN2": {
         "class_layers": ("2026-11-29", 0),

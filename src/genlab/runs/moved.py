@@ -26,8 +26,11 @@ ADDED: dict[str, dict[str, Any]] = {
         "ema_images": None,
         "ema_ramp": None,
     },
+    "genlab.metrics.evaluation.Evaluation": {"norm_statistics": None},
     "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": False},
     "genlab.models.gan.augment_pipe.ScheduledAugmentation": {"filtered": False},
+    "genlab.models.gan.r3gan.R3GAN": {"float32_core": False},
+    "genlab.models.gan.sngan.SNGAN": {"pooling": "sum"},
     "genlab.models.gan.stylegan2.StyleGAN2": {"class_layers": 0, "class_bias": False, "float32_core": False},
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
 }

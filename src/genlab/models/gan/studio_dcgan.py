@@ -49,9 +49,9 @@ class StudioDCGAN(AdversarialModel):
         self.generator = Generator(shape[0], sizes, widths[::-1], latent_dim, num_classes)
         self.discriminator = Discriminator(shape[0], widths, num_classes, pack)
         self.apply(initialise_orthogonal)
-        if num_classes is not None:
-            for up in self.generator.up:
-                nn.init.zeros_(up.norm.to_affine.weight)  # at first, all classes are normalized alike
+        for module in self.generator.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.zeros_(module.weight)  # at first, all classes are normalized alike
 
 
 class Generator(nn.Module):
