@@ -118,7 +118,27 @@ def test_a_scheduled_p_rises_with_the_images() -> None:
             ScheduledAugmentation(**wrong)
 
 
-@pytest.mark.parametrize("augment", [AdaptiveAugmentation(), ScheduledAugmentation(), DiffAugment()])
+@pytest.mark.parametrize("make", [AdaptiveAugmentation, ScheduledAugmentation])
+def test_filtered_augmentations_leave_images_alone_at_first_and_change_all_at_p_1(make: type[AugmentPipe]) -> None:
+    augment = make(colors=0.0, cutout=0.0, filtered=True)  # type: ignore[call-arg]
+    x = torch.rand(8, 3, 12, 12)
+    torch.testing.assert_close(augment(x), x, atol=1e-5, rtol=1e-5)
+    plain = make(colors=0.0, cutout=0.0)  # type: ignore[call-arg]
+    # The same draws, of images without detail, are the same images but for their borders.
+    at = torch.linspace(0, 3.14159, 24)
+    smooth = (at.cos()[:, None] * at.cos() / 2 + 0.5).expand(16, 1, 24, 24)
+    drawn = []
+    for pipe in (augment, plain):
+        pipe.p.fill_(1.0)
+        torch.manual_seed(3)
+        drawn.append(pipe(smooth)[..., 4:-4, 4:-4])
+    assert (drawn[0] - smooth[..., 4:-4, 4:-4]).abs().amax((1, 2, 3)).gt(0.05).all()
+    assert (drawn[0] - drawn[1]).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "augment", [AdaptiveAugmentation(), AdaptiveAugmentation(filtered=True), ScheduledAugmentation(), DiffAugment()]
+)
 def test_a_penalty_on_gradients_goes_through(augment: torch.nn.Module) -> None:
     for buffer in augment.buffers():
         buffer.fill_(0.5)

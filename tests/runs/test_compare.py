@@ -273,6 +273,22 @@ def test_a_samplers_settings_must_agree(tmp_path: Path) -> None:
     assert sorted(p["sampling.num_steps"] for p in protocols if p) == [4, 8, 12]
 
 
+def test_a_setting_that_came_later_counts_as_what_was_done_before(tmp_path: Path) -> None:
+    """StyleGAN2's noise: earlier results do not name it, and were measured with fixed noise."""
+
+    def fid(value: float, **sampling: Any) -> dict[str, Any]:
+        return {"test/fid": result(value, SAMPLES, sampler="truncation of w", sampling=sampling)}
+
+    target = {"model._target_": "genlab.models.gan.stylegan2.StyleGAN2"}
+    make_run(tmp_path / "earlier", model="gan/stylegan2", config=target, metrics=fid(3.0, truncation=1.0))
+    for name, noise in (("fixed", "fixed"), ("random", "random")):
+        config = {**target, "model.width": len(name)}
+        make_run(tmp_path / name, model="gan/stylegan2", config=config, metrics=fid(4.0, truncation=1.0, noise=noise))
+    assert set(map(frozenset, shown(table_of(tmp_path)).values())) == {
+        frozenset({"earlier", "fixed"}), frozenset({"random"})
+    }  # fmt: skip
+
+
 def test_evaluations_under_unlike_protocols_stand_beside_the_summary(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", metrics={"test/fid": result(1.0, SAMPLES), "test/recall": result(0.5, SAMPLES)})
     make_run(tmp_path / "b", config={"model.width": 3}, metrics={"test/fid": result(2.0, SAMPLES)})

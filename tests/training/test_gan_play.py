@@ -30,6 +30,7 @@ from genlab.runs.moved import current
 from genlab.training import schedules
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
+from genlab.training.module import TrainingModule
 from support.adversarial_autoencoder import Autoencoder
 from support.forks import in_child
 from support.kills import kill_at
@@ -308,12 +309,18 @@ def test_checkpoints_with_an_averaged_discriminator_still_load(tmp_path: Path, m
 def test_a_run_of_before_goes_on_as_it_was() -> None:
     """Its config lacks the keys that came since, and states a text's vocabulary as classes."""
     name = "genlab.training.adversarial.AdversarialTraining"
-    parameters = inspect.signature(AdversarialTraining.__init__).parameters
+    parameters = {
+        key: parameter
+        for made in (TrainingModule, AdversarialTraining)
+        for key, parameter in inspect.signature(made.__init__).parameters.items()
+    }
     found = current({"training": {"_target_": name, "generator_steps": 2}})["training"]
     assert found.pop("generator_steps") == 2
     assert found.pop("_target_") == name
     assert found == {key: parameters[key].default for key in found}
-    assert found.keys() == {"discriminator_start", "adversarial_weight", "adaptive_weight"}
+    assert found.keys() == {
+        "discriminator_start", "adversarial_weight", "adaptive_weight", "real_noise", "ema_images", "ema_ramp",
+    }  # fmt: skip
     assert current({"_target_": name, "adaptive_weight": True})["adaptive_weight"] is True
     text = {"_target_": "genlab.data.text.TextDataModule", "num_classes": 256}
     assert current(text)["num_classes"] is None

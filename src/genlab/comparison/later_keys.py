@@ -13,6 +13,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "shift": ("2026-11-29", None),
     },
     "genlab.data.table.Table": {"header": ("2026-11-29", "text")},
+    "genlab.metrics.evaluation.Evaluation": {"norm_statistics": ("2026-11-29", None)},
     "genlab.metrics.features.Pixels": {"max_features": ("2026-11-23", 256)},
     "genlab.models.autoregressive.pixel_cnn.PixelCNN": {"kernel_size": ("2026-11-23", 3)},
     "genlab.models.autoregressive.pixel_cnn_pp.PixelCNNpp": {"weight_norm": ("2026-11-29", False)},
@@ -36,6 +37,8 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "widen": ("2026-11-29", False),
         "batch_norm": ("2026-11-29", None),
     },
+    "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": ("2026-11-29", False)},
+    "genlab.models.gan.augment_pipe.ScheduledAugmentation": {"filtered": ("2026-11-29", False)},
     "genlab.models.gan.biggan.BigGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
@@ -45,7 +48,10 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "minibatch_std": ("2026-11-23", None),
         "pack": ("2026-11-23", 1),
     },
-    "genlab.models.gan.r3gan.R3GAN": {"channel_base": ("2026-11-23", None)},
+    "genlab.models.gan.r3gan.R3GAN": {
+        "channel_base": ("2026-11-23", None),
+        "float32_core": ("2026-11-29", False),
+    },
     "genlab.models.gan.regularizers.R1": {
         "final_gamma": ("2026-11-23", None),
         "decay_images": ("2026-11-23", None),
@@ -57,6 +63,12 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.models.gan.sngan.SNGAN": {
         "channel_base": ("2026-11-23", None),
         "discriminator_channel_base": ("2026-11-23", None),
+        "pooling": ("2026-11-29", "sum"),
+    },
+    "genlab.models.gan.stylegan2.StyleGAN2": {
+        "class_layers": ("2026-11-29", 0),
+        "class_bias": ("2026-11-29", False),
+        "float32_core": ("2026-11-29", False),
     },
     "genlab.models.transformer.image_gpt.ImageGPT": {
         "positions": ("2026-11-24", "learned"),
@@ -91,6 +103,9 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "channels_last": ("2026-11-23", False),
         "fused": ("2026-11-23", True),
         "generator_batch": ("2026-11-27", 1),
+        "real_noise": ("2026-11-29", 0.0),
+        "ema_images": ("2026-11-29", None),
+        "ema_ramp": ("2026-11-29", None),
     },
     "genlab.training.objective.ObjectiveTraining": {
         "channels_last": ("2026-11-23", False),
@@ -100,6 +115,9 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
     "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False)},
 }
+
+# The same for sampling settings, by the class of the model: values with which earlier results were measured.
+LATER_SETTINGS: dict[str, dict[str, Any]] = {"genlab.models.gan.stylegan2.StyleGAN2": {"noise": "fixed"}}
 
 
 def with_later_keys(config: Mapping[str, Any], overrides: Collection[str] = (), prefix: str = "") -> dict[str, Any]:

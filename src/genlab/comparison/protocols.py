@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genlab.comparison.later_keys import LATER_SETTINGS
 from genlab.comparison.runs import Run
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
@@ -56,7 +57,7 @@ def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
         fields["checkpoint"] = _checkpoint(str(fields["checkpoint"]))
     if "sampling" not in about.protocol:
         return Agreement(fields, {}, True)
-    return Agreement(fields, _settings(result), _is_usual(result, run.trained.get(name)))
+    return Agreement(fields, _settings(run, result), _is_usual(run, result, run.trained.get(name)))
 
 
 def _unsaid(run: Run) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _unsaid(run: Run) -> dict[str, Any]:
     config = run.config
     return {
         "checkpoint": "last" if "callbacks.best" in config and config["callbacks.best"] is None else "best",
-        "weights": "ema" if config.get("training.ema_decay") else "raw",
+        "weights": "ema" if config.get("training.ema_decay") or config.get("training.ema_images") else "raw",
         "given": None if config.get("model.num_classes") is None else "classes",
         "split_seed": config.get("dataset.split_seed") or config.get("dataset.of.split_seed") or None,
     }
@@ -80,19 +81,22 @@ def _checkpoint(name: str) -> str:
     return "last" if name == "none" else Path(name).stem
 
 
-def _settings(result: Result) -> dict[str, Any]:
+def _settings(run: Run, result: Result) -> dict[str, Any]:
     """Give the sampling settings except for the temperature, which is a separate protocol field."""
     stated = result.protocol.get("sampling")
-    return {key: stated[key] for key in sorted(stated) if key != "temperature"} if isinstance(stated, Mapping) else {}
+    if not isinstance(stated, Mapping):
+        return {}
+    complete = {**LATER_SETTINGS.get(str(run.config.get("model._target_")), {}), **stated}
+    return {key: complete[key] for key in sorted(complete) if key != "temperature"}
 
 
-def _is_usual(result: Result, trained: Result | None) -> bool:
+def _is_usual(run: Run, result: Result, trained: Result | None) -> bool:
     """Tell whether samples were drawn as at the end of training; older records only have the sampler's description."""
-    settings = _settings(result)
+    settings = _settings(run, result)
     if not any(value is not None for value in settings.values()):
         return True
     if trained is None:
         return False
     if "sampling" not in trained.protocol:
         return result.protocol.get("sampler") == trained.protocol.get("sampler")
-    return settings == _settings(trained)
+    return settings == _settings(run, trained)

@@ -32,6 +32,7 @@ from genlab.metrics.measures.modes import ModesReached
 from genlab.metrics.measures.precision_recall import PrecisionRecall
 from genlab.metrics.memorization import nearest
 from genlab.metrics.modes import Modes
+from genlab.metrics.norm_statistics import batch_norms, with_own_statistics
 from genlab.metrics.result import Result
 from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, reference_of
 from genlab.models.base import GenerativeModel
@@ -87,6 +88,8 @@ class Evaluation:
         cache_dir: folder in which features of the reference images are cached; None disables the cache.
         measures: measures by name, in the order in which their figures are reported; entries that are None are
             skipped. None for the measures of :func:`first_measures`.
+        norm_statistics: number of samples from which the statistics of batch normalization are computed anew for the
+            weights that are measured; None to use the running statistics of training.
 
     Raises:
         InputError: if a number is too small, or if two measures declare the same figure.
@@ -105,6 +108,7 @@ class Evaluation:
         seed: int = 0,
         cache_dir: str | None = None,
         measures: Mapping[str, Measure | None] | None = None,
+        norm_statistics: PositiveInt | None = None,
     ) -> None:
         if num_samples <= LEAST or num_shown < 1:
             raise InputError(
@@ -120,6 +124,7 @@ class Evaluation:
         self.modes, self.reference = modes, reference
         self.num_samples, self.num_test, self.importance_samples = num_samples, num_test, importance_samples
         self.memorization, self.num_shown, self.seed, self.cache_dir = memorization, num_shown, seed, cache_dir
+        self.norm_statistics = norm_statistics
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -136,7 +141,13 @@ class Evaluation:
             "importance_samples": self.importance_samples,
             "memorization": self.memorization,
             "seed": self.seed,
+            **self._statistics,
         }
+
+    @property
+    def _statistics(self) -> dict[str, Any]:
+        """Protocol field of statistics that are computed anew; empty for those of training."""
+        return {} if self.norm_statistics is None else {"norm_statistics": self.norm_statistics}
 
     @property
     def declared(self) -> dict[str, Figure]:
@@ -146,11 +157,16 @@ class Evaluation:
         return {name: figure for name, figure in figures.items() if known.get(name) != figure}
 
     def check_memory(self, model: GenerativeModel, data: DataModule) -> None:
-        """Check that the samples to measure will fit in memory.
+        """Check that the samples to measure will fit in memory, and that their settings have an effect.
 
         Raises:
-            InputError: if they will not.
+            InputError: if they will not, or have none.
         """
+        if self.norm_statistics is not None and not batch_norms(model):
+            raise InputError(
+                f"metrics.norm_statistics={self.norm_statistics}: {type(model).__name__} is sampled without batch "
+                "normalization; set it to null"
+            )
         total = self._num_drawn(data)
         check_fits(bytes_of(total, model), f"metrics.num_samples={total}: too many samples; measure fewer")
 
@@ -160,6 +176,8 @@ class Evaluation:
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """Draw the samples to measure and to show, ``(N, *shape)``; text samples are only shown, not measured."""
         total = self._num_drawn(data)
+        if self.norm_statistics is not None:
+            model = with_own_statistics(model, self.norm_statistics, self.seed)
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
@@ -201,6 +219,7 @@ class Evaluation:
             "temperature": model.sampling.temperature,
             "sampling": asdict(model.sampling),
             "seed": self.seed,
+            **self._statistics,
         }
         figures: dict[str, Result] = {}
         looked = False

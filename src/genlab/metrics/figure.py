@@ -21,6 +21,7 @@ SAMPLES = (
     "num_samples",
     "temperature",
     "sampling",
+    "norm_statistics",
     *WEIGHTS,
 )
 MODES = (
@@ -31,6 +32,7 @@ MODES = (
     "num_samples",
     "temperature",
     "sampling",
+    "norm_statistics",
     *WEIGHTS,
 )
 LIKELIHOOD = (*DATA, "standardized", "split", "num", "of", "given", *WEIGHTS)

@@ -5,6 +5,7 @@ Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957), a
 
 import itertools
 import math
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,6 +89,7 @@ class ResidualDiscriminator(nn.Module):
         pack: number of images that are joined to one input (PacGAN).
         attention: self-attention is applied once, to the first features whose smaller side is at most this; ``None``
             for no attention.
+        pooling: whether the last features are summed or averaged over places.
     """
 
     def __init__(
@@ -98,9 +100,10 @@ class ResidualDiscriminator(nn.Module):
         num_classes: int | None = None,
         pack: int = 1,
         attention: int | None = None,
+        pooling: Literal["sum", "mean"] = "sum",
     ) -> None:
         super().__init__()
-        self.pack = pack
+        self.pack, self.pooling = pack, pooling
         size, sizes = shape[1:], [shape[1:]]  # sizes: the input sizes of the halving blocks
         while min(sizes[-1]) > 16:
             sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
@@ -119,7 +122,8 @@ class ResidualDiscriminator(nn.Module):
         self.embedding = nn.Embedding(num_classes, channels) if num_classes is not None else None
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = F.relu(self.blocks(2 * packed(x, self.pack) - 1)).sum((2, 3))
+        h = F.relu(self.blocks(2 * packed(x, self.pack) - 1))
+        h = h.sum((2, 3)) if self.pooling == "sum" else h.mean((2, 3))
         logit = self.to_logit(h).squeeze(1)
         if self.embedding is not None:
             of_class = self.embedding(y).view(len(h), self.pack, -1).sum(1)
@@ -141,7 +145,7 @@ def initialise_xavier(module: nn.Module) -> None:
 
 def initialise_orthogonal(module: nn.Module) -> None:
     """Initialise weights orthogonally and biases to 0, as BigGAN does."""
-    if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.orthogonal_(module.weight)
         if isinstance(module.bias if hasattr(module, "bias") else None, Tensor):
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ OF_SAMPLES = (
     "metrics.modes",
     "metrics/modes",
     "metrics.reference",
+    "metrics.norm_statistics",
     "sampling",
 )
 OF_THE_TRAINING = ("dataset.batch_size", "dataset.flip")  # which are no other data to be measured on

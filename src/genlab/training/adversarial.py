@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
@@ -51,6 +52,8 @@ class AdversarialTraining(TrainingModule):
         adversarial_weight: weight of the adversarial loss in G's loss.
         adaptive_weight: whether to multiply this weight by the ratio of two gradient norms at G's last layer, that of
             G's further terms and that of the adversarial loss: VQGAN (arXiv:2012.09841), equation 7.
+        real_noise: width of the uniform noise, from 0 on, that is added to the real examples that D sees; 1/256 is a
+            level of images of bytes, as in the code of SNGAN and of WGAN-GP. 0 adds none.
         **options: further options of :class:`~genlab.training.module.TrainingModule`.
     """
 
@@ -74,6 +77,7 @@ class AdversarialTraining(TrainingModule):
         discriminator_start: int = 0,
         adversarial_weight: float = 1.0,
         adaptive_weight: bool = False,
+        real_noise: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
@@ -112,6 +116,7 @@ class AdversarialTraining(TrainingModule):
         self.generator_batch = generator_batch
         self.discriminator_start = discriminator_start
         self.adversarial_weight, self.adaptive_weight = adversarial_weight, adaptive_weight
+        self.real_noise = real_noise
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         # Batches accumulated in D's gradients, kept because G's step then uses the same batches.
         self._pending: list[tuple[Tensor, Tensor]] = []
@@ -206,9 +211,14 @@ class AdversarialTraining(TrainingModule):
         """Return D as a function of examples alone: with augmentation, the given classes, and logits in float32."""
         return lambda x: self.model.discriminator(x if self.augment is None else self.augment(x), y).float()
 
+    def _noisy(self, x: Tensor) -> Tensor:
+        """Add the noise of real examples."""
+        return x + self.real_noise * torch.rand_like(x) if self.real_noise else x
+
     def _discriminator_backward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self.model.play(x, y).fake.float()  # like real examples, also under autocast
+        x = self._noisy(x)
         due = [name for name, penalty in self.regularizers.items() if self._steps_taken % penalty.every == 0]
         for name in due:
             self.regularizers[name].prepare(self.images_seen)
@@ -289,7 +299,7 @@ class AdversarialTraining(TrainingModule):
         on_real = None
         if plays and self.loss.relative:
             with torch.no_grad():
-                on_real = critic(x)
+                on_real = critic(self._noisy(x))
         played = self.model.play(x, y)
         figures = dict(played.terms)
         if not plays:
@@ -335,8 +345,8 @@ class AdversarialTraining(TrainingModule):
             with _frozen(self.players.discriminator):
                 self._generator_backward((turns - 1) * self.generator_steps + i, plays)
             self._step(generator, "generator", figures)
-            if self.ema is not None:
-                self.ema.update(self.model)
+            # This batch is counted after its steps.
+            self.update_average(self.images_seen + len(self._pending[-1][0]) * self.trainer.world_size)
         if schedulers and self.schedule_interval == "step":
             generator_schedule, discriminator_schedule = schedulers  # type: ignore[misc]
             if plays:

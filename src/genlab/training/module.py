@@ -18,6 +18,7 @@ from genlab.distributions.noise import mix
 from genlab.errors import Diverged, InputError
 from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
+from genlab.training.ema_images import AverageOverImages
 from genlab.training.optimizers import check_settings
 from genlab.training.processes import share_buffers
 from genlab.training.randomness import State, capture, gathered, restore
@@ -63,6 +64,8 @@ class TrainingModule(pl.LightningModule):
         accumulate: number of batches whose gradients are accumulated to one step.
         ema_decay: decay of the averaged weights, which validation, sampling and evaluation then use; None to use the
             trained weights. Submodules used only in training, such as a discriminator, are not averaged.
+        ema_images: half-life of the average in images, in place of ``ema_decay``; None for a decay per step.
+        ema_ramp: upper limit on this half-life as a share of the images seen so far; None for no limit.
         images: number of images after which training ends, in addition to Lightning's own limits; None for no limit.
         channels_last: whether convolutions use the channels-last memory format, which is faster for many of them.
         fused: whether the optimizer updates all weights in one kernel, if it has one and gradients are not scaled.
@@ -82,6 +85,8 @@ class TrainingModule(pl.LightningModule):
         gradient_clip: PositiveFloat | None = None,
         accumulate: int = 1,
         ema_decay: float | None = None,
+        ema_images: PositiveFloat | None = None,
+        ema_ramp: PositiveFloat | None = None,
         images: PositiveInt | None = None,
         channels_last: bool = False,
         fused: bool = True,
@@ -91,12 +96,16 @@ class TrainingModule(pl.LightningModule):
             raise InputError(f"accumulate={accumulate}: at least one batch makes a step")
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise InputError(f"ema_decay={ema_decay}: expected a number in [0, 1), or null")
+        if ema_images is not None and ema_decay is not None:
+            raise InputError(f"ema_images={ema_images}, ema_decay={ema_decay}: set one of them to null")
+        if ema_ramp is not None and ema_images is None:
+            raise InputError(f"ema_ramp={ema_ramp}: it limits ema_images, which is null")
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model
-        self.ema = (
-            ExponentialMovingAverage(self.model, ema_decay, shared=model.training_only)
-            if ema_decay is not None
-            else None
-        )
+        self.ema: ExponentialMovingAverage | None = None
+        if ema_images is not None:
+            self.ema = AverageOverImages(self.model, ema_images, ema_ramp, shared=model.training_only)
+        elif ema_decay is not None:
+            self.ema = ExponentialMovingAverage(self.model, ema_decay, shared=model.training_only)
         self.schedule, self.schedule_interval = schedule, schedule_interval
         self.gradient_clip, self.accumulate, self.images = gradient_clip, accumulate, images
         self.fused = fused
@@ -141,6 +150,17 @@ class TrainingModule(pl.LightningModule):
     def sampling_model(self) -> GenerativeModel:
         """The model used for sampling: the averaged model if there is one, otherwise the trained model."""
         return self.ema.model if self.ema is not None else self.model  # type: ignore[return-value]
+
+    def update_average(self, images: int) -> None:
+        """Update the averaged weights, if there are any, after a step.
+
+        Args:
+            images: number of images seen, including those of the step.
+        """
+        if isinstance(self.ema, AverageOverImages):
+            self.ema.update_at(images, self.model)
+        elif self.ema is not None:
+            self.ema.update(self.model)
 
     # -- length and schedule -------------------------------------------------------------------------------------------
 

@@ -112,5 +112,5 @@ class ObjectiveTraining(TrainingModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None and not self._skipped:
-            self.ema.update(self.model)
+        if not self._skipped:
+            self.update_average(self.images_seen)

@@ -13,18 +13,20 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.models.gan.augmentation import GREY, Augmentation
+from genlab.models.gan.wavelet_resampling import resample_filtered
 
 
 class AugmentPipe(Augmentation):
     """Pipeline of geometric and colour transformations, each applied with probability ``p``.
 
     It has flips, quarter turns, shifts, scalings, rotations, and changes of brightness, contrast, hue and saturation.
-    The strengths are those of the paper (appendix B). Images are resampled bilinearly, whereas the paper uses wavelet
-    filters.
+    The strengths are those of the paper (appendix B).
 
     Args:
         colors: probability of each colour transformation, as a multiple of ``p``.
         cutout: probability of a grey rectangle with half the sides at a random place, as a multiple of ``p``.
+        filtered: whether images are resampled at twice their resolution between two passes of a wavelet filter, as in
+            the paper, and not bilinearly, which is faster but blurs them.
 
     Attributes:
         p: probability of each transformation; a buffer, so that checkpoints contain it.
@@ -32,11 +34,11 @@ class AugmentPipe(Augmentation):
 
     p: Tensor
 
-    def __init__(self, colors: float = 1.0, cutout: float = 0.0) -> None:
+    def __init__(self, colors: float = 1.0, cutout: float = 0.0, filtered: bool = False) -> None:
         super().__init__()
         if min(colors, cutout) < 0:
             raise InputError(f"colors={colors}, cutout={cutout}: multiples of a probability, at least 0")
-        self.colors, self.cutout = colors, cutout
+        self.colors, self.cutout, self.filtered = colors, cutout, filtered
         self.register_buffer("p", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,6 +58,8 @@ class AugmentPipe(Augmentation):
     def _moved(self, x: Tensor) -> Tensor:
         H, W = x.shape[2:]
         inverse = self._blit(x) @ self._geometry(x)
+        if self.filtered:
+            return resample_filtered(x, inverse[:, :2])
         sides = torch.tensor([W / 2, H / 2, 1.0], device=x.device)  # from pixels to the units of resample
         return resample(x, (inverse * sides / sides[:, None])[:, :2])
 
@@ -133,6 +137,7 @@ class AdaptiveAugmentation(AugmentPipe):
         every: number of the discriminator's batches between two changes of ``p``.
         colors: probability of each colour transformation, as a multiple of ``p``.
         cutout: probability of a grey rectangle, as a multiple of ``p``.
+        filtered: whether images are resampled with wavelet filters, as in the papers, and not bilinearly.
     """
 
     _signs: Tensor
@@ -146,8 +151,9 @@ class AdaptiveAugmentation(AugmentPipe):
         every: int = 4,
         colors: float = 1.0,
         cutout: float = 0.0,
+        filtered: bool = False,
     ) -> None:
-        super().__init__(colors, cutout)
+        super().__init__(colors, cutout, filtered)
         if images_to_full < 1 or every < 1:
             raise InputError(f"images_to_full={images_to_full}, every={every}: at least 1")
         self.target, self.images_to_full, self.every = target, images_to_full, every
@@ -180,12 +186,18 @@ class ScheduledAugmentation(AugmentPipe):
         ramp_images: number of images seen when ``p`` reaches its final value.
         colors: probability of each colour transformation, as a multiple of ``p``.
         cutout: probability of a grey rectangle, as a multiple of ``p``.
+        filtered: whether images are resampled with wavelet filters, as in the papers, and not bilinearly.
     """
 
     def __init__(
-        self, final_p: float = 0.55, ramp_images: int = 20_000_000, colors: float = 0.5, cutout: float = 1.0
+        self,
+        final_p: float = 0.55,
+        ramp_images: int = 20_000_000,
+        colors: float = 0.5,
+        cutout: float = 1.0,
+        filtered: bool = False,
     ) -> None:
-        super().__init__(colors, cutout)
+        super().__init__(colors, cutout, filtered)
         if not 0 <= final_p <= 1 or ramp_images < 1:
             raise InputError(f"final_p={final_p}, ramp_images={ramp_images}: a probability, and at least 1 image")
         self.final_p, self.ramp_images = final_p, ramp_images

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from genlab.errors import InputError
 from genlab.layers.packing import packed
+from genlab.layers.precision import own_precision
 from genlab.layers.resampling import Smooth, doubled, resolutions, widths
 from genlab.models.base import AdversarialModel, given
 
@@ -29,6 +30,8 @@ class R3GAN(AdversarialModel):
         expansion: ratio of the channels inside a block to those outside.
         group_width: number of channels in a group of the 3x3 convolutions.
         pack: number of images that the discriminator judges together.
+        float32_core: whether both networks' layers at the smallest resolution compute in float32 also in mixed
+            precision, as in the authors' code.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class R3GAN(AdversarialModel):
         expansion: int = 2,
         group_width: int = 16,
         pack: int = 1,
+        float32_core: bool = False,
     ) -> None:
         super().__init__(shape, num_classes, pack)
         if min(latent_dim, channels, num_blocks, expansion, group_width) < 1:
@@ -65,8 +69,12 @@ class R3GAN(AdversarialModel):
             return nn.Sequential(*(Block(each[i], each[i] * expansion, groups[i], fixup) for _ in range(num_blocks)))
 
         stages = range(len(sizes))
-        self.generator = Generator(shape[0], latent_dim, num_classes, sizes, each, [stage(i) for i in stages])
-        self.discriminator = Discriminator(shape, num_classes, each[::-1], [stage(i) for i in reversed(stages)], pack)
+        self.generator = Generator(
+            shape[0], latent_dim, num_classes, sizes, each, [stage(i) for i in stages], float32_core
+        )
+        self.discriminator = Discriminator(
+            shape, num_classes, each[::-1], [stage(i) for i in reversed(stages)], pack, float32_core
+        )
 
 
 class Generator(nn.Module):
@@ -80,9 +88,10 @@ class Generator(nn.Module):
         sizes: list[tuple[int, ...]],
         widths: list[int],
         stages: list[nn.Sequential],
+        float32_first: bool,
     ) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.float32_first = sizes, float32_first
         self.embedding = _embedding(num_classes, latent_dim) if num_classes is not None else None
         self.basis = nn.Parameter(torch.randn(1, widths[0], *sizes[0]))
         self.to_basis = _scaled(nn.Linear(latent_dim * (1 if num_classes is None else 2), widths[0], bias=False))
@@ -93,7 +102,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
             z = torch.cat([z, self.embedding(given(y))], 1)
-        h = self.stages[0](self.basis * self.to_basis(z)[:, :, None, None])
+        with own_precision(z, self.float32_first):
+            h = self.stages[0](self.basis * self.to_basis(z)[:, :, None, None])
         for transition, stage, size in zip(self.transitions, self.stages[1:], self.sizes[1:], strict=True):
             h = stage(doubled(transition(h), size))
         return (self.to_image(h).float() + 1) / 2
@@ -109,9 +119,10 @@ class Discriminator(nn.Module):
         widths: list[int],
         stages: list[nn.Sequential],
         pack: int,
+        float32_last: bool,
     ) -> None:
         super().__init__()
-        self.pack = pack
+        self.pack, self.float32_last = pack, float32_last
         image_channels, height, width = shape
         self.from_image = _scaled(nn.Conv2d(pack * image_channels, widths[0], 1, bias=False))
         self.stages = nn.ModuleList(stages)
@@ -128,12 +139,16 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.stages[0](self.from_image(2 * packed(x, self.pack) - 1))
-        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
-            h = stage(transition(self.halve(h)))
-        h = self.to_logit(self.basis(h).flatten(1))
-        if self.embedding is None:
-            return h.squeeze(1)
-        return (h * self.embedding(given(y)).view(len(h), self.pack, -1).sum(1)).sum(1)
+        last = len(self.transitions) - 1
+        for i, (transition, stage) in enumerate(zip(self.transitions, self.stages[1:], strict=True)):
+            h = transition(self.halve(h))
+            with own_precision(h, self.float32_last and i == last):
+                h = stage(h.float() if self.float32_last and i == last else h)
+        with own_precision(h, self.float32_last):
+            h = self.to_logit(self.basis(h).flatten(1))
+            if self.embedding is None:
+                return h.squeeze(1)
+            return (h * self.embedding(given(y)).view(len(h), self.pack, -1).sum(1)).sum(1)
 
 
 class Block(nn.Module):

@@ -36,6 +36,8 @@ class SNGAN(AdversarialModel):
         spectral_generator: whether the generator's weights are spectrally normalized too, as in SAGAN.
         attention: self-attention is applied once in each network, at the largest resolution whose smaller side is at
             most this; None for no self-attention.
+        pooling: whether the discriminator's last features are summed over places, as in SNGAN, or averaged, as in the
+            code of WGAN-GP.
         pack: number of images that the discriminator judges together.
     """
 
@@ -52,6 +54,7 @@ class SNGAN(AdversarialModel):
         spectral_generator: bool = False,
         attention: int | None = None,
         pack: int = 1,
+        pooling: Literal["sum", "mean"] = "sum",
     ) -> None:
         super().__init__(shape, num_classes, pack)
         if min(latent_dim, channels, discriminator_channels) < 1:
@@ -63,7 +66,7 @@ class SNGAN(AdversarialModel):
         sizes = resolutions(shape[1:])
         self.generator = Generator(shape, latent_dim, widths(channels, channel_base, sizes), num_classes, attention)
         self.discriminator = ResidualDiscriminator(
-            shape, discriminator_channels, discriminator_channel_base, num_classes, pack, attention
+            shape, discriminator_channels, discriminator_channel_base, num_classes, pack, attention, pooling
         )
         self.apply(initialise_xavier)
         if normalization == "spectral":
