@@ -7,10 +7,10 @@ STAMP  := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick test-slow test-cuda mutants lint bench format clean
+.PHONY: help setup run test test-quick test-slow test-cuda check-baseline mutants lint bench format clean
 
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install genlab with the tested versions of everything
 
@@ -37,6 +37,9 @@ test-slow: $(STAMP) ## run the slow tests: every kill, many examples, long runs,
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
 	$(BIN)/python -m pytest -m cuda tests/training
+
+check-baseline: $(STAMP) ## train the cheapest recorded baseline again and compare it with its record (two minutes)
+	OMP_NUM_THREADS=1 $(BIN)/genlab reproduce --check --retrain
 
 mutants: $(STAMP) ## change ten files in 300 ways, see that their tests notice, and renew the record of it (ten minutes)
 	PYTHONPATH=tests $(BIN)/python -m mutation.run
