@@ -1,4 +1,4 @@
-"""What the metrics say of images whose quality is known, to metrics_on_mnist.json: the table of docs/metrics.md.
+"""Measure images whose quality is known, to metrics_on_mnist.json: the table of docs/metrics.md.
 
     python benchmarks/metrics_on_mnist.py [RUN...]
 

@@ -154,7 +154,7 @@ def test_the_posterior_reads_features_before_the_block_that_shrinks_them() -> No
 
 
 def test_a_pixels_channels_depend_on_each_other_given_the_latents_if_joint() -> None:
-    """Of one pixel of three binary channels, all values: a product of channels, or not."""
+    """All values of one pixel of three binary channels have a probability that is a product over channels, or not."""
     x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 3).view(8, 3, 1, 1)
     for joint in (False, True):
         torch.manual_seed(0)

@@ -29,7 +29,7 @@ LEFT_OUT = (
 
 
 def written_by_hand(text: str) -> str:
-    """What a person has written on a page, without code and links, on one line."""
+    """Give the text of a page that a person has written, without code and links, on one line."""
     text = without_blocks(text)
     for pattern, flags in LEFT_OUT:
         text = re.sub(pattern, " … ", text, flags=flags)

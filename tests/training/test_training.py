@@ -132,7 +132,7 @@ class Spiking(VAE):
 @pytest.mark.parametrize("factor", [1e6, float("nan")])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_a_step_of_too_large_a_gradient_is_left_out(factor: float, clip: float | None) -> None:
-    """Of two steps: neither weights, nor moments, nor averaged weights move in the second, and it is counted."""
+    """The second of two steps moves neither weights, nor moments, nor averaged weights, and it is counted."""
     ends, states = [], []
     for batches, spike in ((1, 0), (2, 2), (2, 0)):
         model = vae(Spiking)

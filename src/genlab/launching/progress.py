@@ -1,4 +1,4 @@
-"""What the summary says of the course of a training: epochs, rate, wall time and CPU time over all its processes."""
+"""The facts of a summary about the course of a training: epochs, rate, wall and CPU time over all its processes."""
 
 from pathlib import Path
 from typing import Any

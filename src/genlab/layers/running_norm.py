@@ -3,9 +3,6 @@
 Density estimation using Real NVP, arXiv:1605.08803, section 3.7 and appendix E.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +31,7 @@ class RunningNorm(nn.Module):
     def __init__(self, channels: int, momentum: float, mask: Tensor | None = None) -> None:
         super().__init__()
         self.momentum = momentum
-        self.fitting = False  # whether the next pass sets the averages to those of its batch, see ``fitted_norms``
+        self.fitting = False  # whether the next pass sets the averages to those of its batch
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("variance", torch.ones(channels, 1, 1))
         self.register_buffer("changed", torch.ones(1, 1, 1) if mask is None else 1 - mask, persistent=False)
@@ -76,19 +73,3 @@ class RunningNorm(nn.Module):
     def inverse(self, h: Tensor, y: Tensor | None = None) -> Tensor:
         """Invert ``forward`` by the averages as they are."""
         return h * torch.exp(self._log_std(self.variance)) + self.changed * self.mean
-
-
-@contextmanager
-def fitted_norms(norms: list[RunningNorm]) -> Iterator[None]:
-    """Let each normalization take its averages from the next batch that it is given.
-
-    Args:
-        norms: normalizations of a model.
-    """
-    try:
-        for norm in norms:
-            norm.fitting = True
-        yield
-    finally:
-        for norm in norms:
-            norm.fitting = False

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import ShiftedConv2d
 
 # Number of examples that layers are initialized from; features of that many are kept at once.
@@ -72,6 +73,29 @@ def initialize_from_data(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def initialize_pixel_network(
+    network: nn.Module, last: nn.Conv2d, x: Tensor, y: Tensor | None, fit: Callable[[Tensor], Tensor]
+) -> None:
+    """Initialize all convolutions of a network from images, and the last bias from their pixels.
+
+    Args:
+        network: network from images and classes to the parameters of pixels, changed by :func:`normalize_weights`.
+        last: last layer of the network.
+        x: training images ``(N, C, H, W)``.
+        y: classes of the images, int64 ``(N,)``; None without classes.
+        fit: function from pixels ``(N H W, C)`` to the parameters that fit them.
+    """
+    assert last.bias is not None
+    training = network.training
+    network.eval()  # without dropout
+    with own_precision(x, True):
+        few = x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]
+        initialize_from_data(network, lambda: network(*few), {last: FIRST_PARAMETERS})
+    network.train(training)
+    with torch.no_grad():
+        last.bias.copy_(fit(x.transpose(0, 1).flatten(1).T))
 
 
 def _length_and_direction(layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -198,7 +198,7 @@ def verdict(published: Published, name: str, values: Sequence[float], trained: f
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verdict needs of one finished run.
+    """The facts about one finished run that a verdict needs.
 
     Attributes:
         figures: measured values by short name.

@@ -11,7 +11,7 @@ from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import Record
-from genlab.reproduction.writing import portable
+from genlab.reproduction.writing import of_training, portable
 from genlab.runs.config import read_config
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
 
@@ -49,17 +49,7 @@ def import_record(recipe: Recipe, folder: RunFolder, results: Path) -> Record:
         "reference": recipe.block,
         "imported_from": folder.path.as_posix(),
         "figures": figures,
-        "training": {
-            "images_seen": summary["images_seen"],
-            "epochs": summary["epochs"],
-            "parameters": summary["parameters"],
-            "ended": True,
-            "selection": summary["monitor"],
-            "wall_seconds": summary["wall_seconds"],
-            "cpu_seconds": summary.get("cpu_seconds"),
-            "precision": summary["environment"]["precision"],
-            "compile": config["trainer"].get("compile", False),
-        },
+        "training": of_training(config, summary, True),
         "curve": [],
         "data": {"sizes": protocol.get("sizes")},
         "weights": {"checkpoint": protocol.get("checkpoint"), "weights": protocol.get("weights"), "kept": False},

@@ -28,7 +28,7 @@ def print_list(recipes: Iterable[Recipe], results: Path) -> None:
         if not recipe.block and records:
             found = of_values([record.figures[records[0].monitored].value for record in records])
             label = figure(records[0].monitored).label
-            row = (label, "-", "-", measured(found), str(found.seeds), cost(records), "no published figure")
+            row = (label, "-", "-", found.measured, str(found.seeds), cost(records), "no published figure")
             table.add_row(recipe.name, recipe.family, *row)
         for name, verdict in judged(recipe.published, records).items():
             tolerance = recipe.published.tolerance[name]
@@ -38,17 +38,12 @@ def print_list(recipes: Iterable[Recipe], results: Path) -> None:
                 figure(name).label,
                 f"{recipe.published.figures[name]:g}",
                 f"{tolerance.value:g}{'' if tolerance.side == 'both' else ', worse side'}",
-                measured(verdict),
+                verdict.measured,
                 str(verdict.seeds),
                 cost(records),
                 escape(status(verdict, recipe, records)),
             )
     console().print(table)
-
-
-def measured(verdict: Verdict) -> str:
-    """Give the mean over seeds with its standard error as text; a dash if nothing was measured."""
-    return verdict.measured
 
 
 def cost(records: Iterable[Record]) -> str:

@@ -52,7 +52,7 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """What a verdict needs of the run."""
+        """The facts about the run that a verdict needs."""
         figures = {name: result.value for name, result in self.figures.items()}
         return Outcome(figures, self.content["training"]["images_seen"], self.ended)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from genlab.errors import InputError
 from genlab.metrics.catalogue import figure
 from genlab.metrics.published import Verdict
-from genlab.reproduction.listing import cost, measured, status
+from genlab.reproduction.listing import cost, status
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import judged, records_of
 
@@ -47,7 +47,7 @@ def table(recipes: list[Recipe], results: Path) -> str:
                     f"`{recipe.experiment}`",
                     figure(name).label,
                     f"{recipe.published.figures[name]:g} ± {recipe.published.tolerance[name].value:g}",
-                    measured(verdict),
+                    verdict.measured,
                     str(verdict.seeds),
                     _training(verdict),
                     cost(records),

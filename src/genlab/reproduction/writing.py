@@ -48,17 +48,7 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
         "reference_sha256": fingerprint(config["reference"]),
         "reference": config["reference"],
         "figures": {name.rpartition("/")[2]: value for name, value in summary["metrics"].items()},
-        "training": {
-            "images_seen": summary["images_seen"],
-            "epochs": summary["epochs"],
-            "parameters": summary["parameters"],
-            "ended": ended(config, summary, folder),
-            "selection": summary["monitor"],
-            "wall_seconds": summary["wall_seconds"],
-            "cpu_seconds": summary.get("cpu_seconds"),
-            "precision": summary["environment"]["precision"],
-            "compile": config["trainer"].get("compile", False),
-        },
+        "training": of_training(config, summary, ended(config, summary, folder)),
         "curve": _curve(folder.path / METRICS, config["monitor"]["metric"]),
         "data": _splits(folder),
         "weights": {**weights, "kept": kept},
@@ -70,6 +60,27 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
     }
     write_atomically(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return Record(config["seed"], content, target)
+
+
+def of_training(config: Mapping[str, Any], summary: Mapping[str, Any], ended: bool) -> dict[str, Any]:
+    """Collect what a record says of a training.
+
+    Args:
+        config: config of the run.
+        summary: content of its ``summary.json``.
+        ended: whether the training ended as its experiment says.
+    """
+    return {
+        "images_seen": summary["images_seen"],
+        "epochs": summary["epochs"],
+        "parameters": summary["parameters"],
+        "ended": ended,
+        "selection": summary["monitor"],
+        "wall_seconds": summary["wall_seconds"],
+        "cpu_seconds": summary.get("cpu_seconds"),
+        "precision": summary["environment"]["precision"],
+        "compile": config["trainer"].get("compile", False),
+    }
 
 
 def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from genlab.errors import InputError
 from genlab.layers.gated_resnet import GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
-from genlab.layers.weight_norm import FIRST_PARAMETERS, INITIAL_IMAGES, initialize_from_data, normalize_weights
+from genlab.layers.weight_norm import initialize_pixel_network, normalize_weights
 from genlab.models.base import AutoregressiveModel, given
 
 
@@ -284,20 +284,8 @@ class PixelCNNpp(AutoregressiveModel):
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """With weight normalization, initialize all convolutions from images, and the last bias to their pixels."""
-        if not self.weight_norm:
-            return
-        assert self.last.bias is not None
-        training = self.training
-        self.eval()  # without dropout
-        with own_precision(x, True):
-            initialize_from_data(
-                self,
-                lambda: self(x[:INITIAL_IMAGES], None if y is None else y[:INITIAL_IMAGES]),
-                {self.last: FIRST_PARAMETERS},
-            )
-        self.train(training)
-        with torch.no_grad():
-            self.last.bias.copy_(self.pixel.fit(x.transpose(0, 1).flatten(1).T))
+        if self.weight_norm:
+            initialize_pixel_network(self, self.last, x, y, self.pixel.fit)
 
     def _read(self, x: Tensor) -> Tensor:
         """Scale values from [0, 1] and append a channel of ones, which marks padding: ``(B, C + 1, H, W)``."""

@@ -1,8 +1,6 @@
 """Glow: steps of normalization, channel mixing and coupling, at several scales with learned priors."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genlab.errors import InputError
 from genlab.layers.coupling import checkerboard_mask, squeeze, unsqueeze
+from genlab.layers.fitting import fitted
 from genlab.layers.transforms import Affine, Transform
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
@@ -62,19 +61,6 @@ class ActNorm(nn.Module):
 
     def inverse(self, h: Tensor) -> Tensor:
         return h * torch.exp(-self.log_factor * self.log_scale) - self.bias
-
-
-@contextmanager
-def fitted(model: nn.Module) -> Iterator[None]:
-    """Let each normalization of a model initialize itself from what it is given, before it passes it on."""
-    norms = [module for module in model.modules() if isinstance(module, ActNorm)]
-    try:
-        for norm in norms:
-            norm.fitting = True
-        yield
-    finally:
-        for norm in norms:
-            norm.fitting = False
 
 
 class InvertibleConvolution(nn.Module):
@@ -522,7 +508,7 @@ class Glow(ImageFlow):
         """Initialize the normalizations in sequence, each from the data as transformed by the steps before it."""
         y = None if y is None else y[:INITIAL_IMAGES]
         point, _ = self._draw(x[:INITIAL_IMAGES])
-        with fitted(self):
+        with fitted([module for module in self.modules() if isinstance(module, ActNorm)]):
             self.transform(self._to_reals(point)[0], y)
 
 

@@ -11,7 +11,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from genlab.errors import InputError
 from genlab.layers.coupling import AffineCoupling, Couplings, channel_mask, checkerboard_mask, squeeze, unsqueeze
-from genlab.layers.running_norm import RunningNorm, fitted_norms
+from genlab.layers.fitting import fitted
+from genlab.layers.running_norm import RunningNorm
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
 # Number of training images that batch normalizations take their first averages from.
@@ -255,5 +256,5 @@ class RealNVP(ImageFlow):
             return
         y = None if y is None else y[:INITIAL_IMAGES]
         point, _ = self._draw(x[:INITIAL_IMAGES])
-        with fitted_norms(norms):
+        with fitted(norms):
             self.transform(self._to_reals(point)[0], y)
