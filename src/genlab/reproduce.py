@@ -19,6 +19,7 @@ def main() -> None:
     what.add_argument("--table", action="store_true", help="rewrite the tables of README.md and docs/ from the records")
     parser.add_argument("--retrain", action="store_true", help="with --check: train again even if there are weights")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="run the seeds 0 to N-1 (default: 3)")
+    parser.add_argument("--again", action="store_true", help="also run seeds that have a record, and replace it")
     parser.add_argument("--budget", default=None, metavar="90m", help="time for everything, such as 45s, 90m or 8h")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the CPU (default: 1)")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the records")
@@ -75,6 +76,7 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
     from genlab.reproduction.jobs import Job, check_clean, check_overrides, cut_off, deadline_of, outputs_folder, run
     from genlab.reproduction.listing import print_list
     from genlab.reproduction.recipes import named
+    from genlab.reproduction.records import path_of
     from genlab.reproduction.writing import write_record
 
     overrides = tuple(word for word in options.names if "=" in word)
@@ -85,6 +87,9 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         for recipe in chosen:
             job = Job(recipe, seed, overrides, options.threads)
+            if path_of(recipe.name, seed, options.results).exists() and not options.again:
+                print(f"genlab: {job} has a record; --again replaces it by that of a new run", file=sys.stderr)
+                continue
             if (done := run(job, outputs_folder(options.outputs), deadline)) is None:
                 print(f"genlab: {cut_off(job, outputs_folder(options.outputs))}", file=sys.stderr)
                 return print_list(chosen, options.results)

@@ -11,6 +11,7 @@ import torch
 
 from genlab.errors import InputError
 from genlab.metrics.published import Published, Verdict, fingerprint, verdict
+from genlab.reproduce import main
 from genlab.reproduction import checking, jobs
 from genlab.reproduction.jobs import Job, compared
 from genlab.reproduction.listing import print_list
@@ -370,6 +371,27 @@ def test_the_command_lists_refuses_and_explains(genlab: Genlab, tmp_path: Path) 
         refused = genlab("reproduce", *arguments)
         assert refused.code == 2, refused.out
         assert line in refused.err
+
+
+def test_a_seed_with_a_record_is_not_run_again(
+    tiny: tuple[Recipe, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, folder = tiny
+    results = tmp_path / "results"
+    write_record("tiny", folder, results)
+    written = (results / "tiny/0.json").read_bytes()
+    ran = []
+    monkeypatch.setattr("genlab.reproduction.recipes.named", lambda names: [recipe])
+    monkeypatch.setattr(jobs, "check_clean", lambda: None)
+    monkeypatch.setattr(jobs, "run", lambda job, outputs, deadline: ran.append(job.seed) or folder)
+    monkeypatch.setattr("genlab.reproduction.writing.write_record", lambda *arguments: None)
+    for again, expected in ((False, [1]), (True, [1, 0, 1])):
+        more = ["--again"] if again else []
+        monkeypatch.setattr("sys.argv", ["genlab reproduce", "tiny", "--seeds=2", f"--results={results}", *more])
+        main()
+        assert ran == expected
+    assert "tiny, seed 0 has a record; --again replaces it" in capsys.readouterr().err
+    assert (results / "tiny/0.json").read_bytes() == written
 
 
 def test_every_record_is_shown_on_a_page() -> None:

@@ -67,6 +67,11 @@ class Record:
         return folder if (folder / "checkpoints").is_dir() else None
 
 
+def path_of(recipe: str, seed: int, results: Path) -> Path:
+    """Give the path of a record."""
+    return results / recipe / f"{seed}.json"
+
+
 def records_of(recipe: str, results: Path) -> list[Record]:
     """Read all records of a recipe, ordered by seed.
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 from genlab.metrics.published import fingerprint
-from genlab.reproduction.records import Record
+from genlab.reproduction.records import Record, path_of
 from genlab.runs.checkpoints import write_checkpoint
 from genlab.runs.config import read_config
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
@@ -39,7 +39,7 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
     config, status, summary = read_config(folder), folder.read_json(STATUS), folder.read_json(SUMMARY)
     if status.get("status") != "done":
         raise InputError(f"{folder.path} is {status.get('status')}, and only a finished run gives a record")
-    target = results / recipe / f"{config['seed']}.json"
+    target = path_of(recipe, config["seed"], results)
     target.parent.mkdir(parents=True, exist_ok=True)
     kept, weights = _keep_run(folder, config, target.with_suffix(""))
     content = {
