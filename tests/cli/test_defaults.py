@@ -145,7 +145,7 @@ def test_what_a_file_states_is_in_force(name: str) -> None:
         assert filled or found == value, f"conf/{name}.yaml: {'.'.join(path)} is {value!r}, and {found!r} is in force"
 
 
-@pytest.mark.parametrize("name", ["flow/glow", "flow/glow_spline", "flow/flow_plus_plus"])
+@pytest.mark.parametrize("name", ["flow/glow", "flow/glow_spline", "flow/glow_mixture"])
 def test_variants_of_glow_train_as_it_states(name: str) -> None:
     training = composed_with(f"model/{name}").training
     assert (training.optimizer.lr, training.gradient_clip) == (2e-3, 1.0)

@@ -2,6 +2,7 @@
 
 import torch
 
+from genlab.models.flow.flow_plus_plus import FlowPlusPlus, MixtureDequantization
 from genlab.models.flow.glow import Glow
 
 
@@ -39,3 +40,11 @@ def test_glow_on_cifar10() -> None:
             logit=False,
         )
     assert count(model) == 44_603_604
+
+
+def test_flow_plus_plus_on_cifar10() -> None:
+    # github.com/aravindsrinivas/flowpp: the head of flows/run_cifar.py says 31,443,440.
+    with torch.device("meta"):
+        noise = MixtureDequantization((3, 32, 32), width=96, num_blocks=2, num_heads=4, num_components=32, context=32)
+        model = FlowPlusPlus((3, 32, 32), dequantization=noise, width=96, num_blocks=10, num_heads=4, num_components=32)
+    assert count(model) == 31_443_440

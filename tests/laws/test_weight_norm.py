@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli, DiscretizedLogisticMixture
+from genlab.layers.fitting import initialize_from_data
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedConv2d
-from genlab.layers.weight_norm import INITIAL_IMAGES, initialize_from_data, normalize_weights
+from genlab.layers.weight_norm import INITIAL_IMAGES, normalize_weights
 from genlab.models.autoregressive.pixel_cnn_pp import PixelCNNpp
 from genlab.models.autoregressive.pixel_snail import PixelSNAIL
 from genlab.training.ema import ExponentialMovingAverage

@@ -90,3 +90,30 @@ def test_what_is_changed_on_the_command_line_is_not_changed_back() -> None:
     assert as_begun(now, saved) == {"model": {"posterior": {"from_identity": False, "num_flows": 3}}}
     assert as_begun(now, saved, {"model.posterior.from_identity"}) == now
     assert as_begun({"model": None, "other": [1]}, saved) == {"model": None, "other": [1]}
+
+
+def test_an_earlier_run_of_flow_plus_plus_in_glows_networks_goes_on(genlab: Genlab, trained: Trained) -> None:
+    """``model=flow/flow_plus_plus`` was a Glow then, which is ``flow/glow_mixture`` today."""
+    run = trained("model=flow/glow_mixture", "model.width=4", "model.num_steps=1", "trainer.max_epochs=1",
+                  "dataset.train_size=256", "metrics.num_samples=16", "metrics.num_test=20", "logger=csv")  # fmt: skip
+    status = (run / "status.json").read_text()
+    assert "model=flow/glow_mixture" in status
+    (run / "status.json").write_text(status.replace("model=flow/glow_mixture", "model=flow/flow_plus_plus"))
+    result = genlab("train", f"resume={run}", "trainer.max_epochs=2")
+    assert result.code == 0, result.err
+    assert "flow_plus_plus" not in (run / "config.yaml").read_text()
+
+
+def test_an_earlier_run_of_pixel_cnn_pp_keeps_plain_weights(genlab: Genlab, trained: Trained) -> None:
+    run = trained("model=autoregressive/pixel_cnn_pp", "model.channels=4", "model.num_blocks=1",
+                  "model.weight_norm=false", "trainer.max_epochs=1", "dataset.train_size=128",
+                  "metrics.num_samples=16", "metrics.num_test=20", "logger=csv")  # fmt: skip
+    status = json.loads((run / "status.json").read_text())
+    status["overrides"].remove("model.weight_norm=false")
+    (run / "status.json").write_text(json.dumps(status))
+    config = (run / "config.yaml").read_text()
+    assert "weight_norm: false" in config
+    (run / "config.yaml").write_text(config.replace("  weight_norm: false\n", ""))
+    result = genlab("train", f"resume={run}", "trainer.max_epochs=2")
+    assert result.code == 0, result.err
+    assert "weight_norm: false" in (run / "config.yaml").read_text()

@@ -25,7 +25,7 @@ from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import below, config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
-from genlab.runs.moved import as_begun, current
+from genlab.runs.moved import as_begun, choices_today, current
 from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint, trained_on
 from genlab.runs.rows import count_rows
 from genlab.training.parts import assemble
@@ -61,7 +61,8 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     if not force:
         check_not_running(folder, status)
     saved = config_to_build(folder)
-    told = [*checked_overrides(status["overrides"], folder.path / STATUS), *_earlier_changes(folder, status, changes)]
+    begun = choices_today(checked_overrides(status["overrides"], folder.path / STATUS), saved)
+    told = [*begun, *_earlier_changes(folder, status, changes)]
     around = HydraConfig.instance().cfg  # config of the sweep, if this run is a job of one; composing replaces it
     cfg = composed("train", [*told, *changes])
     HydraConfig.instance().cfg = around

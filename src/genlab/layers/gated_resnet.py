@@ -1,16 +1,19 @@
 """The gated residual block of PixelCNN++ (arXiv:1701.05517)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.layers.same_conv import SameConv2d
 from genlab.layers.shifted_conv import ShiftedConv2d
 
 # Function that applies a convolution to whole images, or at one row or pixel of a ShiftedCache.
-Apply = Callable[[ShiftedConv2d, Tensor], Tensor]
+Apply = Callable[[Any, Tensor], Tensor]
+Conv = ShiftedConv2d | SameConv2d
 
 
 def concat_elu(x: Tensor) -> Tensor:
@@ -30,13 +33,19 @@ class GatedResnet(nn.Module):
         beside: number of channels of other features, which a 1x1 convolution adds to the output of the first
             convolution; 0 for none.
         dropout: dropout probability between the convolutions.
+        second: function that builds the second convolution; None for ``conv``.
 
     Raises:
         InputError: if ``dropout`` is not in [0, 1).
     """
 
     def __init__(
-        self, channels: int, conv: Callable[..., ShiftedConv2d], beside: int = 0, dropout: float = 0.0
+        self,
+        channels: int,
+        conv: Callable[..., Conv],
+        beside: int = 0,
+        dropout: float = 0.0,
+        second: Callable[..., Conv] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
@@ -45,7 +54,7 @@ class GatedResnet(nn.Module):
         self.beside = nn.Conv2d(2 * beside, channels, 1) if beside else None
         self.dropout = nn.Dropout(dropout)
         # A small gain, so that at initialization the sum over many blocks hardly grows.
-        self.second = conv(2 * channels, 2 * channels, gain=0.1)
+        self.second = (second or conv)(2 * channels, 2 * channels, gain=0.1)
         self.second.first_deviation = 0.1
 
     def forward(self, x: Tensor, beside: Tensor | None, class_bias: Tensor | None, apply: Apply) -> Tensor:

@@ -58,6 +58,23 @@ class Affine(Transform):
         return y / torch.sigmoid(s + 2) - t
 
 
+class BoundedAffine(Transform):
+    """Affine map ``x exp(tanh s) + t``: the last part of the couplings in the code of Flow++ (arXiv:1902.00275)."""
+
+    num_params = 2
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, params = precise(x, params)
+        s, t = params.unbind(1)
+        log_slope = torch.tanh(s)
+        return x * log_slope.exp() + t, log_slope
+
+    def inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        y, params = precise(y, params)
+        s, t = params.unbind(1)
+        return (y - t) * torch.exp(-torch.tanh(s))
+
+
 class RationalQuadraticSpline(Transform):
     """Spline of monotone pieces that are quotients of two quadratics: Neural Spline Flows (arXiv:1906.04032).
 
@@ -140,7 +157,7 @@ class RationalQuadraticSpline(Transform):
 
 
 class LogisticMixture(Transform):
-    """Logit of the CDF of a mixture of logistics, followed by ``Affine``: Flow++ (arXiv:1902.00275), section 3.2.
+    """Logit of the CDF of a mixture of logistics, followed by an affine map: Flow++ (arXiv:1902.00275), section 3.2.
 
     ``logit F(x) = log F(x) - log(1 - F(x))`` has the slope ``f / (F (1 - F))``. Each of ``f``, ``F`` and ``1 - F`` is a
     sum over components, computed in logarithms to be exact in both tails. The inverse has no closed form; it is found
@@ -148,6 +165,7 @@ class LogisticMixture(Transform):
 
     Args:
         num_components: number of components of the mixture.
+        affine: affine map; None for ``Affine``.
 
     Raises:
         InputError: if ``num_components`` is below 1.
@@ -157,11 +175,11 @@ class LogisticMixture(Transform):
     # too flat to invert in float32.
     LOG_SCALE = 3.0
 
-    def __init__(self, num_components: int = 4) -> None:
+    def __init__(self, num_components: int = 4, affine: Transform | None = None) -> None:
         if num_components < 1:
             raise InputError(f"num_components={num_components}: at least 1")
         self.num_components = num_components
-        self.affine = Affine()
+        self.affine = affine or Affine()
         self.num_params = 3 * num_components + self.affine.num_params
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ A run's ``config.yaml`` names each class by its import path. When a class moves,
 added to ``ADDED`` with the value that reproduces the earlier behaviour, so that old runs resume unchanged.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 MOVED = {
@@ -72,6 +72,7 @@ RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
         "genlab.distributions.pixel.DiscretizedGaussian",
     ),
     ("from_identity", False, True),  # of vae/posterior=planar
+    ("weight_norm", False, True),  # of autoregressive/pixel_cnn_pp and pixel_snail
     # Of flow/glow and its variants:
     ("edge_channel", False, True),
     ("nets_normalized", False, True),
@@ -79,6 +80,23 @@ RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
     ("init_std", None, 0.05),
     ("top_by_place", True, False),
 )
+
+# Choices of a group whose model is another class today: the override, the class then, and today's override for it.
+CHOSEN_THEN: tuple[tuple[str, str, str], ...] = (
+    ("model=flow/flow_plus_plus", "genlab.models.flow.glow.Glow", "model=flow/glow_mixture"),
+)
+
+
+def choices_today(overrides: Sequence[str], saved: Mapping[str, Any]) -> list[str]:
+    """Copy the overrides of a run, with today's choice for each that named another model when the run began.
+
+    Args:
+        overrides: overrides that the run was started with.
+        saved: config that the run was saved with, from :func:`current`.
+    """
+    target = (saved.get("model") or {}).get("_target_")
+    today = {then: now for then, model, now in CHOSEN_THEN if model == target}
+    return [today.get(override, override) for override in overrides]
 
 
 def current(config: Any) -> Any:

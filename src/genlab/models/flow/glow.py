@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from genlab.errors import InputError
 from genlab.layers.coupling import checkerboard_mask, squeeze, unsqueeze
 from genlab.layers.fitting import fitted
+from genlab.layers.invertible import ActNorm, FullConvolution, InvertibleConvolution
 from genlab.layers.transforms import Affine, Transform
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
@@ -29,105 +30,6 @@ class NetOptions:
     nets_normalized: bool = False
     log_factor: float | None = None
     init_std: float | None = None
-
-
-class ActNorm(nn.Module):
-    """Activation normalization, ``(h + bias) exp(log_factor log_scale)`` for each channel: section 3.1 of the paper.
-
-    Args:
-        channels: number of channels.
-        log_factor: factor of the learned scales; an optimizer of the size of Adam's steps moves them so much faster.
-    """
-
-    def __init__(self, channels: int, log_factor: float | None = None) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.log_factor = 1.0 if log_factor is None else log_factor
-        self.fitting = False  # whether the next pass initializes it, see ``fitted``
-
-    def fit(self, h: Tensor) -> None:
-        """Initialize so that ``h``, ``(B, C, H, W)``, is normalized to zero mean and unit variance per channel."""
-        std, mean = torch.std_mean(h, (0, 2, 3), correction=0, keepdim=True)
-        self.bias.data.copy_(-mean[0])
-        self.log_scale.data.copy_(-std[0].clamp_min(1e-3).log() / self.log_factor)  # a single value has no variance
-
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalized ``h`` and the log-determinant in nats, a scalar that is the same for every example."""
-        if self.fitting:
-            self.fit(h)
-        log_scale = self.log_factor * self.log_scale
-        return (h + self.bias) * log_scale.exp(), log_scale.sum() * math.prod(h.shape[2:])
-
-    def inverse(self, h: Tensor) -> Tensor:
-        return h * torch.exp(-self.log_factor * self.log_scale) - self.bias
-
-
-class InvertibleConvolution(nn.Module):
-    """An invertible 1x1 convolution with the weight ``W = P L (U + diag(s))``: section 3.2 of the paper.
-
-    It starts as a random rotation; its permutation ``P`` and the signs of ``s`` stay fixed. ``L`` is unit lower
-    triangular and ``U`` strictly upper triangular; one matrix of parameters holds both, and its diagonal is unused.
-    """
-
-    permutation: Tensor
-    sign: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        rotation, _ = torch.linalg.qr(torch.randn(channels, channels))
-        permutation, lower, upper = torch.linalg.lu(rotation)
-        s = upper.diagonal()
-        self.register_buffer("permutation", permutation)
-        self.register_buffer("sign", s.sign())
-        self.log_s = nn.Parameter(s.abs().log())
-        self.lu = nn.Parameter(lower.tril(-1) + upper.triu(1))
-
-    def _factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        lu, s = self.lu.to(dtype), self.sign.to(dtype) * self.log_s.to(dtype).exp()
-        one = torch.eye(len(s), dtype=dtype, device=s.device)
-        return self.permutation.to(dtype), lu.tril(-1) + one, lu.triu(1) + s.diag()
-
-    # Autocast is off below: rounded to bfloat16, W would not match its log-determinant and its inverse.
-
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
-        with torch.autocast(h.device.type, enabled=False):
-            permutation, lower, upper = self._factors(h.dtype)
-            mixed = (permutation @ lower @ upper) @ h.flatten(2)
-        return mixed.view_as(h), self.log_s.to(h.dtype).sum() * math.prod(h.shape[2:])
-
-    def inverse(self, h: Tensor) -> Tensor:
-        B, C, H, W = h.shape
-        with torch.autocast(h.device.type, enabled=False):
-            permutation, lower, upper = self._factors(h.dtype)
-            v = permutation.T @ h.transpose(0, 1).reshape(C, -1)  # (C, BHW)
-            v = torch.linalg.solve_triangular(lower, v, upper=False, unitriangular=True)
-            v = torch.linalg.solve_triangular(upper, v, upper=True)
-        return v.view(C, B, H, W).transpose(0, 1).contiguous()
-
-
-class FullConvolution(nn.Module):
-    """An invertible 1x1 convolution whose matrix ``W`` is the parameter, as in the authors' code; starts as a rotation.
-
-    Its log-determinant costs a factorization in each step, which ``InvertibleConvolution`` saves.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
-
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
-        with torch.autocast(h.device.type, enabled=False):
-            weight = self.weight.to(h.dtype)
-            mixed = weight @ h.flatten(2)
-            log_det = torch.linalg.slogdet(weight).logabsdet
-        return mixed.view_as(h), log_det * math.prod(h.shape[2:])
-
-    def inverse(self, h: Tensor) -> Tensor:
-        with torch.autocast(h.device.type, enabled=False):
-            return torch.linalg.solve(self.weight.to(h.dtype), h.flatten(2)).view_as(h)
 
 
 class EdgeConvolution(nn.Conv2d):
