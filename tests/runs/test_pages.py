@@ -35,7 +35,9 @@ BLOCKS = {
         "results: uci_* static_fvsbn static_nade static_made* static_pixel_cnn "
         "mnist_fvsbn mnist_nade mnist_made mnist_image_gpt"
     ],
-    "docs/flows.md": ["results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow"],
+    "docs/flows.md": [
+        "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus"
+    ],
     "docs/gans.md": [
         "results: cifar10_*gan*",
         "runs: benchmarks/points/ring2d | modes, high_quality, kl_to_uniform",
