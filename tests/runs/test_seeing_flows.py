@@ -50,7 +50,7 @@ def test_the_way_begins_with_the_noise_and_ends_with_the_samples(name: str, num_
 def test_a_continuous_flow_is_stopped_on_its_way() -> None:
     model = make("cnf")
     z = torch.randn(10, 2)
-    few, many = model.path(z, times=2), model.path(z, times=4)
+    few, many = model.trajectory(z, times=2), model.trajectory(z, times=4)
     assert [len(few), len(many)] == [3, 5]
     torch.testing.assert_close(torch.stack(few), torch.stack(many[::2]), rtol=0, atol=1e-3)
 

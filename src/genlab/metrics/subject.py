@@ -137,7 +137,8 @@ class ModelSubject(Subject):
         reference: split whose images the samples are compared with.
         cache_dir: folder in which features of the reference images are cached; None disables the cache.
         modes: counter of the modes among samples; None if the modes cannot be counted.
-        num_test: number of test examples on which a likelihood is measured; None for the whole test set.
+        num_test: number of test examples on which a likelihood is measured; None for as many as the model allows, in
+            most cases the whole test set.
         importance_samples: number of latents drawn per image for the importance-weighted likelihood; None disables it.
         memorization: whether to search the training images for near copies of the samples.
         seed: random seed of the draws in a likelihood bound.
@@ -161,7 +162,8 @@ class ModelSubject(Subject):
         self.model, self.data, self.draw, self.extractor = model, data, draw, extractor
         self.split, self.cache_dir, self.modes, self.device = reference, cache_dir, modes, model.device
         self.importance_samples, self.memorization, self.seed = importance_samples, memorization, seed
-        self.num_test = min(num_test or len(data.splits["test"]), len(data.splits["test"]))
+        most = model.most_scored if isinstance(model, LikelihoodModel) else None
+        self.num_test = min(num_test or most or len(data.splits["test"]), len(data.splits["test"]))
         self._references: dict[Split, Reference] = {}
 
     @property

@@ -166,10 +166,18 @@ class LikelihoodModel(ObjectiveModel):
             class sets it, or computes it from its parts by a property.
         discrete: whether ``log_prob`` is a probability of discrete data; the density of real numbers is only reported
             in nats, not in bits/dim.
+        most_scored: upper limit on the number of examples whose likelihood is measured, unless a config says how many;
+            None for no limit. Models whose likelihood takes far longer than a step of training set it.
+        likelihood_details: how the likelihood is computed, for the protocol of figures.
     """
 
     likelihood: Likelihood = "exact"
     discrete: ClassVar[bool] = True
+    most_scored: ClassVar[int | None] = None
+
+    @property
+    def likelihood_details(self) -> Mapping[str, object]:
+        return {}
 
     @abstractmethod
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -180,7 +188,10 @@ class LikelihoodModel(ObjectiveModel):
         return nats / (self.num_dims * math.log(2))
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the negative log-likelihood: ``nll`` in nats, and ``loss`` in bits/dim, independent of the shape."""
+        """Compute the negative log-likelihood: ``nll`` in nats, and ``loss`` in bits/dim, independent of the shape.
+
+        A model that is not trained by its likelihood has another loss, without ``nll``.
+        """
         nll = -self.log_prob(x, y).mean()
         return {"loss": self.bits_per_dim(nll), "nll": nll}
 

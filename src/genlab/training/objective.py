@@ -64,7 +64,7 @@ class ObjectiveTraining(TrainingModule):
 
     def _figures(self, model: ObjectiveModel, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         figures = model.loss(x, y)
-        if isinstance(model, LikelihoodModel) and model.discrete:
+        if isinstance(model, LikelihoodModel) and model.discrete and "nll" in figures:
             figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
         return figures
 

@@ -53,12 +53,13 @@ def per_image_bits(
         model: model with bits/dim of images.
         data: data that the model was trained on.
         split: split to take images from.
-        num: maximal number of images; None for all.
+        num: maximal number of images, which the model may lower (``most_scored``); None for all.
         seed: random seed of the draws of models whose likelihood is a bound.
         advance: callback for a progress bar, called with the number of images done.
     """
     data.setup()
-    x, y = data.some(split, len(data.splits[split]) if num is None else num)
+    limits = [limit for limit in (num, model.most_scored, len(data.splits[split])) if limit is not None]
+    x, y = data.some(split, min(limits))
     return bits_of(model, x, y, seed=seed, batch_size=data.eval_batch_size, advance=advance)
 
 

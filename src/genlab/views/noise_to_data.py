@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 class StepByStep(Protocol):
     """A model that decodes in steps."""
 
-    def path(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
+    def trajectory(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
         """Give all stages from latents ``(B, D)`` to examples ``(B, D)``, including both.
 
         Args:
@@ -49,7 +49,7 @@ def stages(model: GenerativeModel, num: int, *, seed: int, times: int = 16) -> T
     streams = generators(seed, range(num))
     with evaluating(model):
         y = model.classes(num, None, streams)
-        path = model.path(normal((num, model.num_dims), streams, model.device), y, times)
+        path = model.trajectory(normal((num, model.num_dims), streams, model.device), y, times)
     return torch.stack(path).float().cpu()
 
 

@@ -40,6 +40,7 @@ class Likelihood(Measure):
             "split": "test",
             "num": len(nll),
             "likelihood": model.likelihood,
+            **model.likelihood_details,
             "seed": subject.seed,
         }
         if model.likelihood == "lower_bound":

@@ -124,7 +124,7 @@ class ZukoFlow(LikelihoodModel):
         return self.inverse(z, y)
 
     @torch.no_grad()
-    def path(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
+    def trajectory(self, z: Tensor, y: Tensor | None = None, times: int = 16) -> list[Tensor]:
         """Decode latents ``(B, D)`` step by step and return all stages, ``(B, D)`` each, from latents to points.
 
         All stages are in the units of the data, so the latents' prior has the data's mean and standard deviations.

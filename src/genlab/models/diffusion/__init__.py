@@ -1,0 +1,1 @@
+"""Models in continuous time: flow matching, diffusion, and their one-step kin."""

@@ -1,0 +1,388 @@
+"""The base of models in continuous time: formats of data, guidance by classes, and sampling by a choice of solvers."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from genlab.distributions.dequantization import dequantize, quantize
+from genlab.distributions.drawing import check_known
+from genlab.distributions.noise import Generators, normal, uniform
+from genlab.errors import InputError
+from genlab.models.base import Completes, ObjectiveModel, given
+from genlab.models.diffusion import solvers
+from genlab.models.diffusion.paths import Path, VarianceExploding, scaled
+from genlab.models.sampling import SamplingSettings
+
+Solver = Literal["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"]
+
+# A network, such as genlab.networks.unet.UNet with its options set, which a model builds for the shape of its data. It
+# maps noisy examples (B, *S), times (B, num_times) and classes (B,) to (B, *S).
+NetworkFactory = Callable[..., nn.Module]
+
+
+class DiffusionModel(ObjectiveModel, Completes):
+    """A model whose network sees noisy examples, and which draws samples by going from noise to data in steps.
+
+    Inside, grey levels lie in [-1, 1], and points have mean 0 and variance 1. With ``dequantized``, each grey level is
+    spread over its bin by uniform noise in training, and samples are read off as the bin they fall into.
+
+    The network of a class-conditional model sees no class in a share ``label_dropout`` of training examples. Sampling
+    can then be guided by classes: Classifier-Free Diffusion Guidance (arXiv:2207.12598).
+
+    Attributes:
+        available: solvers that the model can be sampled by.
+        large: variance of the noise of the solver ``ddpm``; see :func:`~genlab.models.diffusion.solvers.ddim`.
+
+    Args:
+        shape: shape of an example, ``(C, H, W)`` or ``(D,)``.
+        networks: function that builds the network from ``shape``, ``num_times``, ``num_classes`` and ``time_scale``.
+        path: path from noise to data.
+        num_classes: number of classes; None for an unconditional model.
+        levels: number of grey levels of images; None for points.
+        label_dropout: share of training examples whose class is hidden, in [0, 1).
+        dequantized: whether grey levels are spread over their bins.
+        num_times: number of times that the network sees.
+        time_scale: factor of the times in the network's embedding.
+
+    Raises:
+        InputError: if an option is out of its range, or the network is not for the shape.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "points"})
+    available: ClassVar[tuple[Solver, ...]] = ("euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp")
+
+    @dataclass(frozen=True)
+    class Sampling(SamplingSettings):
+        """Settings of the way from noise to data.
+
+        Args:
+            temperature: standard deviation of all noise, as a multiple of the model's own.
+            num_steps: number of steps; the solver ``dopri5`` chooses its own.
+            solver: method of solving the equation.
+            guidance: weight w of the class: predictions are ``u + w (c - u)``, where u sees no class and c does. 1 is
+                the model itself, 0 ignores the class, above 1 exaggerates it.
+            guidance_from: time from which on there is guidance; before, the weight is 1.
+            guidance_to: time up to which there is guidance: Applying Guidance in a Limited Interval
+                (arXiv:2404.07724).
+            churn: amount of noise that is added and removed on the way, ``S_churn`` of EDM (arXiv:2206.00364).
+            tolerance: largest error of a step of ``dopri5``, absolute and relative.
+
+        Raises:
+            InputError: if a setting is out of range.
+        """
+
+        num_steps: int = 50
+        solver: Solver = "euler"
+        guidance: float = 1.0
+        guidance_from: float = 0.0
+        guidance_to: float = 1.0
+        churn: float = 0.0
+        tolerance: float = 1e-5
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.num_steps < 1:
+                raise InputError(f"num_steps={self.num_steps}: sampling takes at least 1 step")
+            if not math.isfinite(self.guidance):
+                raise InputError(f"guidance={self.guidance}: expected a number")
+            if not 0 <= self.guidance_from <= self.guidance_to <= 1:
+                raise InputError(
+                    f"guidance_from={self.guidance_from}, guidance_to={self.guidance_to}: expected times in [0, 1], "
+                    "the first at most the second"
+                )
+            if self.churn < 0 or self.tolerance <= 0:
+                raise InputError(f"churn={self.churn}, tolerance={self.tolerance}: expected from 0 on, and above 0")
+            if self.churn > 0 and self.solver not in ("euler", "heun"):
+                raise InputError(f"churn={self.churn}: only solver=euler and solver=heun add noise so")
+
+    large = False
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        networks: NetworkFactory,
+        path: Path,
+        num_classes: int | None = None,
+        levels: int | None = 256,
+        label_dropout: float = 0.1,
+        dequantized: bool = False,
+        num_times: int = 1,
+        time_scale: float = 1000.0,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if not 0 <= label_dropout < 1:
+            raise InputError(f"label_dropout={label_dropout}: expected a share in [0, 1)")
+        if len(shape) not in (1, 3):
+            raise InputError(f"shape {tuple(shape)}: expected images (C, H, W) or points (D,)")
+        self.of_images = len(shape) == 3
+        if self.of_images and (levels is None or levels < 2):
+            raise InputError(f"levels={levels}: a pixel takes at least 2 values")
+        self.path, self.levels = path, levels or 1
+        self.label_dropout = 0.0 if num_classes is None else label_dropout
+        self.dequantized = dequantized
+        seen = None if num_classes is None else num_classes + (self.label_dropout > 0)
+        self.network = networks(shape=tuple(shape), num_times=num_times, num_classes=seen, time_scale=time_scale)
+        self.register_buffer("mean", torch.zeros(() if self.of_images else shape))
+        self.register_buffer("std", torch.ones(() if self.of_images else shape))
+
+    # -- what a subclass implements ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def denoise(self, h: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Predict the data and the noise in noisy examples.
+
+        Args:
+            h: noisy examples at points of the path, ``(B, *S)``.
+            t: times, ``(B,)``.
+            y: classes as the network sees them, int64 ``(B,)``; None for an unconditional model.
+        """
+
+    def velocity(self, h: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+        """Predict the velocity of noisy examples, ``(B, *S)``; see :meth:`denoise`."""
+        data, noise = self.denoise(h, t, y)
+        return self.path.velocity(data, noise, t)
+
+    # -- between examples and what the network sees --------------------------------------------------------------------
+
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Set the mean and standard deviation of points to those of ``x``."""
+        if self.of_images:
+            return
+        self.mean.copy_(x.double().mean(0))
+        std = x.double().std(0) if len(x) > 1 else torch.ones(self.shape, dtype=torch.float64)
+        self.std.copy_(torch.where(std > 0, std, 1.0))  # a dimension that does not vary is not scaled
+
+    def to_inner(self, x: Tensor, u: Tensor | float | None = None) -> Tensor:
+        """Map examples to what the network is trained on, ``(B, *S)``.
+
+        Args:
+            x: examples, ``(B, *S)``.
+            u: places within the bins of grey levels, in [0, 1), which only ``dequantized`` has; None draws them.
+        """
+        if not self.of_images:
+            return (x - self.mean) / self.std
+        if not self.dequantized:
+            return 2 * x.to(torch.promote_types(x.dtype, torch.float32)) - 1
+        return 2 * dequantize(x, uniform(x.shape, None, x.device) if u is None else u, self.levels)[0] - 1
+
+    def to_examples(self, h: Tensor) -> Tensor:
+        """Map what the network is trained on to examples, float32 ``(B, *S)``; images get their nearest grey levels."""
+        if not self.of_images:
+            return (h * self.std + self.mean).float()
+        x = (h.float() + 1) / 2
+        if self.dequantized:
+            return quantize(x, self.levels)
+        return (x * (self.levels - 1)).round().clamp(0, self.levels - 1) / (self.levels - 1)
+
+    def training_classes(self, y: Tensor | None) -> Tensor | None:
+        """Give the classes that the network sees for a batch, some of them hidden while the model is trained.
+
+        Raises:
+            InputError: if the model is conditional and ``y`` is None.
+        """
+        if self.num_classes is None:
+            return None
+        y = given(y)
+        if self.training and self.label_dropout > 0:
+            y = torch.where(torch.rand(len(y), device=y.device) < self.label_dropout, self.num_classes, y)
+        return y
+
+    # -- sampling ------------------------------------------------------------------------------------------------------
+
+    def settings(self, sampling: SamplingSettings | None) -> "DiffusionModel.Sampling":
+        """Return the sampling settings to use, checked against what the model can do.
+
+        Raises:
+            InputError: if the model has no such solver, or guidance needs what it has not.
+        """
+        chosen = super().settings(sampling)
+        assert isinstance(chosen, DiffusionModel.Sampling)
+        name = type(self).__name__
+        if chosen.solver not in self.available:
+            raise InputError(f"solver={chosen.solver}: {name} is solved by {', '.join(self.available)}")
+        if chosen.guidance != 1 and self.num_classes is None:
+            raise InputError(f"guidance={chosen.guidance:g}: this {name} has no classes; train with model.num_classes")
+        if chosen.guidance != 1 and self.label_dropout == 0:
+            raise InputError(f"guidance={chosen.guidance:g}: this {name} was trained with label_dropout=0")
+        if chosen.churn > 0 and not isinstance(self.path, VarianceExploding):
+            raise InputError(f"churn={chosen.churn:g}: noise is added so on EDM's path alone")
+        return chosen
+
+    def evaluations(self, sampling: SamplingSettings | None = None) -> int | None:
+        """Count the evaluations of the network for one sample; guidance takes two at a time. None if it varies."""
+        chosen = self.settings(sampling)
+        if chosen.solver == "dopri5":
+            return None
+        times = self.path.times(chosen.num_steps).tolist()
+        count = 0
+        for i, t in enumerate(times[:-1]):
+            at = [t]
+            if chosen.solver == "midpoint":
+                at.append((t + times[i + 1]) / 2)
+            elif chosen.solver == "heun" and i < len(times) - 2:
+                at.append(times[i + 1])
+            count += sum(2 if self._is_guided(chosen, torch.tensor([time])) else 1 for time in at)
+        return count
+
+    def _is_guided(self, chosen: "DiffusionModel.Sampling", t: Tensor) -> bool:
+        return chosen.guidance != 1 and bool(((t >= chosen.guidance_from) & (t <= chosen.guidance_to)).any())
+
+    def _guided(
+        self, predict: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, ...]], y: Tensor | None, chosen: Sampling
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+        """Give predictions under guidance, as a function of noisy examples and times."""
+
+        def guided(h: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+            if not self._is_guided(chosen, t):
+                return predict(h, t, y)
+            assert y is not None
+            hidden = torch.full_like(y, self.num_classes or 0)
+            both = predict(torch.cat([h, h]), torch.cat([t, t]), torch.cat([y, hidden]))
+            inside = (t >= chosen.guidance_from) & (t <= chosen.guidance_to)
+            weight = torch.where(inside, chosen.guidance, 1.0)
+            pairs = (values.chunk(2) for values in both)
+            return tuple(without + scaled(weight, of_class - without) for of_class, without in pairs)
+
+        return guided
+
+    def solve(
+        self,
+        h: Tensor,
+        y: Tensor | None,
+        sampling: SamplingSettings | None = None,
+        noise: Callable[[], Tensor] | None = None,
+        constrain: solvers.Constrain = solvers._same,
+    ) -> Tensor:
+        """Go from noise at time 0 to data at time 1.
+
+        Args:
+            h: noise, ``(B, *S)``, with the path's standard deviation at time 0.
+            y: classes, int64 ``(B,)``; None for an unconditional model.
+            sampling: settings; None for the model's own.
+            noise: function that draws further standard normal noise, ``(B, *S)``; None for PyTorch's.
+            constrain: function applied after each step.
+        """
+        chosen = self.settings(sampling)
+        noise = noise or (lambda: torch.randn_like(h))
+        times, name = self.path.times(chosen.num_steps), chosen.solver
+        predict = self._guided(self.denoise, y, chosen)
+
+        def both(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            data, e = predict(h, t)
+            return data, e
+
+        if name == "ddim":
+            return solvers.ddim(both, self.path, h, times, None, constrain)
+        if name == "ddpm":
+            return solvers.ddim(both, self.path, h, times, noise, constrain, self.large)
+        if name == "dpm_solver_pp":
+            return solvers.dpm_solver_pp(both, self.path, h, times, constrain)
+        guided = self._guided(lambda h, t, y: (self.velocity(h, t, y),), y, chosen)
+
+        def field(h: Tensor, t: Tensor) -> Tensor:
+            (velocity,) = guided(h, t)
+            return velocity
+
+        if name == "dopri5":
+            return solvers.dopri5(field, h, 0.0, 1.0, chosen.tolerance)[0]
+        if name == "midpoint":
+            return solvers.midpoint(field, h, times, constrain)
+        churn = self._churn(chosen, noise) if chosen.churn > 0 else None
+        if name == "heun":
+            return solvers.heun(field, h, times, constrain, churn)
+        return solvers.euler(field, h, times, constrain, churn)
+
+    def _churn(self, chosen: Sampling, noise: Callable[[], Tensor]) -> Callable[[Tensor, float], tuple[Tensor, float]]:
+        """Give the function that adds noise before a step: EDM (arXiv:2206.00364), algorithm 2."""
+        path = self.path
+        assert isinstance(path, VarianceExploding)
+        more = min(chosen.churn / chosen.num_steps, math.sqrt(2) - 1)
+
+        def churn(h: Tensor, t: float) -> tuple[Tensor, float]:
+            sigma = path.sigma_max * (1 - t)
+            raised = (1 + more) * sigma
+            return h + math.sqrt(raised**2 - sigma**2) * noise(), 1 - raised / path.sigma_max
+
+        return churn
+
+    @property
+    def orders(self) -> Tensor:
+        """Position of each value in the order of drawing, int64 ``(1, *S)``: all 0, since all are drawn together."""
+        return torch.zeros(1, *self.shape, dtype=torch.long, device=self.device)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Draw samples ``(num_samples, *S)``, or complete images.
+
+        For completion, the known values are set to their place on the path after each step, with the noise that they
+        began with. What is drawn approximately follows the model given what is known: the replacement method of
+        Score-Based Generative Modeling through SDEs (arXiv:2011.13456), appendix I.2.
+
+        Args:
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample.
+            sampling: settings of the class :class:`DiffusionModel.Sampling`; None for the model's own settings.
+            known: images ``(num_samples, C, H, W)`` in [0, 1] with NaN at the values to draw. None draws all values.
+
+        Raises:
+            InputError: if images are to be completed by a solver that chooses its own steps.
+        """
+        chosen = self.settings(sampling)
+        y = self.classes(num_samples, y, generator)
+        size = (num_samples, *self.shape)
+        e = chosen.temperature * normal(size, generator, self.device).to(self.mean.dtype)
+        zero = torch.zeros(num_samples, dtype=e.dtype, device=self.device)
+        constrain: solvers.Constrain = solvers._same
+        start = scaled(self.path.sigma(zero), e)
+        if known is not None:
+            if chosen.solver == "dopri5":
+                raise InputError("solver=dopri5 cannot complete images, because it chooses its own steps")
+            known = check_known(known, start)
+            inner, drawn = self.to_inner(known.nan_to_num(), 0.5), known.isnan()
+
+            def constrain(h: Tensor, t: float) -> Tensor:
+                return torch.where(drawn, h, self.path.at(inner, e, torch.full_like(zero, t)))
+
+            start = constrain(start, 0.0)
+        h = self.solve(
+            start,
+            y,
+            chosen,
+            lambda: chosen.temperature * normal(size, generator, self.device).to(e.dtype),
+            constrain,
+        )
+        x = self.to_examples(h)
+        return x if known is None else torch.where(known.isnan(), x, known)
+
+    def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
+        chosen = self.settings(sampling)
+        count = self.evaluations(chosen)
+        how = f"{chosen.solver}, "
+        if count is None:
+            how += f"tolerance {chosen.tolerance:g}"
+        else:
+            evaluations = f"{count} network evaluation{'s' if count > 1 else ''}"
+            how += f"{chosen.num_steps} step{'s' if chosen.num_steps > 1 else ''}, {evaluations}"
+        if chosen.guidance != 1:
+            how += f", guidance {chosen.guidance:g}"
+            if (chosen.guidance_from, chosen.guidance_to) != (0, 1):
+                how += f" at times from {chosen.guidance_from:g} to {chosen.guidance_to:g}"
+        if chosen.churn > 0:
+            how += f", churn {chosen.churn:g}"
+        return how

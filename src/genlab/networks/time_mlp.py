@@ -1,0 +1,54 @@
+"""Fully connected networks of diffusion models of points."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+from genlab.networks.time_embedding import TimeEmbedding
+
+
+class TimeMLP(nn.Module):
+    """Residual network from noisy points, times and classes to points: ``(B, D)`` to the same shape.
+
+    Args:
+        shape: shape of a point, ``(D,)``.
+        num_times: number of times of a point.
+        num_classes: number of classes; None for none.
+        time_scale: factor of the times in their embedding.
+        width: number of features.
+        num_layers: number of residual layers.
+
+    Raises:
+        InputError: if the shape is not that of points, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_times: int = 1,
+        num_classes: int | None = None,
+        time_scale: float = 1000.0,
+        *,
+        width: int = 256,
+        num_layers: int = 3,
+    ) -> None:
+        super().__init__()
+        if len(shape) != 1:
+            raise InputError(f"shape {tuple(shape)}: this network is for points (D,); use diffusion/networks=unet")
+        if min(width, num_layers) < 1:
+            raise InputError(f"width={width}, num_layers={num_layers}: expected at least 1 of each")
+        # Functions of the time need not be as fine as a thousandth, which would make the field rough.
+        self.embedding = TimeEmbedding(width, num_times, num_classes, 64, time_scale / 50)
+        self.first = nn.Linear(shape[0], width)
+        self.conditions = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
+        self.last = nn.Linear(width, shape[0])
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, times: Tensor, y: Tensor | None = None) -> Tensor:
+        condition = F.silu(self.embedding(times, y))
+        h = self.first(x)
+        for layer, of_condition in zip(self.layers, self.conditions, strict=True):
+            h = h + layer(F.silu(h + of_condition(condition)))
+        return self.last(F.silu(h))
