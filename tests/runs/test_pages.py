@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from genlab.composition.configs import composed
 from genlab.errors import InputError
 from genlab.metrics.published import fingerprint
 from genlab.reproduce import generators
@@ -19,11 +21,10 @@ from genlab.reproduction.pages import blocks, pages, with_blocks, without_blocks
 from genlab.reproduction.recipes import Recipe, named, recipes
 from genlab.reproduction.records import records_of
 from genlab.reproduction.tables import table
-from genlab.runs.config import read_yaml
 from genlab.runs.folder import RunFolder
 from genlab.runs.moved import current
 from support.command import Genlab
-from support.paths import CONF, ROOT
+from support.paths import ROOT
 
 # The blocks of every page in their order: one that is deleted is missed.
 BLOCKS = {
@@ -96,8 +97,11 @@ def test_the_weight_decay_of_a_recorded_recipe_is_the_best_of_those_that_were_tr
         found = tried[name]
         assert len(found) > 1
         best = min(found, key=lambda row: float(row["val_bits_per_dim"]))
-        chosen = read_yaml(CONF / f"experiment/paper/{name}.yaml")["training"]["optimizer"]["weight_decay"]
-        assert float(chosen) == float(best["weight_decay"]), name
+        config = composed("train", [f"experiment=paper/{name}"])
+        assert config.training.optimizer.weight_decay == float(best["weight_decay"]), name
+        for setting in best["settings"].split():
+            key, _, value = setting.partition("=")
+            assert str(OmegaConf.select(config, key)).lower() == value, name
 
 
 def test_the_pages_are_made_of_what_is_kept() -> None:

@@ -29,7 +29,7 @@ class TimeMLP(nn.Module):
         num_classes: int | None = None,
         time_scale: float = 1000.0,
         *,
-        width: int = 256,
+        width: int = 128,
         num_layers: int = 3,
     ) -> None:
         super().__init__()
