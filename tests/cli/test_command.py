@@ -290,7 +290,7 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         write_cifar10(tmp_path)
         overrides = [f"paths.data_dir={tmp_path}", "dataset.batch_size=8", "dataset.val_size=8", "dataset.train_size=8"]
         overrides += ["metrics/features=pixels", "metrics.reference=train"]
-        narrow = "width" if experiment.endswith(("real_nvp", "glow")) else "channels"
+        narrow = "width" if experiment.endswith(("real_nvp", "glow", "flow_plus_plus")) else "channels"
         overrides += [f"model.{narrow}=16", "callbacks.latent_grid.num_images=4"]
     result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *few, *overrides)
     assert result.code == 0, result.err

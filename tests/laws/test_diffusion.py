@@ -600,6 +600,7 @@ def test_networks_start_at_zero_and_see_times_and_classes(networks: type[nn.Modu
         (lambda: OptimalTransport(group=1), "group"),
         (lambda: OptimalTransport(group=200, batch_size=128), "dataset.batch_size is 128"),
         (lambda: UNet((1, 8, 8), multipliers=[]), "multipliers"),
+        (lambda: UNet((1, 8, 8), attention_levels=[3]), "attention_levels"),
         (lambda: UNet((1, 8, 8), width=6, num_heads=4), "num_heads"),
         (lambda: DiT((1, 8, 8), width=10, num_heads=4), "multiple of the heads"),
         (lambda: DiffusionModel.Sampling(guidance_from=0.5, guidance_to=0.2), "guidance_from"),

@@ -12,6 +12,7 @@ from torch import nn
 from genlab.composition.building import build
 from genlab.composition.configs import composed
 from genlab.models.transformer.gpt import GPT
+from genlab.networks.unet import UNet
 from support.paths import CONF
 
 D = 28 * 28
@@ -43,8 +44,14 @@ ELSEWHERE = {
     "vae/hierarchical_vae": "vaes.py::test_vd_vae_on_cifar10",
     "vae/vamp_vae": "vaes.py::test_vamp_prior_on_mnist",
 }
-HERE = {"flows": {"flow/glow", "flow/flow_plus_plus"}}
-HERE = {"autoregressive/fvsbn", "autoregressive/nade", "autoregressive/made", "vae/iwae", "transformer/gpt"}
+HERE = {
+    "diffusion/ddpm",
+    "autoregressive/fvsbn",
+    "autoregressive/nade",
+    "autoregressive/made",
+    "vae/iwae",
+    "transformer/gpt",
+}
 OWN_NETWORKS = "networks of this project's own; the paper is about another part"
 NOT_PRINTED = "neither the paper nor code of its authors gives a number or a complete architecture"
 UNCHECKED = {
@@ -52,6 +59,9 @@ UNCHECKED = {
     "autoregressive/gated_pixel_cnn": NOT_PRINTED,
     "autoregressive/pixel_cnn": NOT_PRINTED,
     "autoregressive/row_lstm": NOT_PRINTED,
+    "diffusion/edm": "the paper's networks are DDPM++ and NCSN++ of another paper",
+    "diffusion/flow_matching": "the paper takes the network of another one, at sizes of its own",
+    "diffusion/mean_flow": "the paper's network for CIFAR-10 is that of EDM",
     "flow/cnf": OWN_NETWORKS,
     "flow/glow_mixture": OWN_NETWORKS,
     "flow/glow_spline": "Neural Spline Flows (arXiv:1906.04032) prints 11.8 million for residual networks, not these",
@@ -105,6 +115,43 @@ def test_nano_gpt_at_its_settings_for_a_cpu() -> None:
     biases = sum(p.numel() for name, p in model.named_parameters() if name.endswith("bias"))
     assert count(model) - biases == authors + 64 * width
     assert biases == layers * (3 + 1 + 4 + 1 + 2) * width + width
+
+
+def test_ddpm_on_cifar10() -> None:
+    """``models/unet.py`` of hojonathanho/diffusion with ch 128, ch_mult 1, 2, 2, 2 and num_res_blocks 2."""
+
+    def conv(inputs: int, outputs: int, side: int) -> int:
+        return side**2 * inputs * outputs + outputs
+
+    def block(inputs: int, outputs: int) -> int:
+        shortcut = conv(inputs, outputs, 1) if inputs != outputs else 0
+        return (
+            2 * inputs
+            + conv(inputs, outputs, 3)
+            + conv(512, outputs, 1)
+            + 2 * outputs
+            + conv(outputs, outputs, 3)
+            + shortcut
+        )
+
+    def attention(channels: int) -> int:
+        return 2 * channels + 4 * conv(channels, channels, 1)
+
+    authors = conv(128, 512, 1) + conv(512, 512, 1) + conv(3, 128, 3)
+    authors += block(128, 128) * 2 + conv(128, 128, 3)  # 32x32, and a convolution with stride 2
+    authors += block(128, 256) + block(256, 256) + 2 * attention(256) + conv(256, 256, 3)  # 16x16
+    authors += block(256, 256) * 2 + conv(256, 256, 3) + block(256, 256) * 2  # 8x8 and 4x4
+    authors += 2 * block(256, 256) + attention(256)
+    authors += block(512, 256) * 3 + conv(256, 256, 3)  # up at 4x4
+    authors += block(512, 256) * 3 + conv(256, 256, 3)  # 8x8
+    authors += block(512, 256) * 2 + block(384, 256) + 3 * attention(256) + conv(256, 256, 3)  # 16x16
+    authors += block(384, 128) + block(256, 128) * 2  # 32x32
+    authors += 2 * 128 + conv(128, 3, 3)
+    with torch.device("meta"):
+        network = UNet(
+            (3, 32, 32), width=128, multipliers=(1, 2, 2, 2), num_blocks=2, attention_levels=[1], scale_shift=False
+        )
+    assert count(network) == authors == 35_746_307
 
 
 def test_every_model_is_counted_or_says_why_not() -> None:

@@ -36,6 +36,7 @@ BLOCKS = {
         "results: uci_* static_fvsbn static_nade static_made* static_pixel_cnn "
         "mnist_fvsbn mnist_nade mnist_made mnist_image_gpt"
     ],
+    "docs/diffusion.md": ["results: exact_ring2d_flow_matching exact_grid2d_flow_matching"],
     "docs/flows.md": [
         "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus"
     ],

@@ -92,7 +92,7 @@ class UNet(nn.Module):
     """Network from noisy images, times and classes to images: ``(B, C, H, W)`` to the same shape.
 
     Denoising Diffusion Probabilistic Models (arXiv:2006.11239), appendix B; with ``width=128``,
-    ``multipliers=[1, 2, 2, 2]``, ``num_blocks=2``, ``attention_side=16`` and ``scale_shift=False`` it is the paper's
+    ``multipliers=[1, 2, 2, 2]``, ``num_blocks=2``, ``attention_levels=[1]`` and ``scale_shift=False`` it is the paper's
     for CIFAR-10. Sides that cannot be halved often enough are padded with zeros, and the result is cut.
 
     Args:
@@ -103,8 +103,8 @@ class UNet(nn.Module):
         width: number of channels at the full size.
         multipliers: number of channels at each size, as a multiple of ``width``; each size halves the sides.
         num_blocks: number of residual blocks at each size on the way down; there is one more on the way up.
-        attention_side: attention follows each block where the larger side is at most this; 0 for none but the one in
-            the middle.
+        attention_levels: sizes at which attention follows each block, as indices into ``multipliers``; there is always
+            one attention in the middle, at the smallest size.
         num_heads: number of heads of the attention.
         dropout: dropout probability.
         scale_shift: whether the time scales and shifts features; False for shifts alone.
@@ -123,7 +123,7 @@ class UNet(nn.Module):
         width: int = 32,
         multipliers: Sequence[int] = (1, 2, 2),
         num_blocks: int = 1,
-        attention_side: int = 8,
+        attention_levels: Sequence[int] = (2,),
         num_heads: int = 1,
         dropout: float = 0.0,
         scale_shift: bool = True,
@@ -136,17 +136,20 @@ class UNet(nn.Module):
                 f"width={width}, multipliers={list(multipliers)}, num_blocks={num_blocks}, num_heads={num_heads}: "
                 "expected at least 1 of each"
             )
+        if not all(0 <= level < len(multipliers) for level in attention_levels):
+            raise InputError(
+                f"attention_levels={list(attention_levels)}: expected indices, from 0, of {len(multipliers)} sizes"
+            )
         if any(width * multiplier % num_heads for multiplier in multipliers):
             raise InputError(f"width={width} times multipliers does not split into num_heads={num_heads}")
         self.divisor = 2 ** (len(multipliers) - 1)
         self.embedding = TimeEmbedding(4 * width, num_times, num_classes, width if width >= 64 else 64, time_scale)
-        side = max(-(-size // self.divisor) * self.divisor for size in shape[1:])
 
         def block(inputs: int, outputs: int) -> ResidualBlock:
             return ResidualBlock(inputs, outputs, 4 * width, dropout, scale_shift)
 
-        def attend(channels: int, side: int) -> nn.Module:
-            return PlaceAttention(channels, num_heads) if side <= attention_side else nn.Identity()
+        def attend(channels: int, level: int) -> nn.Module:
+            return PlaceAttention(channels, num_heads) if level in attention_levels else nn.Identity()
 
         self.first = nn.Conv2d(shape[0], width, 3, padding=1)
         channels, kept = width, [width]  # channels of the features now, and of those that are kept for the way up
@@ -156,13 +159,12 @@ class UNet(nn.Module):
             for _ in range(num_blocks):
                 blocks.append(block(channels, width * multiplier))
                 channels = width * multiplier
-                attentions.append(attend(channels, side))
+                attentions.append(attend(channels, i))
                 kept.append(channels)
             self.down.append(Level(blocks, attentions))
             if i < len(multipliers) - 1:
                 self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 kept.append(channels)
-                side //= 2
         self.middle = nn.ModuleList([block(channels, channels), block(channels, channels)])
         self.middle_attention = PlaceAttention(channels, num_heads)
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -171,11 +173,10 @@ class UNet(nn.Module):
             for _ in range(num_blocks + 1):
                 blocks.append(block(channels + kept.pop(), width * multiplier))
                 channels = width * multiplier
-                attentions.append(attend(channels, side))
+                attentions.append(attend(channels, i))
             self.up.append(Level(blocks, attentions))
             if i > 0:
                 self.grow.append(nn.Conv2d(channels, channels, 3, padding=1))
-                side *= 2
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.last = nn.Conv2d(channels, shape[0], 3, padding=1)
         nn.init.zeros_(self.last.weight)

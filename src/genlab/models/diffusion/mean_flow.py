@@ -72,7 +72,8 @@ class MeanFlow(DiffusionModel):
         t, s = torch.minimum(first, second), torch.maximum(first, second)
         s = torch.where(torch.rand_like(t) < self.apart, s, t)
         point, v = self.path.at(h, noise, t), self.path.velocity(h, noise, t)
-        with forward_ad.dual_level():
+        # Without autocast, which does not cast tangents; rounded to bfloat16, the derivative would be worth little.
+        with torch.autocast(h.device.type, enabled=False), forward_ad.dual_level():
             dual = forward_ad.make_dual(point, v), forward_ad.make_dual(t, torch.ones_like(t))
             u, slope = forward_ad.unpack_dual(self.average(*dual, s, y))
         assert slope is not None
