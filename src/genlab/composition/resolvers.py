@@ -52,13 +52,30 @@ def codes_of(run: str, key: str) -> Any:
     Raises:
         InputError: if the run is not finished, or its model has no codes.
     """
+    return _fact(run, "codes", key, "its model has no codes; give a run of model=vae/vq_vae")
+
+
+def latents_of(run: str, key: str) -> Any:
+    """Look up a property of the latents that a finished run's model (such as a VAE) produces.
+
+    Args:
+        run: folder of the run.
+        key: property: ``shape`` or ``num_classes``.
+
+    Raises:
+        InputError: if the run is not finished, or its model has no latents.
+    """
+    return _fact(run, "latents", key, "its model has no latents, or is of an older version; give a run of a VAE")
+
+
+def _fact(run: str, of: str, key: str, without: str) -> Any:
     path = Path(run).expanduser() / "summary.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["codes"][key]
+        return json.loads(path.read_text(encoding="utf-8"))[of][key]
     except OSError:
         raise InputError(f"dataset.run={run} is no finished run: there is no {path}") from None
     except (KeyError, ValueError, TypeError):
-        raise InputError(f"dataset.run={run}: its model has no codes; give a run of model=vae/vq_vae") from None
+        raise InputError(f"dataset.run={run}: {without}") from None
 
 
 def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
@@ -114,6 +131,7 @@ def uci_width(name: str) -> int:
 
 OmegaConf.register_new_resolver("genlab.name", run_name, replace=True)
 OmegaConf.register_new_resolver("genlab.codes", codes_of, replace=True)
+OmegaConf.register_new_resolver("genlab.latents", latents_of, replace=True)
 OmegaConf.register_new_resolver("genlab.vocabulary", vocabulary_of, replace=True)
 OmegaConf.register_new_resolver("genlab.classes", classes_of, replace=True)
 OmegaConf.register_new_resolver("genlab.uci_width", uci_width, replace=True)

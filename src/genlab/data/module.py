@@ -94,6 +94,11 @@ class DataModule(pl.LightningDataModule, ABC):
         return self.modality.name
 
     @property
+    def num_initial(self) -> int:
+        """The number of training examples from which models initialize what depends on the data."""
+        return 1024
+
+    @property
     def pictured(self) -> "DataModule":
         """The data set whose examples are shown, and compared with samples.
 

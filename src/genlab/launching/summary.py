@@ -8,10 +8,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from genlab.machine.environment import environment, peak_memory_mb
 from genlab.metrics.display import print_figures
-from genlab.metrics.drawing import density_in_plane
+from genlab.metrics.drawing import density_in_plane, evaluating
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
-from genlab.models.base import DiscreteLatents
+from genlab.models.base import DiscreteLatents, LatentModel
 from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
@@ -46,6 +46,7 @@ def summarize(
         "metrics": {name: result.to_json() for name, result in figures.items()},
         **_declared(parts.evaluation.declared),
         **_codes(parts),
+        **_latents(parts),
         **_facts(parts.training, trainer, device, progress),
         "ended": _ended(trainer),
         "monitor": {**config["monitor"], "best": best},
@@ -89,6 +90,17 @@ def _codes(parts: Parts) -> dict[str, Any]:
         return {}
     facts = {"shape": list(model.code_shape), "levels": model.num_codes, "num_classes": parts.data.num_classes}
     return {"codes": facts}
+
+
+def _latents(parts: Parts) -> dict[str, Any]:
+    """Give the facts about a model's latents that ``dataset=latents`` needs before it loads the model."""
+    model = parts.model
+    if not isinstance(model, LatentModel) or model.num_classes is not None:
+        return {}
+    x, _ = parts.data.some("test", 1)
+    with evaluating(model):
+        z = model.encode(x.to(parts.model.device))
+    return {"latents": {"shape": list(z.shape[1:]), "num_classes": parts.data.num_classes}}
 
 
 def _facts(training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]) -> dict[str, Any]:

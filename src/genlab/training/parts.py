@@ -74,7 +74,7 @@ def assemble(config: dict[str, Any], trained_on: Mapping[str, Any] | None = None
             f"the run was trained on other data than dataset={config['choices']['dataset']} is now, and cannot go on "
             f"with it: {changes}; put the data back as it was, or begin a new run"
         )
-    x, y = data.some("train", 1024)
+    x, y = data.some("train", data.num_initial)
     with own_randomness(config["seed"], x.device), torch.no_grad():
         model.initialize(x, y)
     check_validation(config, len(data.train_dataloader()))

@@ -28,8 +28,9 @@ NetworkFactory = Callable[..., nn.Module]
 class DiffusionModel(ObjectiveModel, Completes):
     """A model whose network sees noisy examples, and which draws samples by going from noise to data in steps.
 
-    Inside, grey levels lie in [-1, 1], and points have mean 0 and variance 1. With ``dequantized``, each grey level is
-    spread over its bin by uniform noise in training, and samples are read off as the bin they fall into.
+    Inside, grey levels lie in [-1, 1], and real numbers (points, latents) have mean 0 and variance 1. With
+    ``dequantized``, each grey level is spread over its bin by uniform noise in training, and samples are read off as
+    the bin they fall into.
 
     The network of a class-conditional model sees no class in a share ``label_dropout`` of training examples. Sampling
     can then be guided by classes: Classifier-Free Diffusion Guidance (arXiv:2207.12598).
@@ -43,7 +44,7 @@ class DiffusionModel(ObjectiveModel, Completes):
         networks: function that builds the network from ``shape``, ``num_times``, ``num_classes`` and ``time_scale``.
         path: path from noise to data.
         num_classes: number of classes; None for an unconditional model.
-        levels: number of grey levels of images; None for points.
+        levels: number of grey levels of images; None for real numbers, such as points or latents.
         label_dropout: share of training examples whose class is hidden, in [0, 1).
         dequantized: whether grey levels are spread over their bins.
         num_times: number of times that the network sees.
@@ -53,7 +54,7 @@ class DiffusionModel(ObjectiveModel, Completes):
         InputError: if an option is out of its range, or the network is not for the shape.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "points"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "binary", "points", "latents"})
     available: ClassVar[tuple[Solver, ...]] = ("euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp")
 
     @dataclass(frozen=True)
@@ -121,8 +122,8 @@ class DiffusionModel(ObjectiveModel, Completes):
             raise InputError(f"label_dropout={label_dropout}: expected a share in [0, 1)")
         if len(shape) not in (1, 3):
             raise InputError(f"shape {tuple(shape)}: expected images (C, H, W) or points (D,)")
-        self.of_images = len(shape) == 3
-        if self.of_images and (levels is None or levels < 2):
+        self.of_images = len(shape) == 3 and levels is not None
+        if levels is not None and self.of_images and levels < 2:
             raise InputError(f"levels={levels}: a pixel takes at least 2 values")
         self.path, self.levels = path, levels or 1
         self.label_dropout = 0.0 if num_classes is None else label_dropout

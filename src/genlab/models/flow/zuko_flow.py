@@ -46,7 +46,7 @@ class ZukoFlow(LikelihoodModel):
         InputError: if the shape is not that of points, or the flow's base is not standard normal.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"points"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"points", "latents"})
     likelihood: Likelihood = "exact"
     discrete: ClassVar[bool] = False
 
