@@ -336,6 +336,21 @@ def test_what_is_known_is_kept_and_the_rest_depends_on_it(index: int) -> None:
             model.sample(64, known=known, sampling=model.Sampling(solver="dopri5"))
 
 
+@pytest.mark.parametrize("index", range(5))
+def test_variations_are_the_more_different_the_more_is_noise(index: int) -> None:
+    model = models()[index].eval()
+    x, streams = some_images(64), range(64)
+    sampling = model.Sampling(num_steps=20, solver=model.sampling.solver)
+    whole = model.vary(x, 1.0, generator=generators(0, streams), sampling=sampling)
+    assert torch.equal(whole, model.sample(64, generator=generators(0, streams), sampling=sampling))
+    slight = model.vary(x, 0.01, generator=generators(0, streams), sampling=sampling)
+    assert (slight - x).abs().mean() < (whole - x).abs().mean()
+    assert torch.equal(slight[:5], model.vary(x[:5], 0.01, generator=generators(0, range(5)), sampling=sampling))
+    for strength in (0.0, 1.5):
+        with pytest.raises(InputError, match="strength"):
+            model.vary(x, strength)
+
+
 def test_hidden_classes_are_hidden_in_training_alone() -> None:
     model = FlowMatching((2,), Small, num_classes=3, label_dropout=0.25)
     y = torch.arange(3).repeat(2000)

@@ -311,6 +311,23 @@ class AutoregressiveModel(LikelihoodModel, Completes):
 
 
 @runtime_checkable
+class Varies(Protocol):
+    """A model that can draw variations of examples."""
+
+    def vary(
+        self,
+        x: Tensor,
+        strength: float,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
+    ) -> Tensor:
+        """Draw a variation of each example, ``(B, *shape)``, the more different the greater the strength in (0, 1]."""
+        ...
+
+
+@runtime_checkable
 class Pointwise(Protocol):
     """A model whose likelihood is a product over the values of an image."""
 

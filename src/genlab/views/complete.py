@@ -1,4 +1,4 @@
-"""Remove a part of test images and draw it again, with models that generate an image value by value."""
+"""Remove a part of test images and draw it again, with models that can complete an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,7 +140,9 @@ def completed(
         InputError: if the model draws all values of an image at once.
     """
     if not isinstance(model, Completes):
-        raise InputError("mode=complete is for autoregressive models; this run's model draws all of an image at once")
+        raise InputError(
+            "mode=complete is for autoregressive and diffusion models; this run's model draws all of an image at once"
+        )
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
     classes = None if y is None else y.repeat_interleave(draws)
     drawn = []

@@ -53,6 +53,9 @@ class Chain(Path):
     def sigma_slope(self, t: Tensor) -> Tensor:
         raise NotImplementedError("a chain has no velocity")
 
+    def start(self, strength: float) -> float:
+        return 1 - max(round(strength * self.num_steps), 1) / self.num_steps
+
     def times(self, num_steps: int) -> Tensor:
         if num_steps > self.num_steps:
             raise InputError(f"num_steps={num_steps}: the chain has {self.num_steps} steps")

@@ -260,19 +260,21 @@ class DiffusionModel(ObjectiveModel, Completes):
         sampling: SamplingSettings | None = None,
         noise: Callable[[], Tensor] | None = None,
         constrain: solvers.Constrain = solvers._same,
+        start: float = 0.0,
     ) -> Tensor:
-        """Go from noise at time 0 to data at time 1.
+        """Go from noise at time 0, or from a point of the path, to data at time 1.
 
         Args:
-            h: noise, ``(B, *S)``, with the path's standard deviation at time 0.
+            h: points of the path at time ``start``, ``(B, *S)``; at time 0 noise with the path's standard deviation.
             y: classes, int64 ``(B,)``; None for an unconditional model.
             sampling: settings; None for the model's own.
             noise: function that draws further standard normal noise, ``(B, *S)``; None for PyTorch's.
             constrain: function applied after each step.
+            start: first time, from 0 to below 1; the steps before it are left out.
         """
         chosen = self.settings(sampling)
         noise = noise or (lambda: torch.randn_like(h))
-        times, name = self.path.times(chosen.num_steps), chosen.solver
+        times, name = self._times(chosen.num_steps, start), chosen.solver
         predict = self._guided(self.denoise, y, chosen)
 
         def both(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -292,13 +294,57 @@ class DiffusionModel(ObjectiveModel, Completes):
             return velocity
 
         if name == "dopri5":
-            return solvers.dopri5(field, h, 0.0, 1.0, chosen.tolerance)[0]
+            return solvers.dopri5(field, h, start, 1.0, chosen.tolerance)[0]
         if name == "midpoint":
             return solvers.midpoint(field, h, times, constrain)
         churn = self._churn(chosen, noise) if chosen.churn > 0 else None
         if name == "heun":
             return solvers.heun(field, h, times, constrain, churn)
         return solvers.euler(field, h, times, constrain, churn)
+
+    def _times(self, num_steps: int, start: float) -> Tensor:
+        """Give the ends of the steps from a time on."""
+        times = self.path.times(num_steps)
+        return torch.cat([times.new_tensor([start]), times[times > start + 1e-9]]) if start > 0 else times
+
+    @torch.no_grad()
+    def vary(
+        self,
+        x: Tensor,
+        strength: float,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
+    ) -> Tensor:
+        """Draw variations of examples: add noise to them, and take the noise away again.
+
+        SDEdit (arXiv:2108.01073): the way from noise to data begins where the share ``strength`` of it is left, at the
+        place of the example on its path.
+
+        Args:
+            x: examples, ``(B, *S)``.
+            strength: share of the way, in (0, 1]; 1 draws new samples, small values change little.
+            y: classes, int64 ``(B,)``, of a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per example.
+            sampling: settings of the class :class:`DiffusionModel.Sampling`; None for the model's own settings.
+
+        Raises:
+            InputError: if the strength is out of its range.
+        """
+        if not 0 < strength <= 1:
+            raise InputError(f"strength={strength}: expected above 0 and at most 1")
+        chosen = self.settings(sampling)
+        y = self.classes(len(x), y, generator)
+        e = chosen.temperature * normal(x.shape, generator, self.device).to(self.mean.dtype)
+        start = self.path.start(strength)
+        t = torch.full((len(x),), start, dtype=e.dtype, device=self.device)
+        h = self.path.at(self.to_inner(x.to(e), 0.5), e, t) if strength < 1 else scaled(self.path.sigma(t), e)
+
+        def noise() -> Tensor:
+            return chosen.temperature * normal(x.shape, generator, self.device).to(e.dtype)
+
+        return self.to_examples(self.solve(h, y, chosen, noise, start=start))
 
     def _churn(self, chosen: Sampling, noise: Callable[[], Tensor]) -> Callable[[Tensor, float], tuple[Tensor, float]]:
         """Give the function that adds noise before a step: EDM (arXiv:2206.00364), algorithm 2."""

@@ -93,9 +93,10 @@ class MeanFlow(DiffusionModel):
         sampling: SamplingSettings | None = None,
         noise: object = None,
         constrain: Constrain = _same,
+        start: float = 0.0,
     ) -> Tensor:
         """Go from noise to data in steps of average velocities; see :meth:`DiffusionModel.solve`."""
-        ends = self.path.times(self.settings(sampling).num_steps).to(h.dtype)
+        ends = self._times(self.settings(sampling).num_steps, start).to(h.dtype)
         for t, s in itertools.pairwise(ends):
             h = h + (s - t) * self.average(h, t.expand(len(h)).to(h), s.expand(len(h)).to(h), y)
             h = constrain(h, float(s))

@@ -36,6 +36,10 @@ class Path(ABC):
         """Give the ends of the steps of a solver, float64 ``(num_steps + 1,)``, from 0 to 1."""
         return torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
 
+    def start(self, strength: float) -> float:
+        """Give the time from which a share ``strength``, above 0, of the way is left."""
+        return 1 - strength
+
     def at(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Give the points of the path between noise and data, both ``(B, *S)``."""
         return scaled(self.alpha(t), x) + scaled(self.sigma(t), noise)
@@ -122,6 +126,9 @@ class VarianceExploding(Path):
         first, last = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         sigma = (first + share * (last - first)) ** self.rho
         return torch.cat([1 - sigma / self.sigma_max, torch.ones(1, dtype=torch.float64)])
+
+    def start(self, strength: float) -> float:
+        return float(self.times(1000)[round(1000 * (1 - strength))])  # by steps, for levels span many orders
 
 
 class Prediction(ABC):

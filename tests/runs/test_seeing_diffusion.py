@@ -1,0 +1,66 @@
+"""Ways to look at runs of diffusion models: completions, variations, settings of sampling on the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.command import FAST, Genlab, Trained
+
+SMALL = (
+    "model.num_classes=10",
+    "diffusion/networks=unet",
+    "model.networks.width=8",
+    "model.networks.multipliers=[1,2]",
+)
+SMALL += ("model.networks.attention_levels=[]",)
+
+
+@pytest.fixture
+def run(trained: Trained) -> Path:
+    return trained("model=diffusion/flow_matching", *SMALL, *FAST)
+
+
+def test_variations_are_drawn_and_refused(genlab: Genlab, run: Path, trained: Trained) -> None:
+    drawn = genlab("sample", f"run={run}", "mode=vary", "n=3", "strengths=[0.5,1.0]", "sampling.num_steps=3")
+    assert drawn.code == 0, drawn.err
+    images = np.load(next(line for line in drawn.out.split() if line.endswith(".npy")))
+    assert images.shape == (9, 1, 8, 8)
+    for arguments, line in (
+        (["strengths=[0.0]"], "above 0 and at most 1"),
+        (["sampling.solver=dopri8"], "solver"),
+        (["sampling.num_steps=0"], "at least 1 step"),
+    ):
+        refused = genlab("sample", f"run={run}", "mode=vary", *arguments)
+        assert refused.code == 2
+        assert line in refused.err
+    other = trained("model=vae/vae", "model.networks.hidden=[8]", *FAST)
+    refused = genlab("sample", f"run={other}", "mode=vary")
+    assert refused.code == 2
+    assert "from noise to data" in refused.err
+
+
+def test_images_are_completed(genlab: Genlab, run: Path) -> None:
+    drawn = genlab("sample", f"run={run}", "mode=complete", "n=2", "draws=2", "sampling.num_steps=3")
+    assert drawn.code == 0, drawn.err
+    images = np.load(next(line for line in drawn.out.split() if line.endswith(".npy"))).reshape(2, 4, 8, 8)
+    assert np.array_equal(images[:, 2, :4], images[:, 0, :4])  # the upper half is kept
+    assert np.array_equal(images[:, 3, :4], images[:, 0, :4])
+
+
+def test_every_setting_of_sampling_has_its_evaluation(genlab: Genlab, run: Path) -> None:
+    result = genlab(
+        "evaluate",
+        run,
+        "sampling.num_steps=1,2",
+        "sampling.guidance=1,2",
+        "metrics.num_samples=80",
+        "metrics.num_test=5",
+    )
+    assert result.code == 0, result.err
+    content = (run / "evaluation.json").read_text()
+    assert json.loads(content)
+    for words in ("1 step, 1 network evaluation", "2 steps, 3 network evaluations",
+                  "2 steps, 6 network evaluations, guidance 2"):  # fmt: skip
+        assert words in content, words
