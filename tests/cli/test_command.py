@@ -290,8 +290,11 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         write_cifar10(tmp_path)
         overrides = [f"paths.data_dir={tmp_path}", "dataset.batch_size=8", "dataset.val_size=8", "dataset.train_size=8"]
         overrides += ["metrics/features=pixels", "metrics.reference=train"]
-        narrow = "width" if experiment.endswith(("real_nvp", "glow", "flow_plus_plus")) else "channels"
+        flows, fields = ("real_nvp", "glow", "flow_plus_plus"), ("ddpm", "cfm", "edm", "mean_flow")
+        narrow = "width" if experiment.endswith(flows) else "channels"
+        narrow = "networks.width" if experiment.endswith(fields) else narrow
         overrides += [f"model.{narrow}=16", "callbacks.latent_grid.num_images=4"]
+        overrides += ["sampling.num_steps=2", "sampling.solver=ddim"] if experiment.endswith(("ddpm", "cfm")) else []
     result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *few, *overrides)
     assert result.code == 0, result.err
     if experiment.startswith("paper/"):

@@ -36,7 +36,10 @@ BLOCKS = {
         "results: uci_* static_fvsbn static_nade static_made* static_pixel_cnn "
         "mnist_fvsbn mnist_nade mnist_made mnist_image_gpt"
     ],
-    "docs/diffusion.md": ["results: exact_ring2d_flow_matching exact_grid2d_flow_matching"],
+    "docs/diffusion.md": [
+        "results: exact_ring2d_flow_matching exact_grid2d_flow_matching "
+        "cifar10_ddpm cifar10_cfm cifar10_edm cifar10_mean_flow"
+    ],
     "docs/flows.md": [
         "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus"
     ],
