@@ -19,14 +19,20 @@ COMMON = (
     "callbacks.last.every_images=150", "callbacks.sample_metrics.num_samples=20", "metrics.num_samples=16",
     "metrics.num_test=20", "metrics.num_shown=4", "callbacks.sample_grid.num_samples=4", "logger=csv",
 )  # fmt: skip
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, ...]] = {
     "gan/dcgan": ("model.channels=4", "training.discriminator_steps=2", "training.gradient_clip=1.0"),
     "vae/vae": ("model.networks.hidden=[16]", "training.accumulate=2", "training.gradient_clip=1.0"),
     "vae/vq_vae": ("model.channels=8", "model.num_codes=8", "model.num_blocks=1", "model.restart_below=0.5"),
     "flow/real_nvp": ("model.width=8", "+dataset.flip=true"),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2", "trainer.precision=bf16-mixed"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1", "model.dropout=0.1"),
-}
+    "diffusion/flow_matching": (
+        "model.num_classes=10", "diffusion/networks=dit", "model.networks.width=8", "model.networks.num_heads=1",
+        "model.networks.num_layers=1", "model.networks.dropout=0.1", "diffusion/coupling=optimal_transport",
+        "diffusion/times=logit_normal", "model.num_steps=3", "model.tolerance=0.1", "metrics.num_test=5",
+        "callbacks.likelihood_histogram=null", "callbacks.latent_grid=null",
+    ),
+}  # fmt: skip
 MACHINE = ("seconds", "train/images_per_second", "train/peak_memory_mb")
 
 

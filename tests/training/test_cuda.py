@@ -35,6 +35,8 @@ WAYS = {
     "flow/real_nvp": ("model.width=8",),
     "autoregressive/pixel_cnn": ("model.channels=4", "model.num_layers=2"),
     "transformer/image_gpt": ("model.width=8", "model.num_heads=1", "model.num_layers=1"),
+    "diffusion/flow_matching": ("diffusion/networks=unet", "model.networks.width=8"),
+    "diffusion/mean_flow": ("diffusion/networks=dit", "model.networks.width=8", "model.networks.num_heads=1"),
     "gan/dcgan": ("model.channels=4", "model.normalization=none", "gan/regularizer=[r1]", "training.gradient_clip=1.0"),
     "gan/stylegan2": ("model.channels=8", "gan/augment=ada"),
 }

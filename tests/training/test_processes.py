@@ -21,7 +21,8 @@ from support.forks import TWO, forked, in_child
 from support.kills import kill_at
 from support.small_runs import COMMON, FAMILIES, history, only_run, outputs
 
-LONGEST = ("flow/real_nvp", "transformer/image_gpt")  # in the slow tests: they train as pixel_cnn and vae do
+# In the slow tests: they train as pixel_cnn and vae do.
+LONGEST = ("flow/real_nvp", "transformer/image_gpt", "diffusion/flow_matching")
 # One of each procedure; the others in the slow tests.
 IN_BFLOAT16 = ("gan/dcgan", "autoregressive/pixel_cnn")
 
