@@ -1,16 +1,20 @@
 """MeanFlow over several processes: gradients are averaged although a derivative along a tangent is taken on the way."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing import spawn  # type: ignore[attr-defined]
+from torch.multiprocessing import start_processes  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from genlab.models.diffusion.mean_flow import MeanFlow
 from genlab.networks.dit import DiT
+
+if sys.platform == "win32":
+    pytest.skip("processes are forked", allow_module_level=True)
 
 
 class Loss(nn.Module):
@@ -47,7 +51,7 @@ def work(rank: int, folder: str) -> None:
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch is built without torch.distributed")
 def test_processes_average_their_gradients(tmp_path: Path) -> None:
-    spawn(work, (str(tmp_path),), nprocs=2)
+    start_processes(work, (str(tmp_path),), nprocs=2, start_method="fork")
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     alone = [gradients(Loss(), rank) for rank in (0, 1)]
     assert len(ours) == len(alone[0])
