@@ -56,7 +56,7 @@ def evaluate(cfg: DictConfig) -> None:
         fake=str | None,
         images=str | None,
         checkpoint=str,
-        weights=Literal["auto", "ema", "raw", "both"],
+        weights=Literal["auto", "ema", "raw", "both"] | float | list[float],
         sampling=dict[str, Any],
         device=str,
     )

@@ -32,7 +32,8 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
         InputError: if the run cannot be opened or measured.
     """
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
-    kinds: list[Any] = ["raw", "ema"] if config["weights"] == "both" else [config["weights"]]
+    given = ["raw", "ema"] if config["weights"] == "both" else config["weights"]
+    kinds: list[Any] = given if isinstance(given, list) else [given]
     for kind in kinds:
         run = load(folder, checkpoint, kind, config["device"], config["dataset"])
         if config["images"]:

@@ -34,3 +34,10 @@ def weights_of(model: GenerativeModel, state: Mapping[str, Tensor], kind: Litera
     # Checkpoints from earlier versions also contain averages of these submodules.
     averaged = {name: value for name, value in averaged.items() if not name.startswith(shared)}
     return averaged | {name: value for name, value in raw.items() if name.startswith(shared)}
+
+
+def sampled_weights(model: GenerativeModel) -> dict[str, Tensor]:
+    """Give the weights and buffers of the parts of a model that sampling uses, by their names; not copies."""
+    unused = tuple(f"{name}." for name in model.training_only)
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state.items() if not name.startswith(unused)}

@@ -18,11 +18,12 @@ from genlab.errors import InputError
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
+from genlab.runs.averages import FOLDER, averaged_weights
 from genlab.runs.checkpoints import data_of, read_checkpoint
 from genlab.runs.config import config_to_build
 from genlab.runs.folder import SUMMARY, RunFolder
 
-Weights = Literal["auto", "ema", "raw"]
+Weights = Literal["auto", "ema", "raw"] | float
 
 
 def load(
@@ -44,7 +45,8 @@ def load(
         checkpoint: ``"best"``, ``"last"`` or the path of a file; if the run keeps no best checkpoint, ``"best"`` gives
             the last one.
         weights: ``"ema"`` for the averaged weights, ``"raw"`` for those of training, ``"auto"`` for the averaged ones
-            if there are some.
+            if there are some; a number for the average of this width, put together from snapshots
+            (:mod:`genlab.runs.averages`), of the whole training.
         device: device of the model; ``"auto"`` for a GPU if there is one, else the CPU.
         dataset: changes to the run's dataset config, such as where the files lie on this machine.
         sampling: changes to the run's sampling settings, such as ``{"temperature": 0.8}``; they become the model's
@@ -96,7 +98,7 @@ class Run:
         folder: folder of the run.
         config: config of the run, resolved into plain values.
         checkpoint: checkpoint to load: ``"best"``, ``"last"`` or the path of a file.
-        weights: weights to load: ``"ema"``, ``"raw"`` or ``"auto"``.
+        weights: weights to load: ``"ema"``, ``"raw"``, ``"auto"`` or the width of an average.
         device: device of the model.
         used_weights: weights that were loaded, ``"ema"`` or ``"raw"``; empty until :attr:`model` is first used.
         other_data: what is unlike in :attr:`data` and the examples that the run was trained on, in words; None if
@@ -211,6 +213,13 @@ class Run:
         except InputError as error:
             raise InputError(f"{error}: try checkpoint=last" if self.checkpoint == "best" else str(error)) from error
         state, self._trained_on = checkpoint["state_dict"], data_of(checkpoint)
+        if isinstance(self.weights, float):
+            averages = self.folder.checkpoints / FOLDER
+            raw = weights_of(model, state, "raw")
+            weights = raw | averaged_weights(averages, self.weights)
+            _match(weights, model, averages)
+            self.used_weights = f"average of width {self.weights:g}"
+            return weights
         has_ema = any(name.startswith(AVERAGED) for name in state)
         kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
         weights = weights_of(model, state, kind)
