@@ -16,9 +16,31 @@ Apply = Callable[[Any, Tensor], Tensor]
 Conv = ShiftedConv2d | SameConv2d
 
 
+class VectorELU(torch.autograd.Function):
+    """ELU in float32 on CPUs by vectorized functions alone, exact up to rounding of ``exp(x) - 1``.
+
+    PyTorch's kernel computes ``expm1`` value by value there: it takes four times as long, and seven times without a
+    backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        out = F.relu(x).add_(x.clamp_max(0).exp_().sub_(1))
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (out,) = ctx.saved_tensors
+        return grad * out.clamp_max(0).add_(1)
+
+
 def concat_elu(x: Tensor) -> Tensor:
     """Apply ELU to ``x`` and to ``-x``: ``(B, channels, ...)`` to ``(B, 2 channels, ...)``."""
-    return F.elu(torch.cat([x, -x], dim=1))
+    both = torch.cat([x, -x], dim=1)
+    if both.device.type == "cpu" and both.dtype == torch.float32:
+        return VectorELU.apply(both)
+    return F.elu(both)
 
 
 class GatedResnet(nn.Module):
