@@ -64,3 +64,17 @@ def test_every_setting_of_sampling_has_its_evaluation(genlab: Genlab, run: Path)
     for words in ("1 step, 1 network evaluation", "2 steps, 3 network evaluations",
                   "2 steps, 6 network evaluations, guidance 2"):  # fmt: skip
         assert words in content, words
+
+
+def test_samples_are_shown_on_their_way(genlab: Genlab, run: Path, trained: Trained) -> None:
+    drawn = genlab("sample", f"run={run}", "mode=steps", "n=3", "steps=4", "seed=2", "classes=1")
+    assert drawn.code == 0, drawn.err
+    written = drawn.out.split()
+    images = np.load(next(line for line in written if line.endswith(".npy"))).reshape(3, 4, 8, 8)
+    assert any(line.endswith(".gif") for line in written)
+    plain = genlab("sample", f"run={run}", "mode=grid", "n=3", "seed=2", "classes=1")
+    last = np.load(next(line for line in plain.out.split() if line.endswith(".npy"))).reshape(3, 8, 8)
+    assert np.abs(images[:, -1].astype(int) - last.astype(int)).max() <= 16  # before grey levels are rounded
+    refused = genlab("sample", f"run={run}", "mode=steps", "steps=1")
+    assert refused.code == 2
+    assert "at least two" in refused.err

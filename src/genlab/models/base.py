@@ -328,6 +328,23 @@ class Varies(Protocol):
 
 
 @runtime_checkable
+class GoesInSteps(Protocol):
+    """A model whose samples come from noise in steps that can be looked at."""
+
+    def states(
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
+        num_states: int = 8,
+    ) -> Tensor:
+        """Draw samples and return states on the way, ``(num_states, num_samples, *shape)``, from noise to samples."""
+        ...
+
+
+@runtime_checkable
 class Pointwise(Protocol):
     """A model whose likelihood is a product over the values of an image."""
 

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -345,6 +345,54 @@ class DiffusionModel(ObjectiveModel, Completes):
             return chosen.temperature * normal(x.shape, generator, self.device).to(e.dtype)
 
         return self.to_examples(self.solve(h, y, chosen, noise, start=start))
+
+    @torch.no_grad()
+    def states(
+        self,
+        num_samples: int,
+        y: Tensor | None = None,
+        *,
+        generator: Generators = None,
+        sampling: SamplingSettings | None = None,
+        num_states: int = 8,
+    ) -> Tensor:
+        """Draw samples and return states on the way, ``(num_states, num_samples, *S)``, from noise to the samples.
+
+        States are spread evenly over the steps and have the scale of examples: noise, too, mostly lies in [0, 1] for
+        images. The solver ``dopri5``, whose samples do not take steps together, is replaced by ``heun``.
+
+        Args:
+            num_samples: number of samples.
+            y: int64 classes ``(num_samples,)`` for a conditional model; None draws them uniformly.
+            generator: random generator, or one generator per sample.
+            sampling: settings of the class :class:`DiffusionModel.Sampling`; None for the model's own settings.
+            num_states: number of states, at least 2; fewer if there are not as many steps.
+        """
+        chosen = self.settings(sampling)
+        if chosen.solver == "dopri5":
+            chosen = replace(chosen, solver="heun")
+        y = self.classes(num_samples, y, generator)
+        size = (num_samples, *self.shape)
+        e = chosen.temperature * normal(size, generator, self.device).to(self.mean.dtype)
+        start = scaled(self.path.sigma(torch.zeros(num_samples, dtype=e.dtype, device=self.device)), e)
+        kept = [(0.0, start)]
+
+        def keep(h: Tensor, t: float) -> Tensor:
+            kept.append((t, h))
+            return h
+
+        def noise() -> Tensor:
+            return chosen.temperature * normal(size, generator, self.device).to(e.dtype)
+
+        self.solve(start, y, chosen, noise, keep)
+        index = torch.linspace(0, len(kept) - 1, min(num_states, len(kept))).round().long().tolist()
+        states = []
+        for t, h in (kept[i] for i in index):
+            at = torch.full((1,), t, dtype=torch.float64)
+            spread = (self.path.alpha(at) ** 2 + self.path.sigma(at) ** 2).sqrt().clamp_min(1.0)
+            h = h / float(spread)
+            states.append(((h + 1) / 2).clamp(0, 1) if self.of_images else h * self.std + self.mean)
+        return torch.stack(states).float()
 
     def _churn(self, chosen: Sampling, noise: Callable[[], Tensor]) -> Callable[[Tensor, float], tuple[Tensor, float]]:
         """Give the function that adds noise before a step: EDM (arXiv:2206.00364), algorithm 2."""
