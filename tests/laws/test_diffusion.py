@@ -100,7 +100,7 @@ def test_a_right_prediction_says_what_data_and_noise_are(path: Path, prediction:
     torch.testing.assert_close(noise, e)
 
 
-@pytest.mark.parametrize("times", [Uniform(), LogitNormal(), LogitNormal(0.4, 0.5)], ids=repr)
+@pytest.mark.parametrize("times", [Uniform(), LogitNormal(), LogitNormal(0.4, 0.5)], ids=["all", "middle", "late"])
 def test_drawn_times_have_their_distribution(times: Times) -> None:
     drawn = torch.stack([times.draw(50, torch.device("cpu")) for _ in range(400)])  # (400, 50)
     alone = times.from_uniform(torch.rand(20_000))
