@@ -141,7 +141,7 @@ def completed(
     """
     if not isinstance(model, Completes):
         raise InputError(
-            "mode=complete is for autoregressive and diffusion models; this run's model draws all of an image at once"
+            "mode=complete is for autoregressive models and diffusion models; this run's model draws an image at once"
         )
     known = torch.where(region, torch.nan, x).repeat_interleave(draws, 0)
     classes = None if y is None else y.repeat_interleave(draws)
