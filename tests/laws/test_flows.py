@@ -647,7 +647,7 @@ def test_a_mixture_of_one_logistic_is_an_affine_map() -> None:
         (lambda: MixtureDequantization((1, 4, 4), num_couplings=0), "num_couplings=0"),
         (lambda: FlowPlusPlus((4,)), "FlowPlusPlus models images"),
         (lambda: FlowPlusPlus((1, 1, 1)), "two values"),
-        (lambda: FlowPlusPlus((1, 4, 4), width=6), "multiple of the heads"),
+        (lambda: FlowPlusPlus((1, 4, 4), width=6, num_heads=4), "multiple of the heads"),
         (lambda: FlowPlusPlus((1, 4, 4), num_blocks=0), "num_blocks=0"),
         (lambda: FlowPlusPlus((1, 4, 4), couplings=(1, 2)), "three numbers"),
         (lambda: FlowPlusPlus((1, 4, 4), dropout=1.0), "dropout"),

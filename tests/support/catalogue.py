@@ -24,7 +24,7 @@ def kinds_of(name: str) -> Set[str]:
 
 TEXT_MODELS = [name for name in ALL if kinds_of(name) == {"tokens"}]
 MODELS = [name for name in ALL if name not in TEXT_MODELS]
-IMAGE_MODELS = [name for name in MODELS if kinds_of(name) != {"points"}]
+IMAGE_MODELS = [name for name in MODELS if kinds_of(name) & {"image", "binary", "codes"}]
 POINT_MODELS = [name for name in MODELS if "points" in kinds_of(name)]
 
 
