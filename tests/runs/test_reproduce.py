@@ -21,7 +21,7 @@ from genlab.reproduction.records import Record, judged, records_of
 from genlab.reproduction.tables import results_table
 from genlab.reproduction.writing import POINTS, _curve, portable, write_record
 from genlab.runs.checkpoints import read_checkpoint, write_checkpoint
-from genlab.runs.config import read_config
+from genlab.runs.config import read_config, with_data_of_this_machine
 from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.rows import images_logged
 from support.command import Genlab
@@ -277,6 +277,21 @@ def write_records(results: Path, *records: Record) -> None:
     (results / "one").mkdir(parents=True, exist_ok=True)
     for record in records:
         (results / "one" / f"{record.seed}.json").write_text(json.dumps({**record.content, "seed": record.seed}))
+
+
+def test_kept_runs_find_the_data_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {
+        "paths": {"data_dir": "data"},
+        "dataset": {"source": {"root": "data", "files": ["data/a", "database"]}, "name": "dna"},
+        "model": {"path": "data"},
+    }
+    assert with_data_of_this_machine(kept) == kept
+    monkeypatch.setenv("GENLAB_DATA", "/here")
+    found = with_data_of_this_machine(kept)
+    assert found["dataset"] == {"source": {"root": "/here", "files": ["/here/a", "database"]}, "name": "dna"}
+    assert found["model"] == kept["model"]
+    ordinary = {**kept, "paths": {"data_dir": "/there/data"}}
+    assert with_data_of_this_machine(ordinary) == ordinary
 
 
 def test_the_shortest_training_counts() -> None:

@@ -16,7 +16,7 @@ from genlab.machine.files import write_atomically
 from genlab.metrics.published import fingerprint
 from genlab.reproduction.records import Record, path_of
 from genlab.runs.checkpoints import write_checkpoint
-from genlab.runs.config import read_config
+from genlab.runs.config import KEPT_DATA, read_config
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.loading import load
 from genlab.runs.verdicts import ended
@@ -92,7 +92,7 @@ def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     """
     paths = config.get("paths") or {}
     places = {str(config.get("run_dir") or folder.path): "."}
-    for key, name in (("data_dir", "data"), ("output_dir", "outputs"), ("cache_dir", "~/.cache/genlab")):
+    for key, name in (("data_dir", KEPT_DATA), ("output_dir", "outputs"), ("cache_dir", "~/.cache/genlab")):
         if paths.get(key):
             places[str(paths[key])] = name
 

@@ -1,5 +1,6 @@
 """A run's saved config: reading it, flattening its keys, and making its paths comparable with those of other runs."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -15,6 +16,8 @@ from genlab.runs.moved import current
 _NODES = ("model", "dataset", "metrics", "sampling", "callbacks", "logger", "trainer", "training", "choices")
 # Characters of a config that may be nested too deeply, the levels that it may have, and the values.
 _LONG, _DEEPEST, _MOST = 10_000, 32, 100_000
+# What stands for the data folder in the config of a run that is kept beside its record.
+KEPT_DATA = "data"
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
@@ -164,3 +167,24 @@ def within(config: Mapping[str, Any]) -> dict[str, Any]:
 def below(key: str, prefixes: Iterable[str]) -> bool:
     """Tell whether a flat key is one of some keys, or lies below one of them."""
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def with_data_of_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a config with the data folder of this machine in place of ``data``, which stands for it in kept runs.
+
+    Args:
+        config: saved config. In that of a run that was not moved the data folder is absolute, and stays.
+    """
+    here = os.environ.get("GENLAB_DATA", KEPT_DATA)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        is_within = isinstance(value, str) and (value == KEPT_DATA or value.startswith(f"{KEPT_DATA}/"))
+        return here + value[len(KEPT_DATA) :] if is_within else value
+
+    if (config.get("paths") or {}).get("data_dir") != KEPT_DATA:
+        return dict(config)
+    return {**config, "dataset": moved(config.get("dataset") or {})}

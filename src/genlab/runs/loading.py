@@ -20,7 +20,7 @@ from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.averages import FOLDER, averaged_weights
 from genlab.runs.checkpoints import data_of, read_checkpoint
-from genlab.runs.config import config_to_build
+from genlab.runs.config import config_to_build, with_data_of_this_machine
 from genlab.runs.folder import SUMMARY, RunFolder
 
 Weights = Literal["auto", "ema", "raw"] | float
@@ -62,7 +62,7 @@ def load(
 
     trust_modules(trust)
     folder = RunFolder.open(run)
-    saved = config_to_build(folder)
+    saved = with_data_of_this_machine(config_to_build(folder))
     changes = {"dataset": dict(dataset or {}), "sampling": dict(sampling or {})}
     own_values(changes)
     config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(saved), changes))
