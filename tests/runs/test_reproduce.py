@@ -114,7 +114,7 @@ def test_every_experiment_of_a_paper_is_a_recipe_whose_block_is_the_composed_one
     assert set(found) == {path.stem for path in (CONF / "experiment/paper").glob("*.yaml")}
     for recipe in found.values():
         assert recipe.published.figures
-        assert recipe.family in ("autoregressive", "flow", "gan", "transformer", "vae")
+        assert recipe.family in ("autoregressive", "diffusion", "flow", "gan", "transformer", "vae")
     for name in ("mnist_iwae5", "exact_ring2d"):  # which inherit
         composed_block = OmegaConf.to_container(composed("train", [f"experiment=paper/{name}"]).reference)
         assert fingerprint(found[name].block) == fingerprint(composed_block)  # type: ignore[arg-type]
@@ -285,6 +285,7 @@ def test_kept_runs_find_the_data_of_this_machine(monkeypatch: pytest.MonkeyPatch
         "dataset": {"source": {"root": "data", "files": ["data/a", "database"]}, "name": "dna"},
         "model": {"path": "data"},
     }
+    monkeypatch.delenv("GENLAB_DATA", raising=False)
     assert with_data_of_this_machine(kept) == kept
     monkeypatch.setenv("GENLAB_DATA", "/here")
     found = with_data_of_this_machine(kept)
