@@ -446,7 +446,7 @@ def marginal(model: TwoSteps) -> Tensor:
         beta = 1 - now / before
         mean = before.sqrt() * beta / (1 - now) * data + (now / before).sqrt() * (1 - before) / (1 - now) * states
         small = beta * (1 - before) / (1 - now) if k > 1 else back_variance_of_two(left)
-        return mean.flatten(), float((beta if model.large else small).sqrt())
+        return mean.flatten(), float((beta if model.large_variance else small).sqrt())
 
     mean, std = back(2)
     x1 = (x2[:, None] * torch.distributions.Normal(mean[:, None], std).log_prob(grid).exp()).sum(0) * step
@@ -475,7 +475,7 @@ def test_the_bound_of_a_chain_never_exceeds_the_likelihood(variance: str) -> Non
 
 
 def test_the_bound_meets_the_likelihood_where_the_posterior_is_exact() -> None:
-    """Of data that is always one level, the step back is the posterior; the bound lacks the chain's end alone."""
+    """If the data is always one level, the step back is the posterior, and the bound lacks the chain's end alone."""
     model = TwoSteps(lambda h, k: torch.full_like(h, 1 / 3))
     x = torch.full((20_000, 1, 1, 1), 2 / 3, dtype=torch.float64)  # level 2, 1/3 on the scale of [-1, 1]
     log_p = float(marginal(model)[2].log())

@@ -20,7 +20,8 @@ class AverageSnapshots(pl.Callback):
     """A callback that averages the weights by two power functions, and keeps both now and then: ``weights=0.1``.
 
     EDM2 (arXiv:2312.02696), section 3. Averages of other widths are put together from the snapshots when the run is
-    opened: ``genlab evaluate RUN weights=[0.05,0.1,0.15]``. Buffers are kept as they are at a snapshot.
+    opened: ``genlab evaluate RUN weights=[0.05,0.1,0.15]``. Buffers of real numbers are averaged like weights, others
+    are kept as they are at a snapshot.
 
     Args:
         folder: folder of the snapshots.
@@ -39,6 +40,14 @@ class AverageSnapshots(pl.Callback):
             raise InputError(f"callbacks.averages.widths={list(self.widths)}: {error}") from error
         self.steps, self.kept = 0, 0
         self.averages: list[dict[str, Tensor]] = []
+        self._weights: dict[str, Tensor] = {}  # those of training, which share its memory
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        state = sampled_weights(module.model)
+        self._weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        for average in self.averages:  # from a checkpoint
+            average.update({name: value.to(self._weights[name].device) for name, value in average.items()})
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,13 +55,11 @@ class AverageSnapshots(pl.Callback):
         assert isinstance(module, TrainingModule)
         if not module.at_boundary(batch_idx):
             return
-        weights = {name: value for name, value in sampled_weights(module.model).items() if value.is_floating_point()}
         self.steps += 1
         if not self.averages:
-            self.averages = [{name: value.clone() for name, value in weights.items()} for _ in self.gammas]
+            self.averages = [{name: value.clone() for name, value in self._weights.items()} for _ in self.gammas]
         for average, gamma in zip(self.averages, self.gammas, strict=True):
-            average.update({name: value.to(weights[name].device) for name, value in average.items()})
-            torch._foreach_lerp_([*average.values()], [*weights.values()], 1 - decay_at(self.steps, gamma))
+            torch._foreach_lerp_([*average.values()], [*self._weights.values()], 1 - decay_at(self.steps, gamma))
         if module.images_seen // self.every_images > self.kept:
             self._keep(trainer, module)
 

@@ -20,7 +20,7 @@ WIDEST = 0.28  # of an average with equal weights of all steps it is 0.289
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What of an average tells its weights over steps.
+    """Length and exponent of an average, which decide how it weighs the steps.
 
     Attributes:
         steps: number of steps t up to which it goes.

@@ -67,8 +67,8 @@ def load(
     own_values(changes)
     config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(saved), changes))
     config["metrics"] = config.get("metrics") or {}
-    if checkpoint == "best" and not (config.get("callbacks") or {}).get("best"):
-        checkpoint = "last"
+    if checkpoint == "best" and (isinstance(weights, float) or not (config.get("callbacks") or {}).get("best")):
+        checkpoint = "last"  # averages of a width are those at the end of the training
     return Run(folder, config, checkpoint, weights, device_named(device))
 
 

@@ -122,7 +122,7 @@ class DDPM(DiffusionModel, LikelihoodModel):
         super().__init__(shape, networks, Chain(betas), num_classes, levels, label_dropout)
         assert isinstance(self.path, Chain)
         self.chain = self.path
-        self.large, self.bound_steps = variance == "large", bound_steps
+        self.large_variance, self.bound_steps = variance == "large", bound_steps
         self.sampling = self.Sampling(num_steps=num_steps, solver=solver)
 
     @property
@@ -198,7 +198,7 @@ class DDPM(DiffusionModel, LikelihoodModel):
         # The posterior of the first step has no variance; the authors take that of the second.
         second = left[2] if self.chain.num_steps > 1 else left[1]
         least = (1 - second / left[1]) * (1 - left[1]) / (1 - second)
-        variance = beta if self.large else torch.where(k == 1, least, posterior)
+        variance = beta if self.large_variance else torch.where(k == 1, least, posterior)
         divergence = _kl(target, posterior, mean, variance)
         return torch.where(k == 1, -self._log_of_data(h.double(), mean, variance), divergence)
 

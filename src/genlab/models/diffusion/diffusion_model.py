@@ -37,7 +37,7 @@ class DiffusionModel(ObjectiveModel, Completes):
 
     Attributes:
         available: solvers that the model can be sampled by.
-        large: variance of the noise of the solver ``ddpm``; see :func:`~genlab.models.diffusion.solvers.ddim`.
+        large_variance: whether the noise of the solver ``ddpm`` has the variance of a step, not of its posterior.
 
     Args:
         shape: shape of an example, ``(C, H, W)`` or ``(D,)``.
@@ -101,7 +101,7 @@ class DiffusionModel(ObjectiveModel, Completes):
             if self.churn > 0 and self.solver not in ("euler", "heun"):
                 raise InputError(f"churn={self.churn}: only solver=euler and solver=heun add noise so")
 
-    large = False
+    large_variance = False
     mean: Tensor
     std: Tensor
 
@@ -284,7 +284,7 @@ class DiffusionModel(ObjectiveModel, Completes):
         if name == "ddim":
             return solvers.ddim(both, self.path, h, times, None, constrain)
         if name == "ddpm":
-            return solvers.ddim(both, self.path, h, times, noise, constrain, self.large)
+            return solvers.ddim(both, self.path, h, times, noise, constrain, self.large_variance)
         if name == "dpm_solver_pp":
             return solvers.dpm_solver_pp(both, self.path, h, times, constrain)
         guided = self._guided(lambda h, t, y: (self.velocity(h, t, y),), y, chosen)
@@ -306,6 +306,17 @@ class DiffusionModel(ObjectiveModel, Completes):
         """Give the ends of the steps from a time on."""
         times = self.path.times(num_steps)
         return torch.cat([times.new_tensor([start]), times[times > start + 1e-9]]) if start > 0 else times
+
+    def _begin(
+        self, num: int, y: Tensor | None, generator: Generators, temperature: float
+    ) -> tuple[Tensor | None, Tensor, Callable[[], Tensor]]:
+        """Draw classes ``(num,)`` and the first noise ``(num, *S)``, and give a function that draws further noise."""
+
+        def noise() -> Tensor:
+            return temperature * normal((num, *self.shape), generator, self.device).to(self.mean.dtype)
+
+        y = self.classes(num, y, generator)
+        return y, noise(), noise
 
     @torch.no_grad()
     def vary(
@@ -335,15 +346,10 @@ class DiffusionModel(ObjectiveModel, Completes):
         if not 0 < strength <= 1:
             raise InputError(f"strength={strength}: expected above 0 and at most 1")
         chosen = self.settings(sampling)
-        y = self.classes(len(x), y, generator)
-        e = chosen.temperature * normal(x.shape, generator, self.device).to(self.mean.dtype)
+        y, e, noise = self._begin(len(x), y, generator, chosen.temperature)
         start = self.path.start(strength)
         t = torch.full((len(x),), start, dtype=e.dtype, device=self.device)
         h = self.path.at(self.to_inner(x.to(e), 0.5), e, t) if strength < 1 else scaled(self.path.sigma(t), e)
-
-        def noise() -> Tensor:
-            return chosen.temperature * normal(x.shape, generator, self.device).to(e.dtype)
-
         return self.to_examples(self.solve(h, y, chosen, noise, start=start))
 
     @torch.no_grad()
@@ -371,18 +377,13 @@ class DiffusionModel(ObjectiveModel, Completes):
         chosen = self.settings(sampling)
         if chosen.solver == "dopri5":
             chosen = replace(chosen, solver="heun")
-        y = self.classes(num_samples, y, generator)
-        size = (num_samples, *self.shape)
-        e = chosen.temperature * normal(size, generator, self.device).to(self.mean.dtype)
+        y, e, noise = self._begin(num_samples, y, generator, chosen.temperature)
         start = scaled(self.path.sigma(torch.zeros(num_samples, dtype=e.dtype, device=self.device)), e)
         kept = [(0.0, start)]
 
         def keep(h: Tensor, t: float) -> Tensor:
             kept.append((t, h))
             return h
-
-        def noise() -> Tensor:
-            return chosen.temperature * normal(size, generator, self.device).to(e.dtype)
 
         self.solve(start, y, chosen, noise, keep)
         index = torch.linspace(0, len(kept) - 1, min(num_states, len(kept))).round().long().tolist()
@@ -439,9 +440,7 @@ class DiffusionModel(ObjectiveModel, Completes):
             InputError: if images are to be completed by a solver that chooses its own steps.
         """
         chosen = self.settings(sampling)
-        y = self.classes(num_samples, y, generator)
-        size = (num_samples, *self.shape)
-        e = chosen.temperature * normal(size, generator, self.device).to(self.mean.dtype)
+        y, e, noise = self._begin(num_samples, y, generator, chosen.temperature)
         zero = torch.zeros(num_samples, dtype=e.dtype, device=self.device)
         constrain: solvers.Constrain = solvers._same
         start = scaled(self.path.sigma(zero), e)
@@ -455,14 +454,7 @@ class DiffusionModel(ObjectiveModel, Completes):
                 return torch.where(drawn, h, self.path.at(inner, e, torch.full_like(zero, t)))
 
             start = constrain(start, 0.0)
-        h = self.solve(
-            start,
-            y,
-            chosen,
-            lambda: chosen.temperature * normal(size, generator, self.device).to(e.dtype),
-            constrain,
-        )
-        x = self.to_examples(h)
+        x = self.to_examples(self.solve(start, y, chosen, noise, constrain))
         return x if known is None else torch.where(known.isnan(), x, known)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:

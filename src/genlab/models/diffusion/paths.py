@@ -132,7 +132,7 @@ class VarianceExploding(Path):
 
 
 class Prediction(ABC):
-    """What the network of a model predicts; the rest follows from it and the point of the path."""
+    """A quantity that the network of a model predicts; the rest follows from it and the point of the path."""
 
     # Times are kept this far from the ends where the rest would be divided by 0.
     margin = 0.0
