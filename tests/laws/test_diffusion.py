@@ -18,7 +18,16 @@ from genlab.models.diffusion.diffusion_model import DiffusionModel
 from genlab.models.diffusion.edm import EDM
 from genlab.models.diffusion.flow_matching import FlowMatching
 from genlab.models.diffusion.mean_flow import MeanFlow
-from genlab.models.diffusion.paths import Cosine, Data, Linear, Noise, Path, Prediction, VarianceExploding, Velocity
+from genlab.models.diffusion.paths import (
+    Cosine,
+    Data,
+    Linear,
+    Noise,
+    Prediction,
+    SmoothPath,
+    VarianceExploding,
+    Velocity,
+)
 from genlab.models.diffusion.times import LogitNormal, Times, Uniform
 from genlab.networks.dit import DiT
 from genlab.networks.time_mlp import TimeMLP
@@ -61,7 +70,7 @@ all_paths = pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path)._
 
 
 @all_paths
-def test_the_velocity_is_the_derivative_of_the_path(path: Path) -> None:
+def test_the_velocity_is_the_derivative_of_the_path(path: SmoothPath) -> None:
     x, e = torch.randn(2, 8, 3, dtype=torch.float64)
     t = torch.rand(8, dtype=torch.float64, requires_grad=True)
     point = path.at(x, e, t)
@@ -70,7 +79,7 @@ def test_the_velocity_is_the_derivative_of_the_path(path: Path) -> None:
 
 
 @all_paths
-def test_a_path_goes_from_noise_to_data(path: Path) -> None:
+def test_a_path_goes_from_noise_to_data(path: SmoothPath) -> None:
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     alpha, sigma = path.alpha(ends), path.sigma(ends)
     assert alpha[1] == 1
@@ -91,7 +100,7 @@ def test_noise_levels_are_spaced_as_in_edm() -> None:
 
 @all_paths
 @pytest.mark.parametrize("prediction", [Velocity(), Noise(), Data()], ids=lambda p: type(p).__name__)
-def test_a_right_prediction_says_what_data_and_noise_are(path: Path, prediction: Prediction) -> None:
+def test_a_right_prediction_says_what_data_and_noise_are(path: SmoothPath, prediction: Prediction) -> None:
     x, e = torch.randn(2, 8, 3, dtype=torch.float64)
     t = 0.05 + 0.9 * torch.rand(8, dtype=torch.float64)
     target = prediction.target(path, x, e, t)
@@ -189,7 +198,7 @@ def test_adaptive_steps_are_those_of_each_example_alone() -> None:
 class Gaussian(FlowMatching):
     """Flow matching that has learned N(mean, scale^2) exactly: the field in closed form."""
 
-    def __init__(self, path: Path, mean: float, scale: float, dims: int = 2) -> None:
+    def __init__(self, path: SmoothPath, mean: float, scale: float, dims: int = 2) -> None:
         super().__init__((dims,), Small, path, num_steps=200)
         self.double()
         self.location, self.spread = mean, scale
@@ -206,7 +215,7 @@ class Gaussian(FlowMatching):
 
 @pytest.mark.parametrize("path", [Linear(), Cosine()], ids=lambda path: type(path).__name__)
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"])
-def test_samples_of_a_gaussian_have_its_moments(path: Path, solver: str) -> None:
+def test_samples_of_a_gaussian_have_its_moments(path: SmoothPath, solver: str) -> None:
     model = Gaussian(path, 0.7, 0.4)
     sampling = model.Sampling(num_steps=1000 if solver in ("euler", "ddim", "ddpm") else 200, solver=solver)  # type: ignore[arg-type]
     # Standardised noise, so that the moments are those of the map and not of a draw.
@@ -219,7 +228,7 @@ def test_samples_of_a_gaussian_have_its_moments(path: Path, solver: str) -> None
 
 
 @pytest.mark.parametrize("path", [Linear(), Cosine()], ids=lambda path: type(path).__name__)
-def test_the_likelihood_of_a_gaussian_is_exact(path: Path) -> None:
+def test_the_likelihood_of_a_gaussian_is_exact(path: SmoothPath) -> None:
     model = Gaussian(path, 0.7, 0.4)
     model.tolerance = 1e-6
     x = torch.randn(50, 2, dtype=torch.float64)

@@ -47,12 +47,6 @@ class Chain(Path):
     def sigma(self, t: Tensor) -> Tensor:
         return (1 - self._left(t)).sqrt()
 
-    def alpha_slope(self, t: Tensor) -> Tensor:
-        raise NotImplementedError("a chain has no velocity")
-
-    def sigma_slope(self, t: Tensor) -> Tensor:
-        raise NotImplementedError("a chain has no velocity")
-
     def start(self, strength: float) -> float:
         return 1 - max(round(strength * self.num_steps), 1) / self.num_steps
 

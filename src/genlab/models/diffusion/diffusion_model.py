@@ -15,7 +15,7 @@ from genlab.distributions.noise import Generators, normal, uniform
 from genlab.errors import InputError
 from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.diffusion import solvers
-from genlab.models.diffusion.paths import Path, VarianceExploding, scaled
+from genlab.models.diffusion.paths import Path, SmoothPath, VarianceExploding, scaled
 from genlab.models.sampling import SamplingSettings
 
 Solver = Literal["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"]
@@ -147,8 +147,8 @@ class DiffusionModel(ObjectiveModel, Completes):
 
     def velocity(self, h: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """Predict the velocity of noisy examples, ``(B, *S)``; see :meth:`denoise`."""
-        data, noise = self.denoise(h, t, y)
-        return self.path.velocity(data, noise, t)
+        assert isinstance(self.path, SmoothPath)  # which the solvers that need a velocity are for
+        return self.path.velocity(*self.denoise(h, t, y), t)
 
     # -- between examples and what the network sees --------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from genlab.models.base import LikelihoodModel
 from genlab.models.diffusion import solvers
 from genlab.models.diffusion.couplings import Coupling, Independent
 from genlab.models.diffusion.diffusion_model import DiffusionModel, NetworkFactory, Solver
-from genlab.models.diffusion.paths import Linear, Path, Prediction, VarianceExploding, Velocity
+from genlab.models.diffusion.paths import Linear, Prediction, SmoothPath, VarianceExploding, Velocity
 from genlab.models.diffusion.times import Times, Uniform
 
 
@@ -56,7 +56,7 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
         self,
         shape: tuple[int, ...],
         networks: NetworkFactory,
-        path: Path | None = None,
+        path: SmoothPath | None = None,
         prediction: Prediction | None = None,
         times: Times | None = None,
         coupling: Coupling | None = None,
@@ -73,6 +73,7 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
             raise InputError(
                 "path: this path ends in much noise, which the network must scale; use model=diffusion/edm"
             )
+        self.path: SmoothPath
         super().__init__(shape, networks, path, num_classes, levels, label_dropout, dequantized=True)
         if num_probes < 1 or tolerance <= 0:
             raise InputError(f"num_probes={num_probes}, tolerance={tolerance}: expected at least 1, and above 0")

@@ -54,6 +54,7 @@ class MeanFlow(DiffusionModel):
     ) -> None:
         if not 0 < apart <= 1 or power < 0:
             raise InputError(f"apart={apart}, power={power}: expected a share in (0, 1], and a power from 0 on")
+        self.path: Linear
         super().__init__(shape, networks, Linear(), num_classes, levels, label_dropout=0.0, num_times=2)
         self.times = times or LogitNormal(0.4)
         self.apart, self.power = apart, power

@@ -24,14 +24,6 @@ class Path(ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """Give the standard deviation of the noise."""
 
-    @abstractmethod
-    def alpha_slope(self, t: Tensor) -> Tensor:
-        """Give the derivative of ``alpha`` by time."""
-
-    @abstractmethod
-    def sigma_slope(self, t: Tensor) -> Tensor:
-        """Give the derivative of ``sigma`` by time."""
-
     def times(self, num_steps: int) -> Tensor:
         """Give the ends of the steps of a solver, float64 ``(num_steps + 1,)``, from 0 to 1."""
         return torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
@@ -44,12 +36,24 @@ class Path(ABC):
         """Give the points of the path between noise and data, both ``(B, *S)``."""
         return scaled(self.alpha(t), x) + scaled(self.sigma(t), noise)
 
+
+class SmoothPath(Path):
+    """A path in continuous time, with a velocity."""
+
+    @abstractmethod
+    def alpha_slope(self, t: Tensor) -> Tensor:
+        """Give the derivative of ``alpha`` by time."""
+
+    @abstractmethod
+    def sigma_slope(self, t: Tensor) -> Tensor:
+        """Give the derivative of ``sigma`` by time."""
+
     def velocity(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Give the derivative of :meth:`at` by time."""
         return scaled(self.alpha_slope(t), x) + scaled(self.sigma_slope(t), noise)
 
 
-class Linear(Path):
+class Linear(SmoothPath):
     """The straight line ``x_t = t x + (1 - t) e``, with the velocity ``x - e``.
 
     Flow Matching for Generative Modeling (arXiv:2210.02747) with sigma_min = 0; rectified flow (arXiv:2209.03003).
@@ -68,7 +72,7 @@ class Linear(Path):
         return -torch.ones_like(t)
 
 
-class Cosine(Path):
+class Cosine(SmoothPath):
     """A quarter of a circle, ``x_t = sin(pi t / 2) x + cos(pi t / 2) e``, which preserves variance.
 
     Improved Denoising Diffusion Probabilistic Models (arXiv:2102.09672), without its offset.
@@ -87,7 +91,7 @@ class Cosine(Path):
         return -math.pi / 2 * torch.sin(math.pi / 2 * t)
 
 
-class VarianceExploding(Path):
+class VarianceExploding(SmoothPath):
     """Data with more and more noise added, ``x_t = x + sigma_max (1 - t) e``: EDM (arXiv:2206.00364).
 
     Steps of a solver are spaced by the paper's equation 5; the last one goes from ``sigma_min`` to 0.
@@ -138,21 +142,21 @@ class Prediction(ABC):
     margin = 0.0
 
     @abstractmethod
-    def target(self, path: Path, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def target(self, path: SmoothPath, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Give what the network should predict, ``(B, *S)``."""
 
     @abstractmethod
-    def data_and_noise(self, path: Path, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def data_and_noise(self, path: SmoothPath, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Give the data and the noise that a prediction at a point of the path stands for, ``(B, *S)`` each."""
 
 
 class Velocity(Prediction):
     """The velocity of the path."""
 
-    def target(self, path: Path, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def target(self, path: SmoothPath, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return path.velocity(x, noise, t)
 
-    def data_and_noise(self, path: Path, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def data_and_noise(self, path: SmoothPath, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         # Solve alpha x + sigma e = point, alpha' x + sigma' e = predicted.
         a, s, da, ds = path.alpha(t), path.sigma(t), path.alpha_slope(t), path.sigma_slope(t)
         determinant = a * ds - da * s
@@ -166,10 +170,10 @@ class Noise(Prediction):
 
     margin = 1e-3
 
-    def target(self, path: Path, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def target(self, path: SmoothPath, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return noise
 
-    def data_and_noise(self, path: Path, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def data_and_noise(self, path: SmoothPath, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return scaled(1 / path.alpha(t), point - scaled(path.sigma(t), predicted)), predicted
 
 
@@ -178,10 +182,10 @@ class Data(Prediction):
 
     margin = 1e-3
 
-    def target(self, path: Path, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def target(self, path: SmoothPath, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return x
 
-    def data_and_noise(self, path: Path, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def data_and_noise(self, path: SmoothPath, point: Tensor, predicted: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return predicted, scaled(1 / path.sigma(t), point - scaled(path.alpha(t), predicted))
 
 
