@@ -73,7 +73,16 @@ def generators(root: Path, results: Path) -> dict[str, Callable[[str], str]]:
 
 
 def _run(names: list[str], options: argparse.Namespace) -> None:
-    from genlab.reproduction.jobs import Job, check_clean, check_overrides, cut_off, deadline_of, outputs_folder, run
+    from genlab.reproduction.jobs import (
+        Job,
+        check_clean,
+        check_overrides,
+        cut_off,
+        deadline_of,
+        evaluate_further,
+        outputs_folder,
+        run,
+    )
     from genlab.reproduction.listing import print_list
     from genlab.reproduction.recipes import named
     from genlab.reproduction.records import path_of
@@ -93,6 +102,7 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
             if (done := run(job, outputs_folder(options.outputs), deadline)) is None:
                 print(f"genlab: {cut_off(job, outputs_folder(options.outputs))}", file=sys.stderr)
                 return print_list(chosen, options.results)
+            evaluate_further(done, options.threads)
             write_record(recipe.name, done, options.results)
     print_list(chosen, options.results)
 

@@ -163,6 +163,26 @@ def test_every_setting_has_a_chart_of_its_own_and_other_settings_a_line_of_their
     assert not any(chart["log"] for chart in charts)
 
 
+def test_counted_evaluations_take_the_place_of_steps_and_join_solvers(tmp_path: Path) -> None:
+    def solved(fid: float, solver: str, num_steps: int, count: int) -> dict[str, Any]:
+        found = measured(fid, num_steps=num_steps, solver=solver)
+        how = "s" if count > 1 else ""
+        found["test/fid"]["protocol"]["sampler"] = f"{solver}, {num_steps} steps, {count} network evaluation{how}"
+        return {"settings": {}, "metrics": found}
+
+    heun = [solved(30.0, "heun", 1, 1), solved(10.0, "heun", 5, 9)]
+    euler = [solved(31.0, "euler", 1, 1), solved(20.0, "euler", 9, 9)]
+    first = a_run(tmp_path / "a", {}, heun)
+    second = a_run(tmp_path / "b", {}, [*euler, solved(9.0, "heun", 5, 9)])
+    charts = {chart["setting"]: chart for chart in against_settings([(0, first), (1, second)])}
+    assert "num_steps" not in charts
+    assert charts["network evaluations"]["fixed"] == {"temperature": 1.0}
+    assert charts["network evaluations"]["lines"] == [
+        {"row": 0, "run": 0, "x": [1, 9], "y": [30.0, 10.0], "settings": {"solver": "heun"}},
+        {"row": 1, "run": 1, "x": [1, 9], "y": [31.0, 20.0], "settings": {"solver": "euler"}},
+    ]
+
+
 def test_results_that_do_not_tell_their_settings_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
     old = {"test/fid": {"value": 3.0, "protocol": {"sampler": "G(z)"}}, "test/kid": 3}
     run = a_run(tmp_path / "a", old, [{"settings": {}, "metrics": measured(2.0, num_steps=4)}])

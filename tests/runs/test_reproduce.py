@@ -13,7 +13,7 @@ from genlab.errors import InputError
 from genlab.metrics.published import Published, Verdict, fingerprint, verdict
 from genlab.reproduce import main
 from genlab.reproduction import checking, jobs
-from genlab.reproduction.jobs import Job, compared
+from genlab.reproduction.jobs import Job, compared, evaluate_further
 from genlab.reproduction.listing import print_list
 from genlab.reproduction.pages import pages
 from genlab.reproduction.recipes import Recipe, named, recipes
@@ -192,6 +192,34 @@ def test_a_record_has_what_a_stranger_needs(
     assert not check.passed, check.what
 
 
+def test_a_record_holds_the_further_evaluations_of_its_experiment(
+    tiny: tuple[Recipe, RunFolder], genlab: Genlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluated(command: list[str], **_: object) -> object:
+        return type("Done", (), {"returncode": genlab(*command[3:]).code})
+
+    monkeypatch.setattr("genlab.reproduction.jobs.subprocess.run", evaluated)
+    _, folder = tiny
+    config = read_config(folder)
+    wanted = [["sampling.temperature=0.5,0.9", "metrics.num_samples=60"], ["sampling.temperature=1", "metrics.seed=3"]]
+    (folder.path / "config.yaml").write_text(json.dumps({**config, "evaluations": wanted}))
+    evaluate_further(folder, 1)
+    record = write_record("tiny", folder, tmp_path / "results")
+    found = [
+        (one["settings"]["sampling"]["temperature"], one["settings"]["seed"]) for one in record.content["evaluations"]
+    ]
+    assert found == [(0.5, 0), (0.9, 0), (1, 3)]
+    assert record.content["evaluations"][0]["metrics"]["fid"]["protocol"]["num_samples"] == 60
+    assert record.weights is not None
+    kept = RunFolder(record.weights).read_json("evaluation.json")["evaluations"]
+    assert len(kept) == 3
+    assert str(tmp_path) not in json.dumps(kept)
+
+    (folder.path / "config.yaml").write_text(json.dumps({**config, "evaluations": [["sampling.steps=1"]]}))
+    with pytest.raises(InputError, match=r"the evaluation with sampling.steps=1 failed"):
+        evaluate_further(folder, 1)
+
+
 def test_of_large_weights_only_the_figures_are_kept(
     tiny: tuple[Recipe, RunFolder],
     genlab: Genlab,
@@ -354,14 +382,15 @@ def test_how_far_a_job_is_stands_beside_the_published_training(tiny: tuple[Recip
 
 @pytest.mark.slow
 def test_a_job_whose_time_is_over_goes_on_where_it_was(tmp_path: Path) -> None:
-    job = Job(named(["toy/nsf"])[0], 0, ("logger=csv",))
-    assert jobs.run(job, tmp_path, time.monotonic() + 60) is None
+    # Its own 1.2 million points take less than a minute on a fast machine.
+    job = Job(named(["toy/nsf"])[0], 0, ("logger=csv", "budget.images=100000000", "trainer.max_epochs=10000"))
+    assert jobs.run(job, tmp_path, time.monotonic() + 45) is None
     folder = jobs.find(job, tmp_path)
     assert folder is not None
     assert folder.read_json("status.json")["status"] == "interrupted"
     before = images_logged(folder)
     assert before > 0
-    assert jobs.run(job, tmp_path, time.monotonic() + 60) is None
+    assert jobs.run(job, tmp_path, time.monotonic() + 45) is None
     (only,) = find_runs([tmp_path])
     assert images_logged(only) > before
 

@@ -16,7 +16,8 @@ SETS: dict[str, Split] = {"training images": "train", "validation images": "val"
 class LikelihoodHistogram(pl.Callback):
     """A callback that writes ``<folder>/likelihood_histogram.png`` at the end of training, with the final weights.
 
-    It does nothing for models without bits/dim of images.
+    It does nothing for models without bits/dim of images, nor for those whose likelihood takes many evaluations of a
+    network (``most_scored``): their runs would wait for minutes. ``genlab sample mode=likelihood`` draws it of these.
 
     Args:
         folder: folder of the picture.
@@ -31,7 +32,7 @@ class LikelihoodHistogram(pl.Callback):
         assert isinstance(module, TrainingModule)
         model = module.sampling_model
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not trainer.is_global_zero or not has_bits(model, data):
+        if not trainer.is_global_zero or not has_bits(model, data) or model.most_scored is not None:
             return
         bits = {name: per_image_bits(model, data, of, self.num_images, seed=self.seed) for name, of in SETS.items()}
         if all(values.isfinite().all() for values in bits.values()):  # a picture must not make a finished run fail

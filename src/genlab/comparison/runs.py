@@ -33,6 +33,7 @@ NOT_OF_THE_RUN = (
     "logger",
     "callbacks.progress",
     "choices",
+    "evaluations",
     "metrics.measures",  # runs that are only measured differently are runs of the same setting
     "callbacks.sample_metrics.measures",
     "dataset.num_workers",

@@ -18,6 +18,7 @@ TYPES = {
     "tags": list[str],
     "group": str | None,
     "name": str,
+    "evaluations": list[list[str]],
     "budget__images": int | None,
     "resume": str | None,
     "trainer__compile": bool | Literal["auto", "reduce-overhead"],

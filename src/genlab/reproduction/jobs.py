@@ -143,6 +143,24 @@ def run(job: Job, outputs: Path, deadline: float | None) -> RunFolder | None:
     raise InputError(f"{job}: the training ended with code {process.returncode}{where}")
 
 
+def evaluate_further(folder: RunFolder, threads: int) -> None:
+    """Make the evaluations that an experiment asks for besides that at the end of training (``evaluations:``).
+
+    Args:
+        folder: folder of the finished run.
+        threads: number of threads of the CPU.
+
+    Raises:
+        InputError: if an evaluation failed.
+    """
+    for arguments in read_config(folder).get("evaluations") or []:
+        command = [sys.executable, "-m", "genlab", "evaluate", str(folder.path), *arguments]
+        print(f"genlab: {' '.join(['genlab', *command[3:]])}", file=sys.stderr)
+        ended = subprocess.run(command, env={"OMP_NUM_THREADS": str(threads), **os.environ}, check=False)
+        if ended.returncode != 0:
+            raise InputError(f"{folder.path}: the evaluation with {' '.join(arguments)} failed")
+
+
 def cut_off(job: Job, outputs: Path) -> str:
     """Say in words how far a job is whose time is over, and as how much of the published training that counts.
 

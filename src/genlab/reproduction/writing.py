@@ -17,7 +17,8 @@ from genlab.metrics.published import fingerprint
 from genlab.reproduction.records import Record, path_of
 from genlab.runs.checkpoints import write_checkpoint
 from genlab.runs.config import KEPT_DATA, read_config
-from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.evaluations import kept as kept_evaluations
+from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.loading import load
 from genlab.runs.verdicts import ended
 
@@ -48,6 +49,10 @@ def write_record(recipe: str, folder: RunFolder, results: Path) -> Record:
         "reference_sha256": fingerprint(config["reference"]),
         "reference": config["reference"],
         "figures": {name.rpartition("/")[2]: value for name, value in summary["metrics"].items()},
+        "evaluations": [
+            {**one, "metrics": {name.rpartition("/")[2]: value for name, value in one["metrics"].items()}}
+            for one in kept_evaluations(folder.read_json(EVALUATION))
+        ],
         "training": of_training(config, summary, ended(config, summary, folder)),
         "curve": _curve(folder.path / METRICS, config["monitor"]["metric"]),
         "data": _splits(folder),
@@ -155,6 +160,8 @@ def _keep_run(folder: RunFolder, config: Mapping[str, Any], target: Path) -> tup
     write_atomically(target / CONFIG, OmegaConf.to_yaml(OmegaConf.create(portable(config, folder))))
     shutil.copyfile(folder.path / STATUS, target / STATUS)
     summary = folder.read_json(SUMMARY)
+    if (folder.path / EVALUATION).exists():
+        shutil.copyfile(folder.path / EVALUATION, target / EVALUATION)
     # Without the newest checkpoint, nothing else would say whether early stopping ended the training.
     RunFolder(target).write_json(SUMMARY, {**summary, "ended": ended(config, summary, folder)})
     return kept, facts

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
 
@@ -145,14 +146,21 @@ def _device(config: dict[str, Any]) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
+def _nothing(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Do nothing when training ends."""
+
+
 @contextmanager
 def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], list[Any]]]:
     """Give a function that builds the config's callbacks, and the config's loggers."""
 
     def callbacks() -> list[Any]:
-        # The best checkpoint belongs to validation, which is not measured.
+        # The best checkpoint belongs to validation, and pictures of the end to the end: neither is measured.
         nodes = [(name, node) for name, node in named(config["callbacks"]) if name not in ("progress", "best")]
-        return [build(node, f"callbacks.{name}") for name, node in nodes]
+        built = [build(node, f"callbacks.{name}") for name, node in nodes]
+        for callback in built:
+            callback.on_fit_end = _nothing
+        return built
 
     loggers = [build(node, f"logger.{name}") for name, node in named(config["logger"])]
     try:
