@@ -34,6 +34,7 @@ MAY_CHANGE = (
     "callbacks.sample_metrics.measures",
     "callbacks.noise_to_data",
     "callbacks.likelihood_histogram",
+    "evaluations",
     "metrics",
     "paths",
     "tags",
