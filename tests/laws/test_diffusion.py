@@ -649,3 +649,18 @@ def test_networks_start_at_zero_and_see_times_and_classes(networks: type[nn.Modu
 def test_bad_options_are_refused(make: Callable[[], object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
+
+
+def test_the_density_of_a_grid_counts_every_place_of_a_channel() -> None:
+    """With a network that is 0, data are noise times the channel's deviation plus its mean."""
+
+    class Zero(nn.Module):
+        def forward(self, h: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+            return 0.0 * h
+
+    model = FlowMatching((2, 3, 3), lambda **_: Zero(), levels=None).double()
+    x = torch.randn(2000, 2, 3, 3, dtype=torch.float64) * torch.tensor([2.0, 0.5]).view(1, 2, 1, 1) + 1
+    model.initialize(x)
+    density = torch.distributions.Normal(model.mean, model.std)
+    torch.testing.assert_close(model.log_prob(x[:7]), density.log_prob(x[:7]).flatten(1).sum(1))
+    assert model.likelihood == "estimate"

@@ -54,6 +54,48 @@ def test_latents_are_scaled_by_all_of_the_training_set(genlab: Genlab, first_sta
     torch.testing.assert_close(run.model.std, latents.std(0))
 
 
+def test_grids_of_latents_are_learned_by_a_network_for_images(genlab: Genlab, trained: Trained) -> None:
+    small = ("model.networks.channels=4", "model.networks.halvings=1", "model.networks.latent_channels=3")
+    first_stage = trained("model=vae/kl_autoencoder", *small, "name=first", *FAST)
+    first = load(first_stage)
+    result = genlab(
+        "train", "model=diffusion/flow_matching", "diffusion/networks=unet", "model.networks.width=8",
+        "dataset=latents", f"dataset.run={first_stage}", "name=second", *FAST,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (config,) = (result.outputs / "second").rglob("config.yaml")
+    second = load(config.parent)
+    latents, _ = second.data.some("test", 5)
+    images, _ = first.data.some("test", 5)
+    assert latents.shape == (5, 3, 4, 4)
+    with torch.no_grad():
+        q = first.model.gaussian(images)  # type: ignore[operator]
+        torch.testing.assert_close(latents.flatten(1), q.mean)
+        torch.testing.assert_close(second.decode(latents), first.model.decode(q.mean))  # type: ignore[operator]
+    every = second.data.splits["train"].images
+    assert every is not None
+    torch.testing.assert_close(second.model.mean.flatten(), every.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(second.model.std.flatten(), every.transpose(0, 1).flatten(1).std(1))
+    protocol = json.loads((config.parent / "summary.json").read_text())["metrics"]["test/nll"]["protocol"]
+    assert (protocol["likelihood"], protocol["probes"], protocol["draws"]) == ("estimate", 1, 1)
+    drawn = genlab("sample", f"run={config.parent}", "n=3", "seed=5")
+    assert drawn.code == 0, drawn.err
+    assert np.load(drawn.out.split()[-1]).shape == (3, 1, 8, 8)
+
+
+def test_networks_of_grids_say_the_number_of_latents(genlab: Genlab) -> None:
+    for options, line in (
+        (("vae/networks=grid",), "latent_dim=32: these networks have 4 x 2 x 2 latents; give model.latent_dim=null"),
+        (("model.latent_dim=null",), "latent_dim=None: at least 1 for these networks"),
+        (("vae/networks=grid", "model.latent_dim=null", "model.networks.halvings=4"), "cannot be halved so often"),
+        (("vae/networks=grid", "model.latent_dim=null", "vae/posterior=planar"), "choose posterior=gaussian"),
+    ):
+        result = genlab("train", "model=vae/vae", "dataset=digits", *options, *FAST)
+        assert result.code == 2
+        assert line in result.err
+        assert "Traceback" not in result.err
+
+
 def test_a_run_without_latents_is_refused_in_a_line(genlab: Genlab, trained: Trained) -> None:
     conditional = trained("model=vae/vae", "model.networks.hidden=[8]", "model.num_classes=10", "name=c", *FAST)
     without = trained("model=autoregressive/fvsbn", "name=w", *FAST)

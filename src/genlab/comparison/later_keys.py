@@ -97,6 +97,8 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "decay": ("2026-11-24", 0.99),
         "restart_below": ("2026-11-24", 0.05),
     },
+    "genlab.networks.natural.natural": {"group_size": ("2026-11-29", 1)},
+    "genlab.networks.unet.UNet": {"group_size": ("2026-11-29", 1)},
     "genlab.training.adversarial.AdversarialTraining": {
         "augment": ("2026-11-23", None),
         "generator_steps": ("2026-11-23", 1),

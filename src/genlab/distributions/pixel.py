@@ -26,8 +26,9 @@ from genlab.errors import InputError
 # More logits would cost memory and compute for each pixel, and ignore that neighbouring levels are similar.
 FEW_LEVELS = 17
 
-# Whether a log-likelihood is exact, or one draw of a lower bound on it (ELBO, dequantization).
-Likelihood = Literal["exact", "lower_bound"]
+# Whether a log-likelihood is exact, one draw of a lower bound on it (ELBO, dequantization), or one draw whose mean is
+# the log-likelihood (a trace by random probes).
+Likelihood = Literal["exact", "lower_bound", "estimate"]
 
 
 class PixelDistribution(ABC):

@@ -100,7 +100,9 @@ def _latents(parts: Parts) -> dict[str, Any]:
     x, _ = parts.data.some("test", 1)
     with evaluating(model):
         z = model.encode(x.to(parts.model.device))
-    return {"latents": {"shape": list(z.shape[1:]), "num_classes": parts.data.num_classes}}
+    return {
+        "latents": {"shape": list(getattr(model, "latent_shape", z.shape[1:])), "num_classes": parts.data.num_classes}
+    }
 
 
 def _facts(training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]) -> dict[str, Any]:

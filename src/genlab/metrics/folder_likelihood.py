@@ -94,7 +94,7 @@ class FolderLikelihood:
             protocol["grey_levels"] = f"256 rounded to {data.source_levels}"
         if model.num_classes is not None:
             protocol["classes"] = f"{model.num_classes}, equally likely"
-        if model.likelihood == "lower_bound":
+        if model.likelihood != "exact":
             protocol["draws"] = 1
         units = (("nll", nll, "nats"), ("bits_per_dim", model.bits_per_dim(nll), "bits/dim"))
         return {name: mean_of(values, protocol, unit) for name, values, unit in units}, nll

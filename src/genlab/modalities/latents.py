@@ -10,7 +10,7 @@ from genlab.modalities.modality import Modality, Rendering
 
 
 class Latents(Modality):
-    """Modality of latents ``(D,)`` as float."""
+    """Modality of latents, vectors ``(D,)`` or grids ``(C, h, w)``, as float."""
 
     name = "latents"
     noun = "latents"

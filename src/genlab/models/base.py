@@ -162,8 +162,9 @@ class LikelihoodModel(ObjectiveModel):
     """A model with a normalized likelihood, or a bound on it.
 
     Attributes:
-        likelihood: ``"exact"``, or ``"lower_bound"`` if ``log_prob`` is one draw of a bound (ELBO, dequantization). A
-            class sets it, or computes it from its parts by a property.
+        likelihood: ``"exact"``, ``"lower_bound"`` if ``log_prob`` is one draw of a bound (ELBO, dequantization), or
+            ``"estimate"`` if it is one draw whose mean is the log-likelihood. A class sets it, or computes it from its
+            parts by a property.
         discrete: whether ``log_prob`` is a probability of discrete data; the density of real numbers is only reported
             in nats, not in bits/dim.
         most_scored: upper limit on the number of examples whose likelihood is measured, unless a config says how many;

@@ -10,9 +10,17 @@ from genlab.errors import InputError
 from genlab.networks.time_embedding import TimeEmbedding
 
 
-def _groups(channels: int) -> int:
-    """Choose the number of groups of a group normalization: 32, or the largest that divides the channels."""
-    return next(n for n in range(min(32, channels), 0, -1) if channels % n == 0)
+def normalization(channels: int, group_size: int) -> nn.GroupNorm:
+    """Build a group normalization of 32 groups, or of fewer that divide the channels and have enough of them.
+
+    Groups of one channel would take its mean away from every image, and at a size of 1x1 everything.
+
+    Args:
+        channels: number of channels.
+        group_size: least number of channels in a group; 4 as in EDM (arXiv:2206.00364).
+    """
+    most = max(1, min(32, channels // group_size))
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)
 
 
 class ResidualBlock(nn.Module):
@@ -25,14 +33,17 @@ class ResidualBlock(nn.Module):
         dropout: dropout probability before the second convolution.
         scale_shift: whether the time also scales the features, as in Diffusion Models Beat GANs (arXiv:2105.05233), and
             not only shifts them, as in DDPM.
+        group_size: least number of channels in a group of a normalization.
     """
 
-    def __init__(self, inputs: int, outputs: int, condition: int, dropout: float, scale_shift: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, condition: int, dropout: float, scale_shift: bool, group_size: int
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(_groups(inputs), inputs)
+        self.norm1 = normalization(inputs, group_size)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.condition = nn.Linear(condition, (1 + scale_shift) * outputs)
-        self.norm2 = nn.GroupNorm(_groups(outputs), outputs)
+        self.norm2 = normalization(outputs, group_size)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
@@ -54,10 +65,10 @@ class ResidualBlock(nn.Module):
 class PlaceAttention(nn.Module):
     """Attention of all places to all places, added to the features ``(B, channels, H, W)``."""
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, group_size: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.norm = nn.GroupNorm(_groups(channels), channels)
+        self.norm = normalization(channels, group_size)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
@@ -108,6 +119,7 @@ class UNet(nn.Module):
         num_heads: number of heads of the attention.
         dropout: dropout probability.
         scale_shift: whether the time scales and shifts features; False for shifts alone.
+        group_size: least number of channels in a group of a normalization.
 
     Raises:
         InputError: if the shape is not an image's, or an option is out of its range.
@@ -127,14 +139,15 @@ class UNet(nn.Module):
         num_heads: int = 1,
         dropout: float = 0.0,
         scale_shift: bool = True,
+        group_size: int = 4,
     ) -> None:
         super().__init__()
         if len(shape) != 3:
             raise InputError(f"shape {tuple(shape)}: a U-Net is for images (C, H, W); use diffusion/networks=mlp")
-        if not multipliers or min(width, num_blocks, num_heads, *multipliers) < 1:
+        if not multipliers or min(width, num_blocks, num_heads, group_size, *multipliers) < 1:
             raise InputError(
-                f"width={width}, multipliers={list(multipliers)}, num_blocks={num_blocks}, num_heads={num_heads}: "
-                "expected at least 1 of each"
+                f"width={width}, multipliers={list(multipliers)}, num_blocks={num_blocks}, num_heads={num_heads}, "
+                f"group_size={group_size}: expected at least 1 of each"
             )
         if not all(0 <= level < len(multipliers) for level in attention_levels):
             raise InputError(
@@ -146,10 +159,10 @@ class UNet(nn.Module):
         self.embedding = TimeEmbedding(4 * width, num_times, num_classes, width if width >= 64 else 64, time_scale)
 
         def block(inputs: int, outputs: int) -> ResidualBlock:
-            return ResidualBlock(inputs, outputs, 4 * width, dropout, scale_shift)
+            return ResidualBlock(inputs, outputs, 4 * width, dropout, scale_shift, group_size)
 
         def attend(channels: int, level: int) -> nn.Module:
-            return PlaceAttention(channels, num_heads) if level in attention_levels else nn.Identity()
+            return PlaceAttention(channels, num_heads, group_size) if level in attention_levels else nn.Identity()
 
         self.first = nn.Conv2d(shape[0], width, 3, padding=1)
         channels, kept = width, [width]  # channels of the features now, and of those that are kept for the way up
@@ -166,7 +179,7 @@ class UNet(nn.Module):
                 self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 kept.append(channels)
         self.middle = nn.ModuleList([block(channels, channels), block(channels, channels)])
-        self.middle_attention = PlaceAttention(channels, num_heads)
+        self.middle_attention = PlaceAttention(channels, num_heads, group_size)
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for i, multiplier in reversed(list(enumerate(multipliers))):
             blocks, attentions = [], []
@@ -177,7 +190,7 @@ class UNet(nn.Module):
             self.up.append(Level(blocks, attentions))
             if i > 0:
                 self.grow.append(nn.Conv2d(channels, channels, 3, padding=1))
-        self.norm = nn.GroupNorm(_groups(channels), channels)
+        self.norm = normalization(channels, group_size)
         self.last = nn.Conv2d(channels, shape[0], 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]

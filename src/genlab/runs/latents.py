@@ -17,9 +17,10 @@ from genlab.runs.encoded import EncodedDataModule, without_classes
 
 
 class LatentsDataModule(EncodedDataModule):
-    """Latents of a run's examples as data, float ``(B, D)``: the centres of the posteriors of a VAE.
+    """Latents of a run's examples as data: centres of a VAE's posteriors, ``(B, D)`` or grids ``(B, C, h, w)``.
 
-    They are not scaled. Models that scale their data do so by the mean and standard deviation of all training latents.
+    They are not scaled. Models that scale their data do so by the mean and standard deviation of all training latents,
+    of each dimension of a vector or each channel of a grid.
 
     Args:
         run: folder of the run whose model encodes.
@@ -72,13 +73,13 @@ class LatentsDataModule(EncodedDataModule):
         return without_classes(self.run)
 
     def encode(self, model: GenerativeModel, x: Tensor) -> Tensor:
-        return cast(LatentModel, model).encode(x).float()
+        return cast(LatentModel, model).encode(x).float().view(-1, *self.shape)
 
     def decode(self, x: Tensor) -> Tensor:
         model = self.encoder()
         model.to(x.device)
         with evaluating(model):
-            return cast(LatentModel, model).decode(x)
+            return cast(LatentModel, model).decode(x.flatten(1))
 
     def transform(self, split: Split, augment: bool = True) -> Transform:
         return lambda latents, index, epoch: latents

@@ -58,6 +58,8 @@ ADDED: dict[str, dict[str, Any]] = {
     "genlab.models.vae.posteriors.PlanarFlows": {"from_identity": False},
     "genlab.models.vae.priors.VampPrior": {"squash": "sigmoid"},
     "genlab.models.vae.vq_vae.VQVAE": {"commitment_sum": False},
+    "genlab.networks.natural.natural": {"group_size": 1},
+    "genlab.networks.unet.UNet": {"group_size": 1},
 }
 UNUSED: dict[str, dict[str, Any]] = {
     "genlab.data.text.TextDataModule": {"num_classes": None},  # a window's class was once the token before it
@@ -79,6 +81,7 @@ RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
     ("log_factor", None, 3.0),
     ("init_std", None, 0.05),
     ("top_by_place", True, False),
+    ("group_size", 1, 4),  # of the U-Net of diffusion models
 )
 
 # Choices of a group whose model is another class today: the override, the class then, and today's override for it.

@@ -43,7 +43,9 @@ class Surprise(View):
         x, y = chosen_images(run, self.images, torch.arange(self.n))
         with with_progress("images", len(x)) as advance:
             bits = surprise(run.model, x, y, advance=advance)
-        of = "" if getattr(run.model, "likelihood", "exact") == "exact" else ", from one draw of a bound"
+        of = {"lower_bound": ", from one draw of a bound", "estimate": ", by an estimate"}.get(
+            getattr(run.model, "likelihood", "exact"), ""
+        )
         print(f"{bits.flatten(1).sum(1).mean():.1f} bits an image, at most {bits.max():.2f} a pixel{of}")
         return Shown(beside_heat(x, bits, "bits a pixel"), bits, are_examples=False)
 

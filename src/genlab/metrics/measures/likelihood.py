@@ -43,7 +43,7 @@ class Likelihood(Measure):
             **model.likelihood_details,
             "seed": subject.seed,
         }
-        if model.likelihood == "lower_bound":
+        if model.likelihood != "exact":
             protocol["draws"] = 1
         if not model.discrete:
             protocol["of"] = "density"

@@ -175,7 +175,7 @@ class DDPM(DiffusionModel, LikelihoodModel):
             of_prior = _kl(scaled(a, h.double()), s**2, torch.zeros_like(h).double(), torch.ones_like(s))
             bound = -total * T / num - of_prior
             # Densities of points are those of the data, not of what has variance 1.
-            return (bound if self.of_images else bound - self.std.double().log().sum()).to(h.dtype)
+            return (bound if self.of_images else bound - self.std.expand(self.shape).double().log().sum()).to(h.dtype)
 
     def _term(self, h: Tensor, k: Tensor, y: Tensor | None) -> Tensor:
         """Compute the term of the step back from state k, in nats, float64 ``(B,)``; that of k = 1 gives the data."""

@@ -130,8 +130,10 @@ class DiffusionModel(ObjectiveModel, Completes):
         self.dequantized = dequantized
         seen = None if num_classes is None else num_classes + (self.label_dropout > 0)
         self.network = networks(shape=tuple(shape), num_times=num_times, num_classes=seen, time_scale=time_scale)
-        self.register_buffer("mean", torch.zeros(() if self.of_images else shape))
-        self.register_buffer("std", torch.ones(() if self.of_images else shape))
+        # Numbers of a grid are scaled channel by channel, for a place of an image is as good as any other.
+        scaled = () if self.of_images else tuple(shape) if len(shape) == 1 else (shape[0], 1, 1)
+        self.register_buffer("mean", torch.zeros(scaled))
+        self.register_buffer("std", torch.ones(scaled))
 
     # -- what a subclass implements ------------------------------------------------------------------------------------
 
@@ -153,11 +155,13 @@ class DiffusionModel(ObjectiveModel, Completes):
     # -- between examples and what the network sees --------------------------------------------------------------------
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Set the mean and standard deviation of points to those of ``x``."""
+        """Set the mean and standard deviation of points, or of each channel of a grid, to those of ``x``."""
         if self.of_images:
             return
-        self.mean.copy_(x.double().mean(0))
-        std = x.double().std(0) if len(x) > 1 else torch.ones(self.shape, dtype=torch.float64)
+        over = (0, *range(2, x.ndim))
+        self.mean.copy_(x.double().mean(over).view_as(self.mean))
+        many = len(x) * self.num_dims > self.mean.numel()
+        std = (x.double().std(over) if many else torch.ones(len(self.mean))).view_as(self.std)
         self.std.copy_(torch.where(std > 0, std, 1.0))  # a dimension that does not vary is not scaled
 
     def to_inner(self, x: Tensor, u: Tensor | float | None = None) -> Tensor:

@@ -120,8 +120,15 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
 
     @property
     def likelihood(self) -> Likelihood:  # type: ignore[override]  # a property that only reads replaces an attribute
-        """Tell whether the log-likelihood is exact, up to the solver's tolerance, or one draw of a bound."""
-        return "lower_bound" if self.of_images else "exact"
+        """Tell whether the log-likelihood is exact, up to the solver's tolerance, or one draw of a bound or itself."""
+        if self.of_images:
+            return "lower_bound"
+        return "exact" if self.has_exact_trace else "estimate"
+
+    @property
+    def has_exact_trace(self) -> bool:
+        """Tell whether divergences are computed dimension by dimension, which is for vectors, and not by probes."""
+        return len(self.shape) == 1
 
     @property
     def discrete(self) -> bool:  # type: ignore[override]
@@ -131,12 +138,12 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
     @property
     def most_scored(self) -> int | None:  # type: ignore[override]
         """Give the number of test images that take about as long as drawing some thousand samples."""
-        return 500 if self.of_images else None
+        return None if self.has_exact_trace else 500
 
     @property
     def likelihood_details(self) -> dict[str, object]:
         solved = {"solver": "dopri5", "tolerance": self.tolerance}
-        return {**solved, "probes": self.num_probes} if self.of_images else solved
+        return solved if self.has_exact_trace else {**solved, "probes": self.num_probes}
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Compute the log-density of points, or one draw of a lower bound for grey levels, in nats, ``(B,)``.
@@ -150,7 +157,8 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
             z, log_det, _ = self.flow(h, y, self.tolerance, divergence=True)
             log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
             # Grey levels in [0, 1] are spread over bins of the volume levels^-D, and stretched to [-1, 1].
-            scale = math.log(2 / self.levels) * self.num_dims if self.of_images else -self.std.log().sum()
+            stretched = -self.std.expand(self.shape).log().sum()
+            scale = math.log(2 / self.levels) * self.num_dims if self.of_images else stretched
             return log_prior + log_det + scale
 
     def flow(
@@ -185,7 +193,7 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
                     last = i == len(probes) - 1
                     (gradient,) = torch.autograd.grad((velocity * probe).sum(), place, retain_graph=not last)
                     trace = trace + (gradient * probe).flatten(1).sum(1)
-            if self.of_images:
+            if not self.has_exact_trace:
                 trace = trace / len(probes)
             return torch.cat([velocity.detach().flatten(1), trace.unsqueeze(1)], 1)
 
@@ -195,7 +203,7 @@ class FlowMatching(DiffusionModel, LikelihoodModel):
 
     def _probes(self, h: Tensor) -> list[Tensor]:
         """Give vectors ``e``, ``(B, *S)``, such that sums of ``e J e`` are the trace of J, exactly or on average."""
-        if not self.of_images:
+        if self.has_exact_trace:
             return [unit.expand_as(h) for unit in torch.eye(self.num_dims, dtype=h.dtype, device=h.device)]
         return [torch.randint(2, h.shape, device=h.device).to(h.dtype) * 2 - 1 for _ in range(self.num_probes)]
 

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         last: layer that gives the outputs.
     """
 
-    last: nn.Linear
+    last: nn.Linear | nn.Conv2d
 
     def initialize(self, x: Tensor) -> None:
         """Initialize what depends on the data from training images ``(N, C, H, W)``, before the first step."""
@@ -62,6 +62,10 @@ class Decoder(nn.Module):
 
 class Networks(ABC):
     """A builder of encoders and decoders."""
+
+    def latent_shape(self, shape: Shape) -> Shape | None:
+        """Give the grid ``(C, h, w)`` that the latents of images form; None if they are a vector of any length."""
+        return None
 
     @abstractmethod
     def encoder(self, shape: Shape, num_outputs: int, num_classes: int | None = None) -> Encoder: ...

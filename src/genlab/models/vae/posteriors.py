@@ -71,7 +71,7 @@ class Posterior(nn.Module, ABC):
         """Bound an encoder's output ``(B, num_params)``; every use of the posterior gets the result."""
         return h
 
-    def initialize(self, last: nn.Linear) -> None:
+    def initialize(self, last: nn.Linear | nn.Conv2d) -> None:
         """Initialize the rows of an encoder's last layer, ``num_params`` of them, before training."""
 
     @abstractmethod
@@ -150,11 +150,11 @@ class PlanarFlows(Posterior):
     def num_params(self, latent_dim: int) -> int:
         return 2 * latent_dim + self.num_flows * (2 * latent_dim + 1)
 
-    def initialize(self, last: nn.Linear) -> None:
+    def initialize(self, last: nn.Linear | nn.Conv2d) -> None:
         """Set the rows of every u to 0, at which the maps are the identity; w stays random, and gives u gradients."""
         if not self.from_identity:
             return
-        D = (last.out_features - self.num_flows) // (2 * self.num_flows + 2)
+        D = (len(last.weight) - self.num_flows) // (2 * self.num_flows + 2)
         with torch.no_grad():
             for parameter in last.parameters():
                 for rows in parameter[2 * D :].chunk(self.num_flows):

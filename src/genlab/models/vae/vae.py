@@ -34,8 +34,12 @@ class VAE(LikelihoodModel):
         posterior: family of q(z | x); None for a diagonal Gaussian.
         prior: prior p(z); None for N(0, I).
         num_classes: number of classes, which the encoder and decoder see; None for an unconditional model.
-        latent_dim: dimension of z.
+        latent_dim: dimension of z; None if the networks say it, as those whose latents are a grid.
         sample_pixels: whether ``sample`` draws x ~ p(x | z); otherwise it returns the mean E[x | z].
+
+    Attributes:
+        latent_shape: shape of the latents of an image, ``(latent_dim,)`` or a grid ``(C, h, w)``; methods take and
+            return them as vectors.
 
     Raises:
         InputError: if ``latent_dim`` is not positive, or the parts do not fit each other.
@@ -52,12 +56,20 @@ class VAE(LikelihoodModel):
         posterior: Posterior | None = None,
         prior: Prior | None = None,
         num_classes: int | None = None,
-        latent_dim: int = 32,
+        latent_dim: int | None = 32,
         sample_pixels: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
-        if latent_dim < 1:
-            raise InputError(f"latent_dim={latent_dim}: at least 1")
+        grid = networks.latent_shape(shape)
+        if grid is not None and latent_dim not in (None, math.prod(grid)):
+            raise InputError(
+                f"latent_dim={latent_dim}: these networks have {' x '.join(map(str, grid))} latents; give "
+                "model.latent_dim=null"
+            )
+        if grid is None and (latent_dim is None or latent_dim < 1):
+            raise InputError(f"latent_dim={latent_dim}: at least 1 for these networks")
+        self.latent_shape: tuple[int, ...] = grid or (latent_dim or 0,)
+        latent_dim = math.prod(self.latent_shape)
         self.distribution, self.latent_dim, self.sample_pixels = distribution, latent_dim, sample_pixels
         self.posterior = posterior or DiagonalGaussian()
         self.prior = prior or StandardNormal()
