@@ -59,7 +59,7 @@ def benchmark(cfg: DictConfig) -> None:
                 f"benchmark.rounds={about['rounds']}, num_samples={about['num_samples']}: at least 1 and 0"
             )
         output = about.pop("output")
-        turns = 3 * about["rounds"] + (min(about["rounds"], 3) if about["num_samples"] else 0)
+        turns = 3 * about["rounds"] + (2 * min(about["rounds"], 3) if about["num_samples"] else 0)
         with with_progress("benchmark", turns) as advance:
             pair = measure_pair(config, **about, advance=advance)
     print_pair(pair)

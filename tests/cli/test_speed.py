@@ -160,6 +160,18 @@ def test_a_measurement_leaves_its_config_alone(tmp_path: Path) -> None:
     assert json.dumps(config) == before
 
 
+def test_sampling_stands_beside_the_evaluations_that_it_consists_of(genlab: Genlab, tmp_path: Path) -> None:
+    target = tmp_path / "speed.json"
+    result = genlab(
+        "benchmark", "model=diffusion/flow_matching", "model.networks.group_size=4", "dataset=ring2d", "logger=csv",
+        "benchmark.rounds=1", "benchmark.steps=2", f"benchmark.output={target}", "trainer=cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "times its network evaluations alone" in result.out
+    (pair,) = json.loads(target.read_text())["pairs"]
+    assert pair["sampling"]["seconds"]["median"] > 0.5 * pair["evaluations"]["median"] > 0
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_the_benchmarks_run(tmp_path: Path) -> None:

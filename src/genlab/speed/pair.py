@@ -15,7 +15,8 @@ from genlab.composition.building import build
 from genlab.composition.named_parts import named
 from genlab.errors import InputError
 from genlab.loggers.wandb import close_run
-from genlab.metrics.drawing import draw
+from genlab.metrics.drawing import draw, evaluating
+from genlab.models.diffusion.diffusion_model import DiffusionModel
 from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
 from genlab.speed.rounds import Timing, interleaved, synchronize
 from genlab.training.parts import assemble
@@ -41,6 +42,7 @@ class Pair:
             precision.
         num_samples: number of samples drawn in a round; 0 if sampling was not measured.
         sampling: seconds to draw ``num_samples``; None if sampling was not measured.
+        evaluations: seconds that the network evaluations of these samples alone take; None if they are not counted.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Pair:
     shares: dict[str, float] = field(default_factory=dict)
     num_samples: int = 0
     sampling: Timing | None = None
+    evaluations: Timing | None = None
 
     def overhead(self) -> float:
         """Give the time of genlab's step divided by the plain step's, both in float32 and uncompiled."""
@@ -135,9 +138,29 @@ def measure_pair(
             draw(model, num_samples, seed=0)
             synchronize(device)
 
-        sample()
-        pair.num_samples, pair.sampling = num_samples, interleaved({"": sample}, min(rounds, 3), advance)[""]
+        tasks = {"sampling": sample}
+        if isinstance(model, DiffusionModel) and (count := model.evaluations()) is not None:
+            tasks["evaluations"] = lambda: _evaluate(model, num_samples, count)
+        for task in tasks.values():
+            task()
+        # Two turns a round in any case, so that the bar's length is known beforehand.
+        turns = None if advance is None else lambda _: advance(2 // len(tasks))
+        found = interleaved(tasks, min(rounds, 3), turns)
+        pair.num_samples, pair.sampling = num_samples, found["sampling"]
+        pair.evaluations = found.get("evaluations")
     return pair
+
+
+def _evaluate(model: DiffusionModel, num_samples: int, count: int) -> None:
+    """Evaluate the network of a model as often as sampling does, and do nothing else."""
+    device = model.device
+    with evaluating(model):
+        h = torch.randn(num_samples, *model.shape, device=device)
+        times = torch.rand(num_samples, model.num_times, device=device)
+        y = None if model.num_classes is None else torch.zeros(num_samples, dtype=torch.long, device=device)
+        for _ in range(count):
+            model.network(h, times, y)
+    synchronize(device)
 
 
 def _device(config: dict[str, Any]) -> torch.device:

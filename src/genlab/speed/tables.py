@@ -45,6 +45,9 @@ def print_pair(pair: Pair) -> None:
         out.print(
             f"sampling: {pair.num_samples} in {pair.sampling.median:.2f} s, {rate:,.1f} a second", highlight=False
         )
+        if pair.evaluations is not None:
+            times = pair.sampling.times(pair.evaluations)
+            out.print(f"sampling takes {times:.3f} times its network evaluations alone", highlight=False)
 
 
 def _described(name: str, pair: Pair) -> str:
@@ -76,4 +79,5 @@ def as_numbers(pair: Pair) -> dict[str, Any]:
         "speedup": pair.speedup(),
         "shares": pair.shares,
         "sampling": pair.sampling and {"num_samples": pair.num_samples, "seconds": numbers(pair.sampling)},
+        "evaluations": pair.evaluations and numbers(pair.evaluations),
     }

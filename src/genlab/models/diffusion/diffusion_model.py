@@ -125,7 +125,7 @@ class DiffusionModel(ObjectiveModel, Completes):
         self.of_images = len(shape) == 3 and levels is not None
         if levels is not None and self.of_images and levels < 2:
             raise InputError(f"levels={levels}: a pixel takes at least 2 values")
-        self.path, self.levels = path, levels or 1
+        self.path, self.levels, self.num_times = path, levels or 1, num_times
         self.label_dropout = 0.0 if num_classes is None else label_dropout
         self.dequantized = dequantized
         seen = None if num_classes is None else num_classes + (self.label_dropout > 0)
