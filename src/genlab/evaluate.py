@@ -4,6 +4,7 @@ The command lines are ``genlab evaluate RUN...``, ``genlab evaluate RUN... image
 ``genlab evaluate real=DIR fake=DIR``.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import hydra
@@ -76,12 +77,27 @@ def evaluate(cfg: DictConfig) -> None:
     for run in runs:
         try:
             evaluate_run(run, config)
+            if isinstance(config["sampling"], dict) and any(isinstance(v, list) for v in config["sampling"].values()):
+                _draw_quality(Path(run))
         except InputError as error:
             if len(runs) == 1:
                 raise
             failed.append(f"{run}: {error}")
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} could not be measured: " + "; ".join(failed))
+
+
+def _draw_quality(path: Path) -> None:
+    """Draw what was measured at several values of a sampling setting."""
+    from genlab.comparison.quality import quality_picture
+    from genlab.comparison.runs import read_run
+    from genlab.pictures.files import save_png
+    from genlab.runs.folder import RunFolder
+
+    folder = RunFolder(path.parent.parent if path.is_file() else path)
+    if (picture := quality_picture({folder.path.name: [read_run(folder)]})) is not None:
+        save_png(picture, folder.samples / "quality.png")
+        print(f"picture: {folder.samples / 'quality.png'}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def reproduce(options: argparse.Namespace) -> None:
         from genlab.reproduction.pages import write_blocks
 
         changed = write_blocks(Path(), generators(Path(), options.results))
+        changed += _draw_pictures(Path())
         print("\n".join(map(str, changed)) or "nothing has changed")
     elif options.check:
         from genlab.reproduction.checking import cheapest, check, tell
@@ -62,14 +63,34 @@ def reproduce(options: argparse.Namespace) -> None:
 def generators(root: Path, results: Path) -> dict[str, Callable[[str], str]]:
     """Give the functions that make the blocks of pages, by kind of block, from the files of a checkout."""
     from genlab.comparison.excerpt import runs_table
+    from genlab.comparison.quality import quality_table
     from genlab.reproduction.reactions import reactions_table
     from genlab.reproduction.recipes import recipes
     from genlab.reproduction.tables import results_table
     from genlab.speed.excerpt import speed_table
 
-    of_root = {"runs": runs_table, "speed": speed_table, "reactions": reactions_table}
+    of_root = {"runs": runs_table, "speed": speed_table, "reactions": reactions_table, "quality": quality_table}
     made = {kind: partial(make, root=root) for kind, make in of_root.items()}
     return {"results": partial(results_table, recipes=recipes(), results=results), **made}
+
+
+def _draw_pictures(root: Path) -> list[Path]:
+    """Draw the pictures of blocks of quality anew, and return those that changed."""
+    from genlab.comparison.quality import of_block, quality_picture
+    from genlab.pictures.files import save_png
+    from genlab.reproduction.pages import blocks, pages
+
+    changed = []
+    for page in pages(root):
+        for kind, arguments in blocks(page.read_text(encoding="utf-8")):
+            if kind == "quality":
+                name, rows = of_block(arguments, root)
+                path = page.parent / name
+                before = path.read_bytes() if path.exists() else b""
+                if (picture := quality_picture(rows)) is not None:
+                    save_png(picture, path)
+                    changed += [path] if path.read_bytes() != before else []
+    return changed
 
 
 def _run(names: list[str], options: argparse.Namespace) -> None:

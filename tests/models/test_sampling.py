@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from genlab.comparison.against_settings import against_settings
+from genlab.comparison.quality import quality_picture, quality_table
 from genlab.comparison.runs import Run, read_run
 from genlab.composition.command_line import as_groups
 from genlab.composition.sampling import combinations, sampling_settings
@@ -127,7 +130,7 @@ def measured(value: float, num_samples: int = 100, seed: int = 0, **sampling: An
 
 
 def a_run(path: Path, trained: dict[str, Any], evaluations: Any) -> Run:
-    path.mkdir()
+    path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump({"model": {"_target_": "a.Model"}, "choices": {}}))
     (path / "summary.json").write_text(json.dumps({"metrics": trained}))
     (path / "evaluation.json").write_text(json.dumps({"metrics": {}, "evaluations": evaluations}))
@@ -181,6 +184,38 @@ def test_counted_evaluations_take_the_place_of_steps_and_join_solvers(tmp_path: 
         {"row": 0, "run": 0, "x": [1, 9], "y": [30.0, 10.0], "settings": {"solver": "heun"}},
         {"row": 1, "run": 1, "x": [1, 9], "y": [31.0, 20.0], "settings": {"solver": "euler"}},
     ]
+
+
+def test_the_picture_of_quality_joins_what_was_measured_alike(tmp_path: Path) -> None:
+    evaluations = [{"settings": {}, "metrics": measured(v, num_steps=n)} for n, v in ((1, 100.0), (4, 9.0), (40, 3.0))]
+    run = a_run(tmp_path / "a", {}, evaluations)
+    picture = quality_picture({"a model": [run, run]})
+    assert picture is not None
+    blue = (np.asarray(picture) == (0x00, 0x62, 0xB8)).all(2)
+    assert blue.sum() > 200  # a line, and no other colour of lines
+    assert not (np.asarray(picture) == (0xD1, 0x56, 0x0C)).all(2).any()
+    assert quality_picture({"a model": [a_run(tmp_path / "b", {}, evaluations[:1])]}) is None
+
+
+def test_the_table_of_quality_has_means_over_seeds_and_joins_near_numbers(tmp_path: Path) -> None:
+    def solved(fid: float, solver: str, count: int) -> dict[str, Any]:
+        found = measured(fid, num_steps=count, solver=solver)
+        found["test/fid"]["protocol"]["sampler"] = f"{solver}, {count} network evaluations"
+        return {"settings": {}, "metrics": found}
+
+    a_run(tmp_path / "results" / "flow" / "0", {}, [solved(8.0, "euler", 5), solved(4.0, "euler", 20)])
+    a_run(tmp_path / "results" / "flow" / "1", {}, [solved(6.0, "euler", 5), solved(2.0, "euler", 20)])
+    a_run(tmp_path / "results" / "edm" / "0", {}, [solved(5.0, "heun", 19), solved(1.0, "heun", 49)])
+    table = quality_table("quality.png results/flow results/edm", tmp_path)
+    assert table.splitlines()[-4:] == [
+        "| model and solver | seeds | 5 | 19 or 20 | 49 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| flow, euler | 2 | 7 | 3 | - |",
+        "| edm, heun | 1 | - | 5 | 1 |",
+    ]
+    assert table.startswith("![FID against network evaluations](quality.png)")
+    with pytest.raises(InputError, match="no run was measured at several numbers"):
+        quality_table("quality.png results/nowhere/at/all", tmp_path)
 
 
 def test_results_that_do_not_tell_their_settings_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
@@ -239,6 +274,13 @@ def test_a_run_is_sampled_and_evaluated_by_its_settings_or_by_others(genlab: Gen
     assert protocols(content)["sampling"]["num_steps"] == 4
     assert len({one["metrics"]["test/fid"]["value"] for one in evaluations}) == 2
 
+    with Image.open(run / "samples" / "quality.png") as drawn_quality:
+        assert drawn_quality.size == (640, 420)
+    (run / "samples" / "quality.png").unlink()
+    again = genlab("evaluate", run, "sampling.num_steps=4", "sampling.temperature=0.9", "metrics.num_samples=20")
+    assert again.code == 0, again.err
+    assert not (run / "samples" / "quality.png").exists()  # one evaluation is no curve
+
     page = run.parent / "page.html"
     compared = genlab("compare", run, f"html={page}")
     assert compared.code == 0, compared.err
@@ -250,8 +292,8 @@ def test_a_run_is_sampled_and_evaluated_by_its_settings_or_by_others(genlab: Gen
 
     resumed = genlab("train", f"resume={run}", "trainer.max_epochs=2")
     assert resumed.code == 0, resumed.err
-    again = protocols(json.loads((run / "summary.json").read_text()))
-    assert again["sampling"]["num_steps"] == 3
+    after = protocols(json.loads((run / "summary.json").read_text()))
+    assert after["sampling"]["num_steps"] == 3
 
 
 def test_settings_that_a_model_does_not_have_are_refused_before_training(genlab: Genlab) -> None:

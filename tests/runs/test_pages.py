@@ -41,7 +41,8 @@ BLOCKS = {
         "cifar10_ddpm cifar10_cfm cifar10_edm cifar10_mean_flow"
     ],
     "docs/flows.md": [
-        "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus"
+        "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus",
+        "runs: results/mnist/real_nvp | parameters, images_seen, bits_per_dim, fid",
     ],
     "docs/gans.md": [
         "results: cifar10_*gan*",
