@@ -210,8 +210,8 @@ def test_the_table_of_quality_has_means_over_seeds_and_joins_near_numbers(tmp_pa
     assert table.splitlines()[-4:] == [
         "| model and solver | seeds | 5 | 19 or 20 | 49 |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| flow, euler | 2 | 7 | 3 | - |",
-        "| edm, heun | 1 | - | 5 | 1 |",
+        "| flow, euler | 2 | 7.0000 | 3.0000 | - |",
+        "| edm, heun | 1 | - | 5.0000 | 1.0000 |",
     ]
     assert table.startswith("![FID against network evaluations](quality.png)")
     with pytest.raises(InputError, match="no run was measured at several numbers"):
