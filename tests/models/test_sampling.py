@@ -214,8 +214,9 @@ def test_the_table_of_quality_has_means_over_seeds_and_joins_near_numbers(tmp_pa
         "| edm, heun | 1 | - | 5.0000 | 1.0000 |",
     ]
     assert table.startswith("![FID against network evaluations](quality.png)")
+    a_run(tmp_path / "results" / "once" / "0", {}, [solved(8.0, "euler", 5)])
     with pytest.raises(InputError, match="no run was measured at several numbers"):
-        quality_table("quality.png results/nowhere/at/all", tmp_path)
+        quality_table("quality.png results/once", tmp_path)
 
 
 def test_results_that_do_not_tell_their_settings_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
