@@ -49,6 +49,7 @@ BLOCKS = {
         "runs: benchmarks/points/ring2d | modes, high_quality, kl_to_uniform",
         "runs: benchmarks/points/grid2d | modes, high_quality, kl_to_uniform",
         "results: pacgan_*",
+        "runs: results/mnist/dcgan | parameters, images_seen, fid, modes, kl_to_uniform",
     ],
     "docs/metrics.md": ["reactions: benchmarks/metrics_on_mnist.json"],
     "docs/performance.md": [f"speed: {part}" for part in ("machine", "pairs", "sampling", "start", "jobs", "figures")],

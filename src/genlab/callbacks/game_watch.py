@@ -33,7 +33,7 @@ class GameWatch(pl.Callback):
             return
         if not module.is_logged(module.batches_seen) or "train/accuracy_real" not in module.latest:
             return
-        both = [float(module.latest[f"train/accuracy_{kind}"]) for kind in ("real", "fake")]
+        both = [module.latest_values()[f"train/accuracy_{kind}"] for kind in ("real", "fake")]
         self._recent.append(min(both))
         mean = sum(self._recent) / len(self._recent)
         self._say_if(

@@ -79,7 +79,7 @@ class TrainingProgress(pl.Callback):
         if self.max_seconds:
             fractions.append(seconds / self.max_seconds)
             left.append(self.max_seconds - seconds)
-        figures = {name: float(value) for name, value in module.latest.items() if name.endswith("loss")}
+        figures = {name: value for name, value in module.latest_values().items() if name.endswith("loss")}
         figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if _is_live(name)}
         eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

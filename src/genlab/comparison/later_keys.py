@@ -21,6 +21,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "weight_norm": ("2026-11-29", False),
         "marked_keys": ("2026-11-29", True),
     },
+    "genlab.models.diffusion.mean_flow.MeanFlow": {"time_scale": ("2026-11-29", 1000.0)},
     "genlab.models.flow.glow.Glow": {
         "edge_channel": ("2026-11-29", False),
         "nets_normalized": ("2026-11-29", False),

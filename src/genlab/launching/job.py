@@ -29,6 +29,7 @@ from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols, record_verdicts
 from genlab.machine.console import console
+from genlab.machine.devices import check_for_gpus_quickly
 from genlab.machine.environment import code
 from genlab.machine.process import alone, end_with_parent, keep_freed_memory, place_in, quiet_libraries
 from genlab.metrics.result import Result
@@ -39,6 +40,7 @@ from genlab.runs.resuming import newest_checkpoint, trained_on
 from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.runs.verdicts import Finished, Standing, standings
 from genlab.training.compilation import Compilation
+from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.parallel import strategy_for
 from genlab.training.parts import Parts, assemble
 from genlab.training.trainer_settings import trainer_options
@@ -208,9 +210,8 @@ def check_weights(path: Path, checkpoint: dict[str, Any], parts: Parts) -> None:
 
 def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> None:
     torch.manual_seed(config["seed"])
-    if not torch.cuda.is_available():
-        # Optimizers check for a GPU at every step, which takes 0.3 ms with the check that Lightning turns on.
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    check_for_gpus_quickly()
+    leave_out_empty_hooks(trainer, parts.training)
     trainer.fit(parts.training, datamodule=parts.data, ckpt_path=str(found[0]) if found else None)
 
 

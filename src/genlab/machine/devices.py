@@ -1,5 +1,7 @@
 """Capabilities of the training device, and settings that make it faster."""
 
+import os
+
 import torch
 
 
@@ -15,6 +17,15 @@ def computes_in_bfloat16(accelerator: str) -> bool:
         return False
     supported = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(check()) for name in supported if (check := getattr(torch.cpu, name, None)) is not None)
+
+
+def check_for_gpus_quickly() -> None:
+    """Turn off Lightning's way to look for GPUs on a machine without any, for the rest of this process.
+
+    Optimizers look for a GPU at every step, and its way opens a library each time.
+    """
+    if not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 def tune_processor() -> None:

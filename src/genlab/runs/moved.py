@@ -50,6 +50,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "batch_norm": None,
     },
     "genlab.metrics.evaluation.Evaluation": {"norm_statistics": None},
+    "genlab.models.diffusion.mean_flow.MeanFlow": {"time_scale": 1000.0},
     "genlab.models.gan.augment_pipe.AdaptiveAugmentation": {"filtered": False},
     "genlab.models.gan.augment_pipe.ScheduledAugmentation": {"filtered": False},
     "genlab.models.gan.r3gan.R3GAN": {"float32_core": False},
@@ -81,6 +82,7 @@ RECHOSEN: tuple[tuple[str, Any, Any], ...] = (
     ("log_factor", None, 3.0),
     ("init_std", None, 0.05),
     ("top_by_place", True, False),
+    ("time_scale", 1000.0, 1.0),  # of diffusion/mean_flow
     ("group_size", 1, 4),  # of the U-Net of diffusion models
 )
 

@@ -12,12 +12,15 @@ from torch.optim import Optimizer
 from genlab.composition.building import build
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
+from genlab.machine.devices import check_for_gpus_quickly
 from genlab.models.base import AdversarialModel, ObjectiveModel
 from genlab.speed.rounds import synchronize
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation
+from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.module import TrainingModule
 from genlab.training.objective import ObjectiveTraining
+from genlab.training.trainer_settings import trainer_options
 
 
 class PlainLoop(ABC):
@@ -213,7 +216,7 @@ class GenlabLoop:
         callbacks: list[pl.Callback],
         loggers: list[Any],
     ) -> None:
-        self.options = {key: value for key, value in config.items() if key != "compile"}
+        self.options = trainer_options({"trainer": config})
         self.training, self.data, self.loggers = training, data, loggers
         how = config.get("compile", False)
         # "auto" would not compile in a run as short as this, but the measurement stands for a long one.
@@ -246,6 +249,8 @@ class GenlabLoop:
             },
             "trainer",
         )
+        check_for_gpus_quickly()
+        leave_out_empty_hooks(trainer, self.training)
         self.training.images_seen = GenlabLoop.images_seen
         trainer.fit(self.training, datamodule=self.data)
         GenlabLoop.images_seen = self.training.images_seen + 1

@@ -1,7 +1,6 @@
 """Measure how fast a model trains and samples on a dataset, compared with a minimal loop."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from genlab.errors import InputError
 from genlab.loggers.wandb import close_run
 from genlab.metrics.drawing import draw, evaluating
 from genlab.models.diffusion.diffusion_model import DiffusionModel
-from genlab.speed.loops import GenlabLoop, PlainLoop, PlainObjective, plain_loop
+from genlab.speed.loops import GenlabLoop
+from genlab.speed.plain_process import plain_process
 from genlab.speed.rounds import Timing, interleaved, synchronize
 from genlab.training.parts import assemble
 
@@ -99,14 +99,11 @@ def measure_pair(
     same["training"] |= {"channels_last": False}
     built = {SAME: assemble(same), OWN: assemble(config)}
     device = _device(config)
-    plain = plain_loop(assemble(same).training, built[SAME].data, device)
-    epoch = len(plain.images) // plain.batch_size
-    plain.step(*plain.batch())  # the first step also allocates memory
-    once = plain.seconds_per_step(1)
-    num = min(epoch - 2, steps or max(2, round(seconds / once)))
-    if num < 1:
-        raise InputError(f"{len(plain.images)} training images are too few to time batches of {plain.batch_size}")
-    with _logged(config) as (callbacks, loggers):
+    with plain_process(same, device) as plain, _logged(config) as (callbacks, loggers):
+        epoch = plain.num_images // plain.batch_size
+        num = min(epoch - 2, steps or max(2, round(seconds / plain.seconds_per_step(1))))
+        if num < 1:
+            raise InputError(f"{plain.num_images} training images are too few to time batches of {plain.batch_size}")
         like = GenlabLoop(same["trainer"], built[SAME].training, built[SAME].data, callbacks(), loggers)
         own = GenlabLoop(config["trainer"], built[OWN].training, built[OWN].data, callbacks(), loggers)
         own.seconds_per_step(1)  # compiles the model, if the config asks for it
@@ -119,6 +116,7 @@ def measure_pair(
             rounds,
             advance,
         )
+        spent = plain.stages(num)
     pair = Pair(
         model=config["choices"]["model"],
         dataset=config["choices"]["dataset"],
@@ -130,7 +128,9 @@ def measure_pair(
         batch_size=plain.batch_size,
         steps=timings,
     )
-    pair.shares = _shares(plain, num, pair)
+    if spent.keys() == {"data"}:
+        spent["both players"] = timings["plain"].median - spent["data"]
+    pair.shares = {**spent, "framework": timings[SAME].median - timings["plain"].median}
     if num_samples:
         model = built[OWN].training.sampling_model.to(device)
 
@@ -191,37 +191,3 @@ def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], l
     finally:
         if any(isinstance(logger, WandbLogger) for logger in loggers):
             close_run(exit_code=0)
-
-
-def _shares(plain: PlainLoop, steps: int, pair: Pair) -> dict[str, float]:
-    """Split the seconds of a step into what they are spent on."""
-    framework = pair.steps[SAME].median - pair.steps["plain"].median
-    if not isinstance(plain, PlainObjective):
-        seconds = _stages(plain, steps, [("data", plain.batch)])
-        rest = pair.steps["plain"].median - seconds["data"]
-        return {**seconds, "both players": rest, "framework": framework}
-    state: dict[str, Any] = {}
-
-    def data() -> None:
-        state["batch"] = plain.batch()
-
-    def forward() -> None:
-        state["loss"] = plain.forward(*state["batch"])
-
-    def backward() -> None:
-        plain.backward(state["loss"])
-
-    stages = [("data", data), ("forward", forward), ("backward", backward), ("optimizer", plain.update)]
-    return {**_stages(plain, steps, stages), "framework": framework}
-
-
-def _stages(plain: PlainLoop, steps: int, stages: list[tuple[str, Callable[[], Any]]]) -> dict[str, float]:
-    seconds = dict.fromkeys((name for name, _ in stages), 0.0)
-    for _ in range(steps):
-        for name, stage in stages:
-            synchronize(plain.device)
-            started = time.perf_counter()
-            stage()
-            synchronize(plain.device)
-            seconds[name] += (time.perf_counter() - started) / steps
-    return seconds

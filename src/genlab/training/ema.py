@@ -1,6 +1,7 @@
 """Exponential moving average of a model's weights, stored together with them in checkpoints."""
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -38,13 +39,16 @@ class ExponentialMovingAverage(nn.Module):
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Update the average with the current weights of the model."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        pairs = _pairs(self.model.named_parameters(), model.named_parameters(remove_duplicate=False))
-        torch._foreach_lerp_(*pairs, 1 - decay)
-        pairs = _pairs(self.model.named_buffers(), model.named_buffers(remove_duplicate=False))
-        for average, buffer in zip(*pairs, strict=True):
-            average.copy_(buffer)
+        self._move(model, 1 - min(self.decay, (1 + self.updates) / (10 + self.updates)))
         self.updates += 1
+
+    def _move(self, model: nn.Module, share: float) -> None:
+        """Move the averages by a share of the way to the weights of the model, and copy its buffers."""
+        if (pairs := _PAIRS.get(self)) is None or pairs.model() is not model:
+            pairs = _PAIRS[self] = _Pairs(self.model, model)
+        torch._foreach_lerp_(*_tensors(pairs.parameters), share)
+        if pairs.buffers:
+            torch._foreach_copy_(*_tensors(pairs.buffers))
 
     def train(self, mode: bool = True) -> "ExponentialMovingAverage":
         """Stay in evaluation mode, whatever ``mode`` is."""
@@ -57,12 +61,34 @@ class ExponentialMovingAverage(nn.Module):
         self.updates = state["updates"]
 
 
-def _pairs(
-    averages: Iterator[tuple[str, Tensor]], weights: Iterator[tuple[str, Tensor]]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Pair the tensors of the copy with the model's tensors of the same names; the model may have more."""
-    found, named = dict(weights), list(averages)
-    return [average for _, average in named], [found[name] for name, _ in named]
+# Where a tensor of the copy and the model's of the same name are: two modules' tensors by name, and the name. The
+# tensors themselves may be replaced, when a model moves to another device or sets a buffer.
+_Place = tuple[dict[str, Tensor], dict[str, Tensor], str]
+
+
+class _Pairs:
+    """The places of all tensors of a copy, found once, because a walk through the modules takes long for a small step.
+
+    The copy lacks the shared submodules, so that of tied weights it may keep another name than the model does.
+    """
+
+    def __init__(self, copy: nn.Module, model: nn.Module) -> None:
+        self.model = weakref.ref(model)
+
+        def place(name: str, kind: str) -> _Place:
+            path, _, leaf = name.rpartition(".")
+            return vars(copy.get_submodule(path))[kind], vars(model.get_submodule(path))[kind], leaf
+
+        self.parameters = [place(name, "_parameters") for name, _ in copy.named_parameters()]
+        self.buffers = [place(name, "_buffers") for name, _ in copy.named_buffers()]
+
+
+# Beside the modules, so that a copy or a checkpoint of them does not take the other model along.
+_PAIRS: weakref.WeakKeyDictionary[nn.Module, _Pairs] = weakref.WeakKeyDictionary()
+
+
+def _tensors(places: list[_Place]) -> tuple[list[Tensor], list[Tensor]]:
+    return [averages[name] for averages, _, name in places], [weights[name] for _, weights, name in places]
 
 
 def _without_shared(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

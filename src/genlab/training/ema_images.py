@@ -41,14 +41,7 @@ class AverageOverImages(ExponentialMovingAverage):
             images: number of images seen up to these weights.
             model: model whose weights are averaged.
         """
-        decay = self.decay_at(images)
-        # The copy lacks the shared submodules, so that of tied weights it may keep another name than the model does.
-        weights = dict(model.named_parameters(remove_duplicate=False))
-        averages = dict(self.model.named_parameters())
-        torch._foreach_lerp_([*averages.values()], [weights[name] for name in averages], 1 - decay)
-        buffers = dict(model.named_buffers(remove_duplicate=False))
-        for name, average in self.model.named_buffers():
-            average.copy_(buffers[name])
+        self._move(model, 1 - self.decay_at(images))
         self.images = images
         self.updates += 1
 

@@ -24,7 +24,7 @@ from genlab.training.processes import share_buffers
 from genlab.training.randomness import State, capture, gathered, restore
 
 OptimizerFactory = Callable[..., Optimizer]
-ScheduleFactory = Callable[..., LRScheduler]
+ScheduleFactory = Callable[..., LRScheduler | None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class TrainingModule(pl.LightningModule):
 
     Args:
         model: model to train.
-        schedule: function from ``(optimizer, total_steps=...)`` to a learning-rate scheduler; None for a constant rate.
+        schedule: function from ``(optimizer, total_steps=...)`` to a learning-rate scheduler, or to None for a constant
+            rate; None for a constant rate.
         schedule_interval: whether the scheduler advances every optimizer ``"step"`` or every ``"epoch"``.
         gradient_clip: upper limit on the norm of the gradient; None for no clipping.
         accumulate: number of batches whose gradients are accumulated to one step.
@@ -112,12 +113,20 @@ class TrainingModule(pl.LightningModule):
         self.images_seen = 0
         self.batches_seen = 0
         self.latest: dict[str, Tensor] = {}  # figures of the last step, still on the device
+        self._read: tuple[dict[str, Tensor], dict[str, float]] | None = None  # figures that were read, and as what
         self.reported: dict[str, tuple[float, int]] = {}  # validation figures, each with the number of images seen
         self._on_their_own: set[str] = set()  # names of reported figures that are not logged by the validation loop
         self._logged_at = 0
         self.rows_logged = 0
         self._rng: State | None = None  # random state of training, saved during validation
         self._resumed: list[State] = []  # random states of all processes, from a checkpoint
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets this name around every hook; nn.Module would look each time whether it is a weight.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def check(self, data: DataModule) -> None:
         """Check that this procedure can train on the data, and that its optimizers accept their settings.
@@ -238,10 +247,17 @@ class TrainingModule(pl.LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and batches % every == 0
 
+    def latest_values(self) -> dict[str, float]:
+        """Read the figures of the last step from the device, all in one transfer, and at most once."""
+        if self._read is None or self._read[0] is not self.latest:
+            values = torch.stack([value.float() for value in self.latest.values()]).tolist() if self.latest else []
+            self._read = self.latest, dict(zip(self.latest, values, strict=True))
+        return self._read[1]
+
     def _log_latest(self) -> None:
         if self._logged_at != self.images_seen:
             self._logged_at = self.images_seen
-            figures = {name: float(value) for name, value in self.latest.items()}
+            figures = self.latest_values()
             self.log_now(figures)
             wrong = [name for name, value in figures.items() if name.endswith("loss") and not math.isfinite(value)]
             if wrong:

@@ -30,8 +30,13 @@ def _warmed_up(
     return LambdaLR(optimizer, factor)
 
 
-def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: NonNegativeInt = 0) -> LambdaLR:
-    """Build a schedule with a linear warm-up over ``warmup_steps``, then a constant rate; ignores ``total_steps``."""
+def constant(optimizer: Optimizer, total_steps: int | None = None, warmup_steps: NonNegativeInt = 0) -> LambdaLR | None:
+    """Build a schedule with a linear warm-up over ``warmup_steps``, then a constant rate; ignores ``total_steps``.
+
+    Without a warm-up there is nothing to schedule, and the result is None.
+    """
+    if warmup_steps == 0:
+        return None
     return _warmed_up(optimizer, warmup_steps, lambda t: 1.0, total_steps or 0)
 
 

@@ -14,6 +14,7 @@ from pytorch_lightning.accelerators import AcceleratorRegistry
 from genlab.composition.building import build
 from genlab.errors import InputError
 from genlab.machine.process import OF_RUN, alone
+from genlab.training.hooks import Unprofiled
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SHORT = ("32", "bf16", "16")  # Lightning's other names of these
@@ -26,7 +27,8 @@ def trainer_options(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: config of the run, as plain values.
     """
-    return {key: value for key, value in config["trainer"].items() if key != "compile"}
+    options = {key: value for key, value in config["trainer"].items() if key != "compile"}
+    return options if options.get("profiler") is not None else {**options, "profiler": Unprofiled()}
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:

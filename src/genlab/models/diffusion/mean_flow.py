@@ -4,6 +4,7 @@ import itertools
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -34,6 +35,9 @@ class MeanFlow(DiffusionModel):
         apart: share of training examples whose two times differ, in (0, 1]; the others learn the velocity itself.
         power: power of the weights; 0 for none, 1 makes the gradient of every error as large.
         num_steps: default of the sampling setting of this name.
+        time_scale: factor of the times in the network's embedding. The target contains the derivative by the time,
+            which grows with this factor: with the 1000 of other models, errors feed on themselves and the training
+            diverges.
 
     Raises:
         InputError: if an option is out of its range, or the network is not for the shape.
@@ -51,11 +55,14 @@ class MeanFlow(DiffusionModel):
         apart: float = 0.75,
         power: float = 0.75,
         num_steps: int = 1,
+        time_scale: PositiveFloat = 1.0,
     ) -> None:
         if not 0 < apart <= 1 or power < 0:
             raise InputError(f"apart={apart}, power={power}: expected a share in (0, 1], and a power from 0 on")
         self.path: Linear
-        super().__init__(shape, networks, Linear(), num_classes, levels, label_dropout=0.0, num_times=2)
+        super().__init__(
+            shape, networks, Linear(), num_classes, levels, label_dropout=0.0, num_times=2, time_scale=time_scale
+        )
         self.times = times or LogitNormal(0.4)
         self.apart, self.power = apart, power
         self.sampling = self.Sampling(num_steps=num_steps, solver="euler")
