@@ -1,6 +1,7 @@
 """The best checkpoint where larger values are better, and where smaller ones are."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from genlab.distributions.pixel import Categorical
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.objectives import ELBO
 from genlab.models.vae.vae import VAE
+from genlab.runs.checkpoints import read_checkpoint
+from genlab.runs.folder import RunFolder
 from genlab.training.objective import ObjectiveTraining
 from support.command import Genlab
 
@@ -70,6 +73,42 @@ def test_the_weights_of_the_best_value_are_kept(
     mode: str, values: tuple[float, ...], expected: tuple[float | None, int | None], tmp_path: Path
 ) -> None:
     assert kept(tmp_path / "best.ckpt", mode, values) == expected
+
+
+def test_the_best_of_the_newest_weights_is_the_same_file(genlab: Genlab) -> None:
+    small = ("model=vae/vae", "model.networks.hidden=[8]", "metrics.num_samples=16", "metrics.num_test=20")
+    result = genlab("train", *small, "dataset.train_size=128", "trainer.max_epochs=2", "logger=csv")
+    assert result.code == 0, result.err
+    checkpoints = result.run / "checkpoints"
+    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
+    assert read_checkpoint(best)["progress"]["images_seen"] == 2 * 128  # the second epoch was better
+    assert os.path.samefile(best, last)
+
+    # A kill between the two files: the run that goes on from the newest weights finds out that they are the best.
+    best.unlink()
+    again = genlab("train", f"resume={result.run}", "trainer.max_epochs=3", "training.optimizer.lr=0.001")
+    assert again.code == 0, again.err
+    assert best.is_file()
+    assert not list(checkpoints.glob(".*link"))
+
+    # So does one that was trained to its end and not measured.
+    best.unlink()
+    RunFolder(result.run).set_status("interrupted")
+    measured = genlab("train", f"resume={result.run}")
+    assert measured.code == 0, measured.err
+    assert best.is_file()
+
+
+def test_within_an_epoch_the_best_has_a_file_of_its_own(genlab: Genlab) -> None:
+    result = genlab(
+        "train", "model=vae/vae", "model.networks.hidden=[8]", "dataset.train_size=256", "trainer.max_epochs=1",
+        "+trainer.val_check_interval=0.5", "logger=csv", "metrics.num_samples=16", "metrics.num_test=20",
+        "monitor.metric=val/rate", "monitor.mode=min", "training.optimizer.lr=0.01",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    best, last = (result.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    seen = [read_checkpoint(path)["progress"]["images_seen"] for path in (best, last)]
+    assert os.path.samefile(best, last) == (seen[0] == seen[1])
 
 
 def test_a_run_that_monitors_a_figure_to_be_large_keeps_its_largest_value(genlab: Genlab) -> None:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from pydantic import PositiveInt
 from pytorch_lightning.callbacks import Checkpoint
 
+from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.errors import Diverged, InputError, Interrupted
 from genlab.training.module import TrainingModule
 
@@ -41,6 +42,10 @@ class LastCheckpoint(Checkpoint):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for best in _bests(trainer):
+            best.follows = True
+            if trainer.ckpt_path is not None and trainer.is_global_zero:
+                best.settle(Path(trainer.ckpt_path))  # a kill may have come between two files
         try:
             self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
         except ValueError:  # only the main thread may handle signals
@@ -103,6 +108,9 @@ class LastCheckpoint(Checkpoint):
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
         trainer.save_checkpoint(self.path, weights_only=False)
+        if trainer.is_global_zero:
+            for best in _bests(trainer):
+                best.settle(self.path)
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         self._give_back()
@@ -115,3 +123,7 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._saved = state["saved"]
+
+
+def _bests(trainer: pl.Trainer) -> list[BestCheckpoint]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, BestCheckpoint)]  # type: ignore[attr-defined]

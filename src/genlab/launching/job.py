@@ -223,6 +223,8 @@ def _restore(parts: Parts, callbacks: dict[str, Any], found: Found) -> None:
     for callback in callbacks.values():
         if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
             callback.load_state_dict(state)
+        if isinstance(callback, BestCheckpoint):
+            callback.settle(found[0])
 
 
 def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, Any], found: Found | None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,29 @@ def write_even_if_full(path: Path, content: str) -> None:
                 file.seek(0)
                 file.write(before)
                 raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Make a file another name of one that is never written in again, or its copy where a disk has no such links.
+
+    Args:
+        source: file that exists.
+        target: new name in the same file system; a file of this name is replaced.
+
+    Raises:
+        OSError: if the system refuses; it names the target.
+    """
+    with naming(target):
+        new = target.with_name(f".{target.name}.link")
+        new.unlink(missing_ok=True)
+        try:
+            os.link(source, new)
+        except OSError as error:
+            if error.errno in FULL or not source.exists():
+                raise
+            shutil.copyfile(source, new)
+        os.replace(new, target)
+        new.unlink(missing_ok=True)  # it stays if both were the same file already
 
 
 def discard(path: Path) -> None:
