@@ -171,7 +171,7 @@ def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     def forbidden(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", forbidden)
+    monkeypatch.setattr("genlab.data.folders.os.scandir", forbidden)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
         find_files(tmp_path, {".png"})
 

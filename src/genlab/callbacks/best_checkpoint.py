@@ -53,7 +53,7 @@ class BestCheckpoint(Checkpoint):
         if math.isfinite(value) and (self.best is None or sign * value < sign * self.best):
             self.best = value
             # A sign of the end of an epoch, after whose validation the newest weights are saved.
-            self._owed = self.follows and trainer.is_last_batch  # type: ignore[attr-defined]
+            self._owed = self.follows and trainer.is_last_batch
             if not self._owed:
                 trainer.save_checkpoint(self.path, weights_only=False)
 

@@ -37,6 +37,7 @@ NOT_OF_THE_RUN = (
     "metrics.measures",  # runs that are only measured differently are runs of the same setting
     "callbacks.sample_metrics.measures",
     "dataset.num_workers",
+    "dataset.source.cache_dir",
 )
 
 

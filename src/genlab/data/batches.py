@@ -89,6 +89,8 @@ class Batches:
         taken: Iterator[tuple[Tensor, Tensor]]
         if self.examples.images is not None:
             taken = ((self.examples.take(index), index) for index in order)
+        elif self.examples.kept_by_reader is not None:
+            taken = ((self.examples.take(index).to(self.device), index.to(self.device)) for index in order)
         else:
             taken = self._read(order)
         for images, index in taken:

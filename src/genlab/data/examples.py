@@ -16,13 +16,22 @@ class Reader(Protocol):
     """Function that reads an image which is not in memory: index to uint8 ``(C, H, W)``.
 
     A reader may also have a method ``identity``, like ``fingerprint`` but for a hash that stays the same if the files
-    are moved or copied, so that a run on them can be continued elsewhere.
+    are moved or copied, so that a run on them can be continued elsewhere; and an attribute ``kept``, a file of all its
+    images from which many can be read at once, or None.
     """
 
     def __call__(self, index: int) -> Tensor: ...
 
     def fingerprint(self, indices: Iterable[int]) -> str:
         """Give a hash that changes whenever the images at these indices change."""
+        ...
+
+
+class Kept(Protocol):
+    """A file of examples that is mapped into memory."""
+
+    def take(self, index: Tensor) -> Tensor:
+        """Copy the examples at int64 ``index`` ``(B,)`` into memory without keeping those of the file there, too."""
         ...
 
 
@@ -37,12 +46,14 @@ class Examples:
         read: function that reads an example by its index, for data too large for memory; ``None`` for data in memory.
         names: a different name for each example, such as its file's, by which it is held out for validation or test;
             ``None`` if examples have no names, and are held out by their positions.
+        kept: file that ``images`` are mapped from; ``None`` for images that were read into memory.
     """
 
     images: Tensor | None
     labels: Tensor
     read: Reader | None = None
     names: Sequence[str] | None = None
+    kept: "Kept | None" = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +67,8 @@ class Examples:
         """Give the examples at int64 ``index`` ``(M,)`` as a split of their own, without reading files."""
         names = None if self.names is None else [self.names[i] for i in index.tolist()]
         if self.images is not None:
-            return Examples(self.images[index], self.labels[index], names=names)
+            images = self.images[index] if self.kept is None else self.kept.take(index)
+            return Examples(images, self.labels[index], names=names)
         return Examples(None, self.labels[index], _Subset(self.read, index), names)
 
     def to(self, device: torch.device) -> "Examples":
@@ -98,7 +110,14 @@ class Examples:
         if self.images is not None:
             return self.images[index.to(self.images.device)]
         assert self.read is not None
+        if (kept := self.kept_by_reader) is not None:
+            return kept.take(index)
         return torch.stack([self.read(int(i)) for i in index])
+
+    @property
+    def kept_by_reader(self) -> "Kept | None":
+        """The file that the reader reads many examples from at once; None if it reads them one by one."""
+        return getattr(self.read, "kept", None)
 
 
 class _Subset:
@@ -111,12 +130,28 @@ class _Subset:
     def __call__(self, index: int) -> Tensor:
         return self.read(int(self.index[index]))
 
+    @property
+    def kept(self) -> "Kept | None":
+        whole: Kept | None = getattr(self.read, "kept", None)
+        return None if whole is None else _KeptSubset(whole, self.index)
+
     def fingerprint(self, indices: Iterable[int]) -> str:
         return self.read.fingerprint(int(self.index[i]) for i in indices)
 
     def identity(self, indices: Iterable[int]) -> str:
         known: Callable[[Iterable[int]], str] = getattr(self.read, "identity", self.read.fingerprint)
         return known(int(self.index[i]) for i in indices)
+
+
+@dataclass(frozen=True)
+class _KeptSubset:
+    """Some of the examples of a file."""
+
+    whole: Kept
+    index: Tensor
+
+    def take(self, index: Tensor) -> Tensor:
+        return self.whole.take(self.index[index])
 
 
 class Source(Protocol):

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def find_files(folder: Path, suffixes: Collection[str], without: Collection[Path
     """
     found = Found()
     _walk(folder, (), suffixes, without, found)
-    found.files.sort()
+    found.files.sort(key=lambda path: path.parts)  # the order of paths, whose own comparison takes many times as long
     return found
 
 
@@ -54,7 +54,7 @@ def subfolders(folder: Path) -> list[Path]:
     Raises:
         InputError: if the folder cannot be read.
     """
-    return [path for path in _entries(folder) if os.path.isdir(path) and not _is_left_out(path.name)]
+    return [folder / entry.name for entry in _entries(folder) if _is(entry.is_dir) and not _is_left_out(entry.name)]
 
 
 def say(line: str) -> None:
@@ -76,27 +76,38 @@ def _walk(
     if any(real == other or real in other.parents for other in above):
         found.skipped["links in a circle"] += 1
         return
-    for path in _entries(folder):
-        if os.path.isdir(path):  # unlike its namesake in pathlib, it takes no error of permission for a bug
+    for entry in _entries(folder):
+        path = folder / entry.name
+        if _is(entry.is_dir):
             if _is_left_out(path.name):
                 found.skipped[f"{path.name}/"] += 1
             elif path not in without:
                 _walk(path, (*above, real), suffixes, without, found)
         elif path.name.startswith("."):
             found.skipped["hidden files"] += 1
-        elif not os.path.isfile(path):
-            found.skipped["links that lead nowhere" if path.is_symlink() else "neither files nor folders"] += 1
+        elif not _is(entry.is_file):
+            found.skipped["links that lead nowhere" if entry.is_symlink() else "neither files nor folders"] += 1
         elif (suffix := path.suffix.lower()) in suffixes:
             found.files.append(path)
         else:
             found.skipped[suffix or "no suffix"] += 1
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List the entries of a folder, which know what they are without asking the system for each."""
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be read ({error.strerror})") from error
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Tell whether an entry is of a kind; not if the system does not say, as for links into forbidden folders."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _is_left_out(name: str) -> bool:

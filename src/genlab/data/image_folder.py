@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from genlab.data.examples import Examples, Split
 from genlab.data.folders import counted, find_files, subfolders
 from genlab.data.picture_files import READ_AS, read_image, suffixes
+from genlab.data.pixel_cache import Pixels, decoded, pixels_of
 from genlab.errors import InputError
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
@@ -39,6 +40,7 @@ class ImageFolder:
         path: path of the folder.
         shape: shape ``(C, H, W)`` of the resulting images; C is 1 or 3.
         memory_limit_gb: size in GiB above which the images stay on disk and are read by workers.
+        cache_dir: folder in which decoded images are kept, so that a second start decodes none; None for no cache.
 
     Attributes:
         found: what was found and what was left out, in one line, after the images are loaded.
@@ -49,10 +51,13 @@ class ImageFolder:
 
     found = ""
 
-    def __init__(self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0) -> None:
+    def __init__(
+        self, path: str, shape: tuple[int, int, int], memory_limit_gb: float = 4.0, cache_dir: str | None = None
+    ) -> None:
         if shape[0] not in (1, 3):
             raise InputError(f"an image folder gives grey (1) or colour (3) images, not {shape[0]} channels")
         self.path, self.shape, self.memory_limit_gb = Path(path).expanduser(), shape, memory_limit_gb
+        self.cache = None if cache_dir is None else Path(cache_dir).expanduser() / "pictures"
 
     def load(self) -> dict[Split, Examples]:
         classes: list[str] | None = None
@@ -60,6 +65,7 @@ class ImageFolder:
         counts: list[str] = []
         notes: list[str] = []
         empty: list[str] = []
+        looked = 0
         folders, left_out = self._folders()
         for split, folder in folders.items():
             files, skipped = images_in(folder)
@@ -69,13 +75,15 @@ class ImageFolder:
                 has = f"the class '{min(unknown)}'" if min(unknown) else "images outside of class folders"
                 raise InputError(f"{folder} has {has}, which the training images do not have")
             labels = torch.tensor([classes.index(name) for name in names])
-            splits[split] = self._examples(_Reader(files, self.shape, folder), labels, notes)
+            read = _Reader(files, self.shape, folder)
+            splits[split] = self._examples(read, labels, notes)
+            looked += len(files) if splits[split].read is None or read.kept else len(_spread(len(files)))
             counts.append(f"{split} {len(files):,} images{_by_class(names)}")
             left_out += skipped
             empty += [str(sub.relative_to(self.path)) for sub in subfolders(folder) if sub.name not in names]
         if folders["train"] == self.path:
             counts = [counts[0].removeprefix("train ")]
-        parts = [", ".join(counts), self._done(splits, notes)]
+        parts = [", ".join(counts), _done(looked == sum(map(len, splits.values())), looked, notes)]
         parts += [f"left out: {counted(left_out)}"] if left_out else []
         parts += [f"no images in {', '.join(empty)}"] if empty else []
         self.found = f"{self.path}: " + "; ".join(part for part in parts if part)
@@ -112,22 +120,32 @@ class ImageFolder:
         return folders, left_out
 
     def _examples(self, read: "_Reader", labels: Tensor, notes: list[str]) -> Examples:
-        size = len(labels) * int(np.prod(self.shape))
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Threads pay: Pillow releases the interpreter's lock while it decodes.
-        with ThreadPoolExecutor() as pool:
-            if size > self.memory_limit_gb * 2**30:
-                list(pool.map(lambda i: read(i, notes), _spread(len(labels))))
+        num, is_large = len(labels), len(labels) * int(np.prod(self.shape)) > self.memory_limit_gb * 2**30
+        pixels = None
+        if self.cache is not None:
+            pixels = pixels_of(read.decode, num, self.shape, read.fingerprint(range(num)), self.cache)
+        if pixels is not None:
+            notes += pixels.notes.elements()
+            read.kept = pixels
+            if is_large:
                 return Examples(None, labels, read, read.names)
-            images = torch.stack(list(pool.map(lambda i: read(i, notes), range(len(labels)))))
-            return Examples(images, labels, names=read.names)
+            return Examples(torch.from_numpy(pixels.mapped), labels, names=read.names, kept=pixels)
+        if is_large:
+            for i in _spread(num):
+                read.decode(i, notes)
+            return Examples(None, labels, read, read.names)
+        images = torch.empty(num, *self.shape, dtype=torch.uint8)
+        first = 0
+        for part in decoded(read.decode, num, self.shape, notes):
+            images[first : first + len(part)] = torch.from_numpy(part)
+            first += len(part)
+        return Examples(images, labels, names=read.names)
 
-    def _done(self, splits: Mapping[Split, Examples], notes: list[str]) -> str:
-        """Say what had to be done to show the images, as far as they have been read."""
-        looked = [len(of.labels) if of.images is not None else len(_spread(len(of.labels))) for of in splits.values()]
-        which = "" if sum(looked) == sum(map(len, splits.values())) else f"of {sum(looked):,} that were looked at, "
-        return which + counted(Counter(notes)) if notes else ""
+
+def _done(all_of_them: bool, looked: int, notes: list[str]) -> str:
+    """Say what had to be done to show the images, as far as they have been read."""
+    which = "" if all_of_them else f"of {looked:,} that were looked at, "
+    return which + counted(Counter(notes)) if notes else ""
 
 
 def images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
@@ -163,15 +181,22 @@ def _spread(num: int) -> list[int]:
 
 
 class _Reader:
+    """Reader of files, or of their pixels once these are in the cache."""
+
     def __init__(self, files: list[Path], shape: tuple[int, int, int], folder: Path) -> None:
         self.files, self.shape, self.folder = files, shape, folder
+        self.kept: Pixels | None = None
 
     @property
     def names(self) -> list[str]:
         """The names of the files in their folder, the same wherever it lies."""
         return [path.relative_to(self.folder).as_posix() for path in self.files]
 
-    def __call__(self, index: int, notes: list[str] | None = None) -> Tensor:
+    def __call__(self, index: int) -> Tensor:
+        return self.decode(index) if self.kept is None else self.kept[index]
+
+    def decode(self, index: int, notes: list[str] | None = None) -> Tensor:
+        """Read an image from its file, uint8 ``(C, H, W)``; ``notes`` receives what had to be done to show it."""
         return read_image(self.files[index], self.shape[0], self.shape[1:], notes)
 
     def fingerprint(self, indices: Iterable[int]) -> str:

@@ -46,6 +46,7 @@ NOT_COMPARED = (
     "sweep",
     "dataset.num_workers",
     "dataset.cache_dir",
+    "dataset.source.cache_dir",
     "callbacks.sample_metrics.cache_dir",
 )
 BUDGET = ("budget", "training.images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
