@@ -4,7 +4,6 @@ The command lines are ``genlab evaluate RUN...``, ``genlab evaluate RUN... image
 ``genlab evaluate real=DIR fake=DIR``.
 """
 
-from pathlib import Path
 from typing import Any, Literal
 
 import hydra
@@ -40,6 +39,7 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         InputError: if something could not be measured, after everything else was.
     """
+    from genlab.comparison.quality import draw_quality
     from genlab.composition.building import plain
     from genlab.composition.trust import own
     from genlab.errors import InputError
@@ -77,27 +77,14 @@ def evaluate(cfg: DictConfig) -> None:
     for run in runs:
         try:
             evaluate_run(run, config)
-            if isinstance(config["sampling"], dict) and any(isinstance(v, list) for v in config["sampling"].values()):
-                _draw_quality(Path(run))
+            if any(isinstance(value, list) for value in config["sampling"].values()):
+                draw_quality(run)
         except InputError as error:
             if len(runs) == 1:
                 raise
             failed.append(f"{run}: {error}")
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} could not be measured: " + "; ".join(failed))
-
-
-def _draw_quality(path: Path) -> None:
-    """Draw what was measured at several values of a sampling setting."""
-    from genlab.comparison.quality import quality_picture
-    from genlab.comparison.runs import read_run
-    from genlab.pictures.files import save_png
-    from genlab.runs.folder import RunFolder
-
-    folder = RunFolder(path.parent.parent if path.is_file() else path)
-    if (picture := quality_picture({folder.path.name: [read_run(folder)]})) is not None:
-        save_png(picture, folder.samples / "quality.png")
-        print(f"picture: {folder.samples / 'quality.png'}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from genlab.comparison.places import expanded
 from genlab.comparison.runs import Run, read_run
 from genlab.errors import InputError
 from genlab.metrics.display import digits
-from genlab.runs.folder import find_runs
+from genlab.pictures.files import save_png
+from genlab.runs.folder import RunFolder, find_runs
 
 COLOURS = ("#0062b8", "#d1560c", "#2e8540", "#8f3f97", "#7a6a00", "#555555")
 
@@ -69,6 +70,19 @@ def quality_picture(rows: Mapping[str, Sequence[Run]], metric: str = "test/fid")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def draw_quality(path: str) -> None:
+    """Draw what was measured of a run at several values of a sampling setting, and say where; nothing for one value.
+
+    Args:
+        path: folder of the run, or a file of its ``checkpoints/``.
+    """
+    folder = RunFolder(Path(path).parent.parent if Path(path).is_file() else Path(path))
+    if (picture := quality_picture({folder.path.name: [read_run(folder)]})) is not None:
+        target = folder.samples / "quality.png"
+        save_png(picture, target)
+        print(f"picture: {target}")
 
 
 def quality_table(arguments: str, root: Path, metric: str = "test/fid") -> str:
