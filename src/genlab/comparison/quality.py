@@ -13,10 +13,9 @@ from genlab.comparison.places import expanded
 from genlab.comparison.runs import Run, read_run
 from genlab.errors import InputError
 from genlab.metrics.display import digits
+from genlab.pictures.figures import COLOURS, as_image, open_sides
 from genlab.pictures.files import save_png
 from genlab.runs.folder import RunFolder, find_runs
-
-COLOURS = ("#0062b8", "#d1560c", "#2e8540", "#8f3f97", "#7a6a00", "#555555")
 
 
 def quality_picture(rows: Mapping[str, Sequence[Run]], metric: str = "test/fid") -> Image.Image | None:
@@ -35,7 +34,6 @@ def quality_picture(rows: Mapping[str, Sequence[Run]], metric: str = "test/fid")
     if (chart := _chart(rows, metric)) is None:
         return None
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
@@ -65,11 +63,8 @@ def quality_picture(rows: Mapping[str, Sequence[Run]], metric: str = "test/fid")
     axes.set_ylabel(chart["label"] + {"min": ", lower is better", "max": ", higher is better"}.get(chart["better"], ""))
     axes.grid(visible=True, color="#e5e5e5", linewidth=0.8)
     axes.legend(frameon=False, fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    open_sides(axes)
+    return as_image(figure)
 
 
 def draw_quality(path: str) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,13 @@ def pixels_of(read: Read, num: int, shape: tuple[int, ...], key: str, cache: Pat
             return Pixels(path, Counter(notes))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or it is damaged: made anew
-    size = num * int(np.prod(shape))
+    done: list[str] = []
+    new = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(cache).free < 1.1 * size:
+        if shutil.disk_usage(cache).free < 1.1 * (size := num * int(np.prod(shape))):
             raise OSError(f"the disk has no room for {size / 2**30:.1f} GiB")
         new = new_beside(path)
-    except OSError as error:
-        say(f"pictures are decoded at every start, because {cache} cannot keep them ({error.strerror or error})")
-        return None
-    done: list[str] = []
-    try:
         with new.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (num, *shape)})
             for part in decoded(read, num, shape, done):
@@ -116,17 +112,17 @@ def pixels_of(read: Read, num: int, shape: tuple[int, ...], key: str, cache: Pat
             os.fsync(file.fileno())
         write_atomically(facts, json.dumps({"notes": Counter(done)}))
         os.replace(new, path)
-    except OSError as error:
-        discard(new)
+    except BaseException as error:
+        if new is not None:
+            discard(new)
+        if not isinstance(error, OSError):
+            raise
         say(f"pictures are decoded at every start, because {cache} cannot keep them ({error.strerror or error})")
         return None
-    except BaseException:
-        discard(new)
-        raise
     return Pixels(path, Counter(done))
 
 
-def decoded(read: Read, num: int, shape: tuple[int, ...], done: list[str]) -> Any:
+def decoded(read: Read, num: int, shape: tuple[int, ...], done: list[str]) -> Iterator[np.ndarray]:
     """Decode images in their order, in threads, and give them part by part as arrays ``(B, C, H, W)``.
 
     Args:

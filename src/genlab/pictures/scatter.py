@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
+
+from genlab.pictures.figures import as_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,6 @@ def scatter(
             D = 2.
     """
     import torch
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     in_plane = samples.shape[1] == 2
@@ -68,9 +68,7 @@ def scatter(
     axes.plot(*samples.T, ".", color="#0062b8", markersize=2.5, alpha=0.6, rasterized=True)
     axes.set_xlim(left, left + 2 * half)
     axes.set_ylim(bottom, bottom + 2 * half)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return as_image(figure)
 
 
 def _first_two(points: "Tensor") -> "Tensor":
@@ -90,7 +88,6 @@ def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:
     """
     import matplotlib
     import torch
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     z, y = z.detach().float().cpu(), y.cpu()
@@ -109,6 +106,4 @@ def scatter_classes(z: "Tensor", y: "Tensor") -> Image.Image:
     axes.set_ylabel(names[1])
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=3, ncols=1)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return as_image(figure)

@@ -1,4 +1,4 @@
-"""What the seconds of a step of the minimal loop are spent on."""
+"""Stages of a step of the minimal loop, and the seconds that each takes."""
 
 import time
 from collections.abc import Callable

@@ -21,6 +21,7 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import Advance, evaluating, marginal_log_prob, own_randomness
 from genlab.models.base import GenerativeModel, LikelihoodModel
+from genlab.pictures.figures import COLOURS, as_image, open_sides
 from genlab.runs.loading import Run
 
 OWN: tuple[Split, ...] = ("train", "test")
@@ -233,7 +234,6 @@ def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
         if not of_set.isfinite().all():
             raise InputError(f"{name}: {int((~of_set.isfinite()).sum())} images have bits/dim that are NaN or infinite")
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sets = {name: values.double().numpy() for name, values in bits.items()}
@@ -245,7 +245,7 @@ def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
     figure = Figure(figsize=(6.4, 3.6), dpi=100)
     axes = figure.add_axes((0.11, 0.14, 0.87, 0.83))
     for i, (name, values) in enumerate(sets.items()):
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         weights = np.full(len(values), 1 / len(values))
         label = f"{name}, median {medians[name]:.3f}"
         style: dict[str, Any] = {"weights": weights, "color": colour}
@@ -263,11 +263,5 @@ def likelihood_histogram(bits: Mapping[str, Tensor]) -> Image.Image:
     axes.set_xlabel("bits/dim")
     axes.set_ylabel("share of images")
     axes.legend(frameon=False, fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-_COLOURS = ("#0062b8", "#d1560c", "#2e8540", "#8f3f97", "#7a6a00", "#555555")
+    open_sides(axes)
+    return as_image(figure)
