@@ -25,7 +25,12 @@ class Sweep(Callback):
     """A Hydra callback that checks and holds the folder of a sweep, and renames old groups in its params."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from hydra.plugins.sweeper import Sweeper
+
+        from genlab.launching.jobs_checked import check_jobs
+
         global _folder, _swept
+        Sweeper.validate_batch_is_legal = check_jobs  # type: ignore[method-assign]
         _rename_swept_groups(config)
         folder = Path(config.hydra.sweep.dir)
         try:
