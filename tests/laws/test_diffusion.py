@@ -29,6 +29,7 @@ from genlab.models.diffusion.paths import (
     Velocity,
 )
 from genlab.models.diffusion.times import LogitNormal, Times, Uniform
+from genlab.models.sampling import Tally
 from genlab.networks.dit import DiT
 from genlab.networks.time_mlp import TimeMLP
 from genlab.networks.unet import UNet
@@ -302,6 +303,19 @@ def test_the_evaluations_that_are_said_are_those_that_are_made(index: int) -> No
             model.sample(4, generator=generators(0, range(4)), sampling=sampling)
             said = model.evaluations(sampling)
             assert (said is None) == (solver == "dopri5")
+            if said is None:
+                # Each sample alone: the network is asked for a whole batch until its last sample has arrived.
+                counted = []
+                for i in range(4):
+                    model.tally = Tally()
+                    network.asked = 0
+                    model.sample(1, generator=generators(0, [i]), sampling=sampling)
+                    assert model.tally.mean == network.asked
+                    counted.append(network.asked)
+                model.tally = Tally()
+                model.sample(4, generator=generators(0, range(4)), sampling=sampling)
+                # About as many together: rounding, which differs between batches, takes part in the choice of steps.
+                assert model.tally.mean == pytest.approx(sum(counted) / 4, rel=0.2)
             if said is not None:
                 assert network.asked == 4 * said, (solver, num_steps, guidance)
                 assert f"{said} network evaluation" in model.describe_sampler(sampling)

@@ -13,6 +13,7 @@ from genlab.metrics.result import Result
 # Protocol fields that may differ along a line: the sampling settings, in all their forms, and the random seed.
 OF_THE_SETTINGS = ("sampling", "sampler", "temperature", "seed")
 EVALUATIONS = "network evaluations"
+COUNTED = "network_evaluations"  # protocol field of the evaluations that a solver with steps of its own took
 
 
 def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
@@ -46,8 +47,13 @@ def against_settings(runs: Sequence[tuple[int, Run]]) -> list[dict[str, Any]]:
     ]
 
 
-def evaluations_of(protocol: Mapping[str, Any]) -> int | None:
-    """Read the number of network evaluations for a sample from a protocol; None if they are not counted."""
+def evaluations_of(protocol: Mapping[str, Any]) -> float | None:
+    """Read the number of network evaluations for a sample from a protocol; None if they are not counted.
+
+    Of solvers that choose their own steps, it is the mean over the samples.
+    """
+    if (mean := protocol.get(COUNTED)) is not None:
+        return float(mean)
     found = re.search(r"(\d+) network evaluation", str(protocol.get("sampler")))
     return int(found[1]) if found else None
 
@@ -55,13 +61,14 @@ def evaluations_of(protocol: Mapping[str, Any]) -> int | None:
 def _places(protocol: Mapping[str, Any]) -> Iterator[tuple[str, float, list[Any], dict[str, Any]]]:
     """Iterate over the charts of a result: the setting, its value, what a chart shares and what a line shares."""
     sampling = protocol["sampling"]
-    rest = {key: part for key, part in protocol.items() if key not in OF_THE_SETTINGS}
+    rest = {key: part for key, part in protocol.items() if key not in (*OF_THE_SETTINGS, COUNTED)}
     count = evaluations_of(protocol)
+    counted = () if count is None else ("num_steps", "tolerance") if COUNTED in protocol else ("num_steps",)
     if count is not None:
-        yield EVALUATIONS, count, [{}, rest], {key: part for key, part in sampling.items() if key != "num_steps"}
+        yield EVALUATIONS, count, [{}, rest], {key: part for key, part in sampling.items() if key not in counted}
     for setting, at in sampling.items():
         is_number = isinstance(at, int | float) and not isinstance(at, bool) and math.isfinite(at)
-        if is_number and not (setting == "num_steps" and count is not None):
+        if is_number and setting not in counted:
             yield setting, at, [{key: part for key, part in sampling.items() if key != setting}, rest], {}
 
 

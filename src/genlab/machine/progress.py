@@ -1,10 +1,22 @@
-"""Progress of long computations: a bar on a terminal, lines in a log file."""
+"""Progress of long computations: a bar on a terminal, lines in a log file, and a sign of life every half minute."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
+from typing import ClassVar
 
 from genlab.machine.console import console, printable
+
+EVERY = 30.0  # seconds between two lines
+
+
+class _Signs:
+    """When the last line of progress was printed, the bars that move, and who may speak: shared by all computations."""
+
+    last = 0.0
+    bars = 0
+    speakers: ClassVar[list[object]] = []  # the innermost computation, which is the last one, speaks
 
 
 @contextmanager
@@ -29,27 +41,74 @@ def with_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     terminal = console(stderr=True)
     if not terminal.is_terminal:
-        yield _Lines(what, total)
+        lines = _Lines(what, total)
+        with signs_of_life(lines.state):
+            yield lines
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task(printable(what), total=total)
-        yield lambda count: bar.advance(task, count)
+        _Signs.bars += 1
+        try:
+            yield lambda count: bar.advance(task, count)
+        finally:
+            _Signs.bars -= 1
+            _Signs.last = time.monotonic()
+
+
+@contextmanager
+def signs_of_life(what: str | Callable[[], str]) -> Iterator[None]:
+    """Print a line when nothing was printed for half a minute, also within a single long operation.
+
+    Args:
+        what: name of the computation, or a function that says how far it is.
+    """
+    started, ended = time.monotonic(), Event()
+
+    def watch() -> None:
+        quiet_since = started
+        while not ended.wait(max(0.01, quiet_since + EVERY - time.monotonic())):
+            now = time.monotonic()
+            if _Signs.bars or _Signs.speakers[-1] is not ended:
+                quiet_since = now
+            elif now - max(_Signs.last, quiet_since) < EVERY:
+                quiet_since = _Signs.last
+            else:
+                _print(f"{what if isinstance(what, str) else what()}: {now - started:.0f} s so far")
+
+    thread = Thread(target=watch, daemon=True)
+    _Signs.speakers.append(ended)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _Signs.speakers.remove(ended)
+
+
+def _print(line: str) -> None:
+    _Signs.last = time.monotonic()
+    console(stderr=True).print(line)
 
 
 class _Lines:
     """Progress as lines in a log file."""
 
-    def __init__(self, what: str, total: int, every: float = 30.0) -> None:
-        self.what, self.total, self.every = what, total, every
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
         self.done = 0
-        self.started = self.last = time.monotonic()
+        self.started = time.monotonic()
+        self.last = self.started
+
+    def state(self) -> str:
+        return f"{self.what}: {self.done:,} of {self.total:,}"
 
     def __call__(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.last >= self.every and self.done < self.total:
+        if now - self.last >= EVERY and self.done < self.total:
             self.last = now
             left = (now - self.started) * (self.total - self.done) / self.done
-            console(stderr=True).print(f"{self.what}: {self.done:,} of {self.total:,}, {left:.0f} s left")
+            _print(f"{self.state()}, {left:.0f} s left")

@@ -8,6 +8,7 @@ and computed with in float64. A distance does not change if both vectors are mov
 import torch
 from torch import Tensor
 
+ROOM = 2**27  # bytes that a block of distances may take; the search for the nearest takes about as much again
 ROUNDING = 1e-13  # bound on the error of a squared distance, as a multiple of the vectors' squared lengths
 
 
@@ -15,6 +16,11 @@ def centred(vectors: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Subtract the mean of the reference ``(M, d)`` from vectors ``(N, d)`` and from itself, in float64."""
     mean = reference.double().mean(0)
     return vectors.double() - mean, reference.double() - mean
+
+
+def blocks(vectors: Tensor, numbers: int) -> tuple[Tensor, ...]:
+    """Split vectors ``(N, d)`` into blocks of limited memory, if each vector takes that many float64 numbers."""
+    return vectors.split(max(1, ROOM // (8 * numbers)))
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators
 from genlab.machine.memory import check_fits
+from genlab.metrics.activations import watched
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings
+
+FIRST = 16  # samples in the first batch, which shows how much memory a sample takes
 
 Advance = Callable[[int], None]
 
@@ -59,7 +62,8 @@ def draw(
 ) -> Tensor:
     """Draw samples ``(num, *shape)``, on the CPU.
 
-    Sample i depends on the seed and i only, not on the batch size.
+    Sample i depends on the seed and i only, not on the batch size. The first batch is a small one, after which the size
+    is chosen so that the activations take limited memory.
 
     Args:
         model: model to sample from.
@@ -67,7 +71,7 @@ def draw(
         seed: random seed of the samples.
         y: class of each sample, ``(num,)``; None leaves the classes to the model.
         indices: indices i of the samples to draw; None for the first ``num``.
-        batch_size: number of samples in a batch.
+        batch_size: largest number of samples in a batch.
         sampling: sampling settings; None for the model's own.
         decode: function applied to every batch, such as :meth:`~genlab.data.module.DataModule.decode`.
         advance: callback that receives the number of samples done since its last call.
@@ -76,15 +80,23 @@ def draw(
         InputError: if the samples do not fit in memory.
     """
     check_fits(bytes_of(num, model), f"{num} samples are too many; draw fewer at a time")
-    drawn = []
+    drawn: list[Tensor] = []
+    chosen = range(num) if indices is None else indices
     with evaluating(model):
-        for first in range(0, num, batch_size):
-            size = min(batch_size, num - first)
-            streams = generators(seed, (range(num) if indices is None else indices)[first : first + size])
-            classes = None if y is None else y[first : first + size]
-            samples = model.sample(size, classes, generator=streams, sampling=sampling)
+
+        def draw_part(part: slice) -> int:
+            of_part = chosen[part]
+            classes = None if y is None else y[part]
+            samples = model.sample(len(of_part), classes, generator=generators(seed, of_part), sampling=sampling)
             drawn.append((samples if decode is None else decode(samples)).cpu())
-            advance(size)
+            advance(len(of_part))
+            return len(of_part)
+
+        with watched(model) as activations:
+            first = draw_part(slice(0, min(FIRST, batch_size, num)))
+        size = activations.batch_size(first, batch_size)
+        for start in range(first, num, size):
+            draw_part(slice(start, min(start + size, num)))
     return torch.cat(drawn)
 
 

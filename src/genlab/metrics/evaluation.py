@@ -14,7 +14,7 @@ from genlab.data.image_sets import ImageSet, SplitImages
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.machine.memory import check_fits
-from genlab.machine.progress import with_progress
+from genlab.machine.progress import signs_of_life, with_progress
 from genlab.metrics.catalogue import catalogue
 from genlab.metrics.drawing import bytes_of, draw
 from genlab.metrics.features import as_extractor, extract
@@ -35,7 +35,8 @@ from genlab.metrics.modes import Modes
 from genlab.metrics.norm_statistics import batch_norms, with_own_statistics
 from genlab.metrics.result import Result
 from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, reference_of
-from genlab.models.base import GenerativeModel
+from genlab.models.base import CountsEvaluations, GenerativeModel
+from genlab.models.sampling import Tally
 
 
 def first_measures() -> dict[str, Measure]:
@@ -178,6 +179,8 @@ class Evaluation:
         total = self._num_drawn(data)
         if self.norm_statistics is not None:
             model = with_own_statistics(model, self.norm_statistics, self.seed)
+        if isinstance(model, CountsEvaluations):
+            model.tally = Tally()
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 
@@ -223,18 +226,19 @@ class Evaluation:
         }
         figures: dict[str, Result] = {}
         looked = False
-        for measure in self.measures.values():
+        for title, measure in self.measures.items():
             if not measure.applies(subject):
                 continue
-            looked |= isinstance(measure, TooNearToTrain)
             of_samples = measure.needs & {"samples", "features"}
             names = [f"test/{name}" for name in measure.figures]
             if known and not of_samples:
                 figures |= {name: known[name] for name in names if name in known}
                 continue
             looked |= isinstance(measure, TooNearToTrain)
-            how = {**(drawn if of_samples else {}), **(protocol or {})}
-            figures |= {f"test/{name}": result.under(how) for name, result in measure(subject).items()}
+            with signs_of_life(title.replace("_", " ")):
+                measured = measure(subject)
+            how = {**(drawn | _counted(model) if of_samples else {}), **(protocol or {})}
+            figures |= {f"test/{name}": result.under(how) for name, result in measured.items()}
         if not looked:
             return Measured(figures, None, None)
         return Measured(figures, subject.samples, subject.neighbours[1].cpu())
@@ -256,12 +260,11 @@ class Evaluation:
         of_real = self.features.preprocessing(real.shape)
         for key, how in self.features.preprocessing(fake.shape).items():
             about[key] = how if how == of_real.get(key, how) else f"{how}; real images: {of_real[key]}"
-        figures = {
-            name: result.under(about)
-            for measure in self.measures.values()
-            if measure.applies(subject)
-            for name, result in measure(subject).items()
-        }
+        figures: dict[str, Result] = {}
+        for title, measure in self.measures.items():
+            if measure.applies(subject):
+                with signs_of_life(title.replace("_", " ")):
+                    figures |= {name: result.under(about) for name, result in measure(subject).items()}
         for images in (real, fake):
             say(images.found)
         return figures
@@ -278,6 +281,12 @@ class Evaluation:
         features = extract(self.features, [samples], device, view=data.pictured.modality.features_view)
         _, indices = nearest(features.features.to(device), train.features.features.to(device), 5)
         return indices.cpu()
+
+
+def _counted(model: GenerativeModel) -> dict[str, Any]:
+    """Give the protocol field of the evaluations that an adaptive solver took for a sample; empty for others."""
+    mean = model.tally.mean if isinstance(model, CountsEvaluations) else None
+    return {} if mean is None else {"network_evaluations": mean}
 
 
 def chosen(measures: Mapping[str, Measure | None], where: str) -> dict[str, Measure]:

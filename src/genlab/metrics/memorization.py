@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genlab.metrics.distances import centred, squared_distances
-
-BLOCK = 500  # number of queries whose distances to all keys are in memory at once
+from genlab.metrics.distances import blocks, centred, squared_distances
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -18,7 +16,7 @@ def nearest(queries: Tensor, keys: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     dtype = queries.dtype
     queries, keys = centred(queries, keys)
     distances, indices = [], []
-    for part in queries.split(BLOCK):
+    for part in blocks(queries, len(keys) + k * keys.shape[1]):
         found = squared_distances(part, keys).topk(min(k, len(keys)), largest=False).indices
         # The k distances once more, from differences: without the rounding of a matrix product.
         distance, order = (part.unsqueeze(1) - keys[found]).norm(dim=2).sort(1)

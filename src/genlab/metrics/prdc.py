@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from genlab.metrics.distances import ROUNDING, centred, squared_distances
-
-BLOCK = 1000  # number of rows of the distance matrix that are in memory at once
+from genlab.metrics.distances import ROUNDING, blocks, centred, squared_distances
 
 
 def density_and_coverage(fake: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
@@ -17,12 +15,12 @@ def density_and_coverage(fake: Tensor, real: Tensor, k: int = 5) -> tuple[float,
     single point, which contains equal samples.
     """
     fake, real = centred(fake, real)
-    radii = torch.cat([squared_distances(part, real).kthvalue(k + 1).values for part in real.split(BLOCK)])
+    radii = torch.cat([squared_distances(part, real).kthvalue(k + 1).values for part in blocks(real, len(real))])
     # Equal points have a distance of 0 but for rounding.
     radii = radii + ROUNDING * (real.square().sum(1) + radii)
     inside = 0
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for part in fake.split(BLOCK):
+    for part in blocks(fake, len(real)):
         within = squared_distances(part, real) <= radii
         inside += int(within.sum())
         covered |= within.any(0)

@@ -23,7 +23,7 @@ from genlab.distributions.noise import Generators, integers, normal, truncated, 
 from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
-from genlab.models.sampling import SamplingSettings
+from genlab.models.sampling import SamplingSettings, Tally
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -343,6 +343,13 @@ class GoesInSteps(Protocol):
     ) -> Tensor:
         """Draw samples and return states on the way, ``(num_states, num_samples, *shape)``, from noise to samples."""
         ...
+
+
+@runtime_checkable
+class CountsEvaluations(Protocol):
+    """A model that counts the evaluations of its network by solvers that choose their own steps."""
+
+    tally: Tally
 
 
 @runtime_checkable

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from genlab.errors import InputError
 
 
@@ -23,3 +25,20 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature={self.temperature}: give a number above 0")
+
+
+class Tally:
+    """Counts how often an adaptive solver evaluated its field, over all examples since the count began."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | int = 0
+        self.num = 0
+
+    def add(self, evaluations: Tensor) -> None:
+        """Add the evaluations of each example, ``(B,)``; they stay on their device."""
+        self.total, self.num = self.total + evaluations.sum(), self.num + len(evaluations)
+
+    @property
+    def mean(self) -> float | None:
+        """Evaluations for one example on average; None if there were no examples."""
+        return round(int(self.total) / self.num, 1) if self.num else None

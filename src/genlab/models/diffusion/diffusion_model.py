@@ -16,7 +16,7 @@ from genlab.errors import InputError
 from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.diffusion import solvers
 from genlab.models.diffusion.paths import Path, SmoothPath, VarianceExploding, scaled
-from genlab.models.sampling import SamplingSettings
+from genlab.models.sampling import SamplingSettings, Tally
 
 Solver = Literal["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"]
 
@@ -38,6 +38,7 @@ class DiffusionModel(ObjectiveModel, Completes):
     Attributes:
         available: solvers that the model can be sampled by.
         large_variance: whether the noise of the solver ``ddpm`` has the variance of a step, not of its posterior.
+        tally: evaluations that samples took by the solver ``dopri5``; whoever wants to know sets a new one before.
 
     Args:
         shape: shape of an example, ``(C, H, W)`` or ``(D,)``.
@@ -128,6 +129,7 @@ class DiffusionModel(ObjectiveModel, Completes):
         self.path, self.levels, self.num_times = path, levels or 1, num_times
         self.label_dropout = 0.0 if num_classes is None else label_dropout
         self.dequantized = dequantized
+        self.tally = Tally()
         seen = None if num_classes is None else num_classes + (self.label_dropout > 0)
         self.network = networks(shape=tuple(shape), num_times=num_times, num_classes=seen, time_scale=time_scale)
         # Numbers of a grid are scaled channel by channel, for a place of an image is as good as any other.
@@ -233,11 +235,12 @@ class DiffusionModel(ObjectiveModel, Completes):
                 at.append((t + times[i + 1]) / 2)
             elif chosen.solver == "heun" and i < len(times) - 2:
                 at.append(times[i + 1])
-            count += sum(2 if self._is_guided(chosen, torch.tensor([time])) else 1 for time in at)
+            count += len(at) + int(self._is_guided(chosen, torch.tensor(at)).sum())
         return count
 
-    def _is_guided(self, chosen: "DiffusionModel.Sampling", t: Tensor) -> bool:
-        return chosen.guidance != 1 and bool(((t >= chosen.guidance_from) & (t <= chosen.guidance_to)).any())
+    def _is_guided(self, chosen: "DiffusionModel.Sampling", t: Tensor) -> Tensor:
+        """Tell at which times ``(B,)`` there is guidance."""
+        return (t >= chosen.guidance_from) & (t <= chosen.guidance_to) & (chosen.guidance != 1)
 
     def _guided(
         self, predict: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, ...]], y: Tensor | None, chosen: Sampling
@@ -245,15 +248,19 @@ class DiffusionModel(ObjectiveModel, Completes):
         """Give predictions under guidance, as a function of noisy examples and times."""
 
         def guided(h: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-            if not self._is_guided(chosen, t):
+            inside = self._is_guided(chosen, t)
+            if not inside.any():
                 return predict(h, t, y)
             assert y is not None
             hidden = torch.full_like(y, self.num_classes or 0)
             both = predict(torch.cat([h, h]), torch.cat([t, t]), torch.cat([y, hidden]))
-            inside = (t >= chosen.guidance_from) & (t <= chosen.guidance_to)
             weight = torch.where(inside, chosen.guidance, 1.0)
             pairs = (values.chunk(2) for values in both)
-            return tuple(without + scaled(weight, of_class - without) for of_class, without in pairs)
+            return tuple(
+                # Outside of the guidance to the bit what it is without: other examples of a batch may be inside.
+                solvers.chosen(inside, without + scaled(weight, of_class - without), of_class)
+                for of_class, without in pairs
+            )
 
         return guided
 
@@ -298,7 +305,11 @@ class DiffusionModel(ObjectiveModel, Completes):
             return velocity
 
         if name == "dopri5":
-            return solvers.dopri5(field, h, start, 1.0, chosen.tolerance)[0]
+            h, evaluations = solvers.dopri5(
+                field, h, start, 1.0, chosen.tolerance, cost=lambda t: 1 + self._is_guided(chosen, t).long()
+            )
+            self.tally.add(evaluations)
+            return h
         if name == "midpoint":
             return solvers.midpoint(field, h, times, constrain)
         churn = self._churn(chosen, noise) if chosen.churn > 0 else None

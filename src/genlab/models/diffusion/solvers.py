@@ -86,7 +86,13 @@ _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1
 
 
 def dopri5(
-    field: Field, x: Tensor, start: float, end: float, tolerance: float, most: int = 10_000
+    field: Field,
+    x: Tensor,
+    start: float,
+    end: float,
+    tolerance: float,
+    most: int = 10_000,
+    cost: Callable[[Tensor], Tensor] = torch.ones_like,
 ) -> tuple[Tensor, Tensor]:
     """Solve dx/dt = field(x, t) from ``start`` to ``end`` with steps chosen for each example by its own error.
 
@@ -100,6 +106,7 @@ def dopri5(
         end: last time, before or after the first.
         tolerance: largest error of a step, absolute and relative.
         most: upper limit on the number of steps.
+        cost: function from times ``(B,)`` to what an evaluation of the field counts at each.
 
     Returns:
         The points at the time ``end``, and the number of evaluations of each example, ``(B,)``.
@@ -108,8 +115,8 @@ def dopri5(
     done = torch.zeros(len(x), dtype=torch.float64, device=x.device)  # share of the way, times its length
     step = torch.full_like(done, min(0.05, length))
     evaluations = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    first = field(x, _filled(x, start))
-    evaluations += 1
+    first = field(x, at := _filled(x, start))
+    evaluations += cost(at).long()
     for _ in range(most):
         active = done < length
         if not active.any():
@@ -119,15 +126,16 @@ def dopri5(
         stages = [first]
         for share, weights in _STAGES:
             point = x + scaled(signed, _weighted(weights, stages))
-            stages.append(field(point, (t + share * signed).to(x.dtype)))
+            stages.append(field(point, at := (t + share * signed).to(x.dtype)))
+            evaluations += active * cost(at).long()
         result = x + scaled(signed, _weighted(_RESULT, stages))
-        stages.append(field(result, (t + signed).to(x.dtype)))
-        evaluations += 6 * active
+        stages.append(field(result, at := (t + signed).to(x.dtype)))
+        evaluations += active * cost(at).long()
         scale = tolerance * (1 + x.abs().maximum(result.abs()))
         error = (scaled(signed, _weighted(_ERROR, stages)) / scale).flatten(1).double().square().mean(1).sqrt()
         accepted = active & (error <= 1)
-        x = _chosen(accepted, result, x)
-        first = _chosen(accepted, stages[-1], first)
+        x = chosen(accepted, result, x)
+        first = chosen(accepted, stages[-1], first)
         done = torch.where(accepted, torch.where(h >= length - done, length, done + h), done)
         factor = (0.9 * error.clamp_min(1e-10) ** -0.2).clamp(0.2, 10.0)
         step = torch.where(active, (h * factor).clamp_min(1e-6 * length), step)
@@ -209,5 +217,6 @@ def _weighted(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
     return total
 
 
-def _chosen(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def chosen(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Take the examples ``(B, *S)`` of ``yes`` where the condition ``(B,)`` holds, and those of ``no`` elsewhere."""
     return torch.where(condition.view(-1, *[1] * (yes.ndim - 1)), yes, no)

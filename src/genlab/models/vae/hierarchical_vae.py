@@ -15,6 +15,7 @@ from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.block_layout import Layout, halved, written
 from genlab.models.vae.networks import with_class
@@ -390,7 +391,7 @@ class HierarchicalVAE(LikelihoodModel):
         ``rate`` (KL term) and ``distortion`` (-log p(x | z)) are in nats; ``active_blocks`` is the number of blocks
         whose KL term is above 0.01 nats; ``kl_per_block`` is in nats, from the coarsest block to the finest.
         """
-        log_likelihood, kl = self.elbo_terms(x, y)
+        log_likelihood, kl = in_parts(self.elbo_terms, x, y)
         return {
             "rate": float(kl.sum(1).mean()),
             "distortion": -float(log_likelihood.mean()),

@@ -9,6 +9,7 @@ from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel
+from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Networks, fit_bias
 from genlab.models.vae.objectives import Objective
@@ -211,16 +212,20 @@ class VAE(LikelihoodModel):
         the posterior is Gaussian and the prior p is N(0, I), also ``kl_per_latent`` and ``aggregate_gap`` in nats: the
         latter is KL(g || p), where g is the Gaussian with the mean and covariance of the aggregate posterior.
         """
-        log_likelihood, kl = self.elbo_terms(x, y)
-        q = self.gaussian(x, y)
+
+        def of_part(x: Tensor, y: Tensor | None) -> list[Tensor]:
+            q = self.gaussian(x, y)
+            return [*self.elbo_terms(x, y), q.mean, q.std]
+
+        log_likelihood, kl, means, stds = in_parts(of_part, x, y)
         figures: dict[str, float | Tensor] = {
             "rate": float(kl.sum(1).mean()),
             "distortion": -float(log_likelihood.mean()),
-            "active_units": float((q.mean.var(0) > ACTIVE_VARIANCE).sum()),
+            "active_units": float((means.var(0) > ACTIVE_VARIANCE).sum()),
         }
         if self._has_closed_kl and len(x) > 2 * self.latent_dim:
-            covariance = q.mean.double().T.cov().view(self.latent_dim, -1) + q.std.double().square().mean(0).diag()
-            mean = q.mean.double().mean(0)
+            covariance = means.double().T.cov().view(self.latent_dim, -1) + stds.double().square().mean(0).diag()
+            mean = means.double().mean(0)
             gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))
             figures["aggregate_gap"] = float(gap)
             figures["kl_per_latent"] = kl.mean(0)

@@ -14,6 +14,7 @@ from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.models.base import LikelihoodModel
+from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Doubled, ResidualBlock, fit_bias, with_class
 
@@ -317,7 +318,8 @@ class VQVAE(LikelihoodModel):
         ``codebook_use`` is the fraction of codes that occur; ``codebook_perplexity`` is exp of the entropy of the
         codes: the number of equally frequent codes with the same entropy.
         """
-        counts = [torch.bincount(level.codes.flatten(), minlength=self.num_codes) for level in self.quantize(x, y)]
+        codes = in_parts(lambda x, y: [level.codes.view(len(x), -1) for level in self.quantize(x, y)], x, y)
+        counts = [torch.bincount(of_level.flatten(), minlength=self.num_codes) for of_level in codes]
         shares = torch.stack(counts) / torch.stack(counts).sum(1, keepdim=True)
         return {
             "codebook_use": float((shares > 0).float().mean()),

@@ -1,0 +1,104 @@
+"""Measuring in bounded memory, and never without a sign of life."""
+
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genlab.machine import progress
+from genlab.metrics import activations, distances
+from genlab.metrics.activations import watched
+from genlab.metrics.drawing import FIRST, draw
+from genlab.metrics.memorization import nearest
+from genlab.metrics.prdc import density_and_coverage
+from genlab.models import in_parts as parts
+from genlab.models.gan.mlp import MLP
+from genlab.models.in_parts import in_parts
+
+
+def test_the_batch_of_samples_is_what_the_layers_outputs_leave_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Linear(3, 100), nn.ReLU(), nn.Linear(100, 5))
+    with watched(net) as found:
+        net(torch.randn(4, 3))
+        net(torch.randn(2, 3))  # smaller: not counted beside the largest
+    of_one = 4 * (100 + 100 + 5)
+    monkeypatch.setattr(activations, "ROOM", 10 * of_one)
+    assert found.batch_size(4, most=250) == 10
+    assert found.batch_size(4, most=7) == 7
+    monkeypatch.setattr(activations, "ROOM", of_one // 2)
+    assert found.batch_size(4, most=250) == 1  # a sample that takes more is drawn alone
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_samples_are_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = MLP((2,))
+    sizes: list[int] = []
+    expected = draw(model, 60, seed=3, advance=sizes.append)
+    assert sizes == [FIRST, 60 - FIRST]
+    monkeypatch.setattr(activations, "ROOM", 1)
+    sizes.clear()
+    torch.testing.assert_close(draw(model, 60, seed=3, advance=sizes.append), expected)
+    assert sizes == [FIRST, *[1] * (60 - FIRST)]
+
+
+def test_blocks_of_distances_hold_as_many_numbers_as_there_is_room_for_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    fake, real = torch.randn(70, 6), torch.randn(90, 6)
+    found = density_and_coverage(fake, real), nearest(fake, real, 5)
+    sizes = []
+    squared = distances.squared_distances
+
+    def seen(a: Tensor, b: Tensor) -> Tensor:
+        sizes.append(8 * len(a) * len(b))
+        return squared(a, b)
+
+    monkeypatch.setattr(distances, "ROOM", 8 * 90 * 4)
+    for module in ("prdc", "memorization"):
+        monkeypatch.setattr(f"genlab.metrics.{module}.squared_distances", seen)
+    again = density_and_coverage(fake, real), nearest(fake, real, 5)
+    assert max(sizes) <= 8 * 90 * 4
+    assert len(sizes) > 60
+    assert again[0] == found[0]
+    torch.testing.assert_close(again[1], found[1])
+
+
+def test_parts_are_joined_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART", 4)
+    x, y = torch.arange(10.0), torch.arange(10)
+    seen = []
+
+    def compute(x: Tensor, y: Tensor | None) -> list[Tensor]:
+        seen.append(len(x))
+        return [x + 1, x[:, None] * (0 if y is None else y[:, None])]
+
+    ones, products = in_parts(compute, x, y)
+    assert seen == [4, 4, 2]
+    assert torch.equal(ones, x + 1)
+    assert torch.equal(products, (x * y)[:, None])
+    assert torch.equal(in_parts(compute, x, None)[1], torch.zeros(10, 1))
+
+
+def test_a_long_operation_shows_a_sign_of_life_and_a_quick_one_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.3)
+    with progress.signs_of_life("quick"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    with progress.signs_of_life("distances"):
+        time.sleep(1.1)
+        lines = capsys.readouterr().err.splitlines()
+        assert 2 <= len(lines) <= 3
+        assert all(line.startswith("distances: ") for line in lines)
+        # The innermost one speaks, within a batch as well, and knows how far it is.
+        with progress.with_progress("samples", 500) as advance:
+            advance(250)
+            time.sleep(0.8)
+            assert "samples: 250 of 500: 1 s so far" in (said := capsys.readouterr().err)
+            assert "distances" not in said
+    time.sleep(0.5)
+    assert capsys.readouterr().err == ""
