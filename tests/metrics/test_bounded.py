@@ -35,12 +35,12 @@ def test_samples_are_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     model = MLP((2,))
     sizes: list[int] = []
-    expected = draw(model, 60, seed=3, advance=sizes.append)
-    assert sizes == [FIRST, 60 - FIRST]
+    expected = draw(model, 90, seed=3, advance=sizes.append)
+    assert sizes == [FIRST, 90 - FIRST]
     monkeypatch.setattr(activations, "ROOM", 1)
     sizes.clear()
-    torch.testing.assert_close(draw(model, 60, seed=3, advance=sizes.append), expected)
-    assert sizes == [FIRST, *[1] * (60 - FIRST)]
+    torch.testing.assert_close(draw(model, 90, seed=3, advance=sizes.append), expected)
+    assert sizes == [FIRST, *[1] * (90 - FIRST)]
 
 
 def test_blocks_of_distances_hold_as_many_numbers_as_there_is_room_for_and_change_nothing(

@@ -13,7 +13,7 @@ from genlab.metrics.activations import watched
 from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings
 
-FIRST = 16  # samples in the first batch, which shows how much memory a sample takes
+FIRST = 64  # samples in the first batch, which shows how much memory a sample takes; a grid of samples is one batch
 
 Advance = Callable[[int], None]
 
