@@ -99,7 +99,7 @@ def measure_pair(
     same["training"] |= {"channels_last": False}
     built = {SAME: assemble(same), OWN: assemble(config)}
     device = _device(config)
-    with plain_process(same, device) as plain, _logged(config) as (callbacks, loggers):
+    with plain_process(same, device) as plain, run_callbacks(config) as (callbacks, loggers):
         epoch = plain.num_images // plain.batch_size
         num = min(epoch - 2, steps or max(2, round(seconds / plain.seconds_per_step(1))))
         if num < 1:
@@ -174,7 +174,7 @@ def _nothing(trainer: pl.Trainer, module: pl.LightningModule) -> None:
 
 
 @contextmanager
-def _logged(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], list[Any]]]:
+def run_callbacks(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[Any]], list[Any]]]:
     """Give a function that builds the config's callbacks, and the config's loggers."""
 
     def callbacks() -> list[Any]:
