@@ -55,19 +55,16 @@ def train(cfg: DictConfig) -> float | None:
     from genlab.composition.trust import own
     from genlab.launching.begin import begin, planned_folder
     from genlab.launching.options import overrides, take_force
-    from genlab.launching.resume import job_of_sweep, resume
+    from genlab.launching.resume import job_of_sweep, resume_alone
     from genlab.machine.process import keep_freed_memory, quiet_libraries
     from genlab.runs.folder import RunFolder
-    from genlab.runs.lock import held
 
     quiet_libraries()
     keep_freed_memory()
     own(cfg)
     force = take_force(cfg)
     if cfg.resume is not None:
-        folder = RunFolder.open(str(cfg.resume))
-        with held(folder.path, force):
-            return resume(folder, overrides(without="resume"), force)
+        return resume_alone(RunFolder.open(str(cfg.resume)), overrides(without="resume"), force)
     planned = planned_folder(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return job_of_sweep(cfg, RunFolder(planned), force)

@@ -13,9 +13,8 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.errors import Diverged, InputError, Interrupted
+from genlab.machine.process import SIGNALS
 from genlab.training.module import TrainingModule
-
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class LastCheckpoint(Checkpoint):

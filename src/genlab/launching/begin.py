@@ -1,7 +1,10 @@
 """Begin a new run: check its config, build its parts, claim its folder and save the config there."""
 
 import shlex
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,10 +16,12 @@ from genlab.composition.in_force import check_in_force
 from genlab.composition.resolvers import unique_name
 from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
+from genlab.launching.agreement import check_meeting, together
 from genlab.launching.disk import disk_errors
 from genlab.launching.monitor import check_monitor
+from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides
-from genlab.launching.processes import num_processes, start
+from genlab.launching.processes import check_shares, follow, num_processes, start
 from genlab.loggers.wandb import check_environment
 from genlab.machine.files import write_atomically
 from genlab.metrics.published import Published
@@ -28,6 +33,8 @@ from genlab.training.parts import Parts, assemble, check_kind
 def begin(cfg: DictConfig, planned: Path) -> float | None:
     """Train a new single run in the planned folder, or in one beside it if that is taken.
 
+    On several machines, all of them call this, and node 0 claims the folder.
+
     Args:
         cfg: composed config of ``genlab train``, in which the run's folder and names are set.
         planned: folder given by :func:`planned_folder`.
@@ -36,22 +43,40 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         The best value of the monitored metric, or None if there is none.
 
     Raises:
-        InputError: if anything in the config is wrong; raised before a folder is made.
+        InputError: if anything in the config is wrong, or the machines do not agree; raised before a folder is made.
     """
     cfg.run_dir = str(planned)
-    parts = _prepared(cfg)
-    with disk_errors(planned):
-        folder = RunFolder.claim(planned)
-    with disk_errors(folder.path), held(folder.path):
-        return _start(cfg, folder, parts)
+    config, parts = _prepared(cfg)
+    with together(config, parts) as nodes:
+        if nodes is not None:
+            planned = planned.absolute()
+        if nodes is not None and nodes.rank > 0:
+            return follow(RunFolder(nodes.find()), config, nodes)
+        with disk_errors(planned):
+            folder = RunFolder.claim(planned)
+        if nodes is not None:
+            _show_new(folder, nodes)
+        with disk_errors(folder.path), held(folder.path):
+            return _start(cfg, folder, parts, nodes)
 
 
-def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
+def _show_new(folder: RunFolder, nodes: Nodes) -> None:
+    """Show a new folder to the other nodes; remove it if they do not see it, as nothing has begun."""
+    try:
+        nodes.show(folder.path)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def begin_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float | None:
     """Train a new run in the folder of its job in a sweep.
 
     Args:
         cfg: composed config of the job, in which the run's names are set.
-        folder: folder of the job, which this process holds and in which nothing has begun.
+        folder: folder of the job, in which nothing has begun. This process holds it; not so on several machines, of
+            which the first holds it when all have joined.
+        force: on several machines, whether to hold it though a process on another machine may still work in it.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -60,18 +85,29 @@ def begin_job(cfg: DictConfig, folder: RunFolder) -> float | None:
         InputError: if anything in the config is wrong; the folder then says so.
     """
     cfg.run_dir = str(folder.path)
-    folder.make()
+    where = check_meeting(cfg.trainer)
     try:
-        parts = _prepared(cfg)
+        config, parts = _prepared(cfg)
     except Exception as error:  # so that the sweep's table shows the failure
+        if where is not None and where.rank != 0:
+            raise
+        folder.make()
         reason = explain(error) or f"{type(error).__name__}: {first_line(error)}"
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
         folder.set_status("failed", reason=reason, overrides=overrides(), begun=False)
         raise
-    return _start(cfg, folder, parts)
+    with together(config, parts) as nodes:
+        if nodes is not None and nodes.rank > 0:
+            return follow(RunFolder(nodes.find()), config, nodes)
+        folder.make()
+        with nullcontext() if nodes is None else held(folder.path, force):
+            if nodes is not None:
+                nodes.show(folder.path)
+            return _start(cfg, folder, parts, nodes)
 
 
-def _prepared(cfg: DictConfig) -> Parts:
+def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts]:
+    check_meeting(cfg.trainer)
     absolute_paths(cfg)
     check_kind(cfg)
     config = plain(cfg, **TYPES)
@@ -81,20 +117,21 @@ def _prepared(cfg: DictConfig) -> Parts:
         Published.from_config(config["reference"])
     num_processes(config["trainer"])
     parts = assemble(config)
+    check_shares(config, parts.data.batch_size)
     check_monitor(config, parts, overrides())
     if (config["logger"] or {}).get("wandb"):
         check_environment()
-    return parts
+    return config, parts
 
 
-def _start(cfg: DictConfig, folder: RunFolder, parts: Parts) -> float | None:
+def _start(cfg: DictConfig, folder: RunFolder, parts: Parts, nodes: Nodes | None) -> float | None:
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     folder.set_status("running", command=_command(), overrides=overrides())
     remember(config)
-    return start(folder, config, parts)
+    return start(folder, config, parts, nodes)
 
 
 def planned_folder(cfg: DictConfig) -> Path:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.callbacks.stopwatch import Stopwatch
@@ -294,4 +295,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    record(main)()  # tells torchrun the error that ends this process

@@ -1,56 +1,107 @@
-"""Start the processes of a run: this one, or one per device under torchrun."""
+"""Start the processes of a run: this one, or one per device under torchrun, on each of the machines of the run."""
 
+import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from genlab.callbacks.last_checkpoint import SIGNALS
 from genlab.errors import InputError, Interrupted, RunFailed
 from genlab.launching.job import work
-from genlab.machine.process import OF_RUN, RANKS
-from genlab.runs.folder import STATUS, SUMMARY, RunFolder
+from genlab.launching.nodes import DEAD, SEEN, Nodes
+from genlab.launching.outcome import Failure, Outcome, failure_of, first_failure
+from genlab.machine.process import OF_RUN, RANKS, SIGNALS
+from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
 from genlab.training.parts import Parts
 
-# torchrun ends with this process, and its processes with it: nothing goes on in a folder that this process has let go.
-_TORCHRUN = (
-    "from genlab.machine.process import end_with_parent as e; e(); from torch.distributed.run import main; main()"
-)
+GRACE = 10.0  # seconds that processes have to end by themselves when another node is gone
 
 
-def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None) -> float | None:
+def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None, nodes: Nodes | None = None) -> float | None:
     """Train and measure in this process, or in one process per device under torchrun.
 
     Args:
         folder: folder of the run, in which its config is saved.
         config: config of the run, as plain values.
         parts: parts built from the config; None builds them when they are needed.
+        nodes: nodes of a run on several machines, of which this is the first; None for one machine.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        Interrupted: if a signal asked the run to stop, after its state was saved.
+        RunFailed: if a process or a node died; the run's status says why.
     """
     num = num_processes(config["trainer"])
-    if num == 1:
+    if num == 1 and nodes is None:
         return work(folder, config, parts)
-    return _torchrun(folder, num)
+    newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
+    options = ["--standalone", "--nnodes=1"]
+    if nodes is not None:
+        folder.set_status("running", nodes=nodes.hosts, launch=nodes.token)
+        port = _free_port()
+        nodes.say("start", {"port": port, "config": _digest(folder)})
+        options = _options(nodes, port)
+    return _torchrun(folder, num, options, nodes)
 
 
-def num_processes(trainer: dict[str, Any]) -> int:
-    """Count the processes that a trainer's config asks for, one per device.
+def follow(folder: RunFolder, config: dict[str, Any], nodes: Nodes) -> float | None:
+    """Train on this node when node 0 says so; what :func:`start` is for the other nodes.
+
+    Args:
+        folder: folder that node 0 has shown.
+        config: config of the run on this node, as plain values.
+        nodes: nodes of the run.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        Interrupted: if a signal asked the run to stop, on whichever node.
+        RunFailed: if a process or a node died.
+    """
+    told = nodes.heard("start")
+    until = time.monotonic() + SEEN
+    while _digest(folder) != told["config"]:  # a file server's client may show the old file for a while
+        if time.monotonic() > until:
+            raise InputError(f"{folder.path / CONFIG} is another file on {nodes.name(nodes.rank)} than on node 0")
+        time.sleep(0.2)
+    return _torchrun(folder, num_processes(config["trainer"]), _options(nodes, told["port"]), nodes)
+
+
+def num_nodes(trainer: Mapping[str, Any]) -> int:
+    """Count the machines that a trainer's config asks for.
+
+    Raises:
+        InputError: if the number is none.
+    """
+    num = trainer.get("num_nodes", 1)
+    if not isinstance(num, int) or isinstance(num, bool) or num < 1:
+        raise InputError(f"trainer.num_nodes={num}: expected a number of machines, at least 1")
+    return num
+
+
+def num_processes(trainer: Mapping[str, Any]) -> int:
+    """Count the processes that a trainer's config asks for on each machine, one per device.
 
     Args:
         trainer: config of the trainer, as plain values.
 
     Raises:
-        InputError: if it asks for more than one machine, or names no number of devices.
+        InputError: if it names no number of devices.
     """
-    if trainer.get("num_nodes", 1) != 1:
-        raise InputError(f"trainer.num_nodes={trainer['num_nodes']}: a run takes the devices of one machine")
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         return len(devices)
@@ -62,42 +113,160 @@ def num_processes(trainer: dict[str, Any]) -> int:
     return int(devices)
 
 
-def _torchrun(folder: RunFolder, num: int) -> float | None:
-    """Let torchrun start and watch the processes of a run, and end all of them if one dies.
+def check_shares(config: Mapping[str, Any], batch_size: int) -> None:
+    """Check that batches can be divided among the devices of all machines.
 
-    Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
+    Args:
+        config: config of the run, as plain values.
+        batch_size: number of examples in a batch of training.
 
     Raises:
-        RunFailed: if a process died; the run's status says why.
+        InputError: if they cannot.
     """
-    newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
-    command = [sys.executable, "-c", _TORCHRUN, "--standalone", "--nnodes=1", f"--nproc-per-node={num}"]
+    devices, machines = num_processes(config["trainer"]), num_nodes(config["trainer"])
+    if batch_size % (devices * machines):
+        of = f"{machines} machines with {devices} devices each" if machines > 1 else f"{devices} devices"
+        raise InputError(f"dataset.batch_size={batch_size}: a batch does not divide over {of}")
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("", 0))
+        return int(one.getsockname()[1])
+
+
+def _digest(folder: RunFolder) -> str | None:
+    with suppress(OSError):
+        return hashlib.sha256((folder.path / CONFIG).read_bytes()).hexdigest()
+    return None
+
+
+def _options(nodes: Nodes, port: int) -> list[str]:
+    return [
+        *("--rdzv-backend=static", f"--nnodes={nodes.num}", f"--node-rank={nodes.rank}"),
+        *(f"--master-addr={nodes.meeting.host}", f"--master-port={port}", "--max-restarts=0"),
+    ]
+
+
+def _torchrun(folder: RunFolder, num: int, options: list[str], nodes: Nodes | None) -> float | None:
+    """Let torchrun start and watch the processes of this machine, and end all of them if one dies.
+
+    Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
+    """
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ, OF_RUN: str(folder.path)}
     for name in [*environment]:
         if name in RANKS or name.startswith("PET_"):  # PET_*: torchrun's options, as Kubeflow sets them
             del environment[name]
-    process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
+    with TemporaryDirectory() as place:
+        report = Path(place, "failures.json")
+        command = [sys.executable, "-m", "genlab.launching.agent", str(report), *options, f"--nproc-per-node={num}"]
+        process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
+        try:
+            with _signals(folder, process, nodes) as (asked, before):
+                code = _watched(folder, process, nodes, asked)
+        finally:
+            process.kill()  # such as after an error of this process's own
+        failed = failure_of(report, code, 0 if nodes is None else nodes.rank, nodes)
+    outcome = (_first if nodes is None or nodes.rank == 0 else _other)(folder, code, failed, asked, nodes)
+    if outcome.word == "interrupted":
+        raise Interrupted(outcome.number, before.get(outcome.number))
+    if outcome.word != "done":
+        raise RunFailed(f"{folder.path}: {outcome.reason}")
+    return outcome.best
+
+
+@contextmanager
+def _signals(
+    folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes | None
+) -> Iterator[tuple[list[int], dict[int, Any]]]:
+    """Collect the signals that ask for the end, and pass them on; gives them and the handlers that were there before.
+
+    Only the first process of the run gets a signal, and tells the others. On another node, :func:`_watched` tells
+    node 0, because a handler may come in the middle of talking to it.
+    """
+    asked: list[int] = []
 
     def pass_on(number: int, _: Any) -> None:
-        # Only the first process gets the signal, and tells the others; torchrun would not give them time to save.
-        pid = folder.read_json(STATUS).get("pid")
-        os.kill(pid if pid not in (None, os.getpid()) else process.pid, signal.SIGTERM)
+        asked.append(number)
+        if nodes is None or nodes.rank == 0:
+            _pass_on(folder, process, number)
 
-    before = {}
-    for number in SIGNALS:
-        before[number] = signal.signal(number, pass_on)
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
-        code = process.wait()
+        yield asked, before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _pass_on(folder: RunFolder, process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to the first process; if it has not begun yet, end torchrun."""
+    pid = folder.read_json(STATUS).get("pid")
+    if pid in (None, os.getpid()):
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _watched(folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes | None, asked: list[int]) -> int:
+    """Wait until torchrun has ended, and end it if another node is gone or has failed."""
+    if nodes is None:
+        return process.wait()
+    told = False
+    until: float | None = None
+    while True:
+        try:
+            return process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            if not told and nodes.rank == 0 and nodes.asked is not None:
+                told = True
+                asked.append(nodes.asked)
+                _pass_on(folder, process, nodes.asked)
+            if not told and nodes.rank > 0 and asked:
+                told = True
+                with suppress(RunFailed):
+                    nodes.say("asked", asked[0])
+            if until is None and (nodes.trouble() is not None or 0 in nodes.ends()):
+                until = time.monotonic() + GRACE
+            if until is not None and time.monotonic() > until:
+                process.kill()
+
+
+def _first(folder: RunFolder, code: int, failed: Failure | None, asked: list[int], nodes: Nodes | None) -> Outcome:
+    """Find how the run ended, write it to its status, and tell the other nodes; for the first node, or the only one."""
     status = folder.read_json(STATUS)
-    if status["status"] == "interrupted":
-        raise Interrupted(signal.SIGTERM, before[signal.SIGTERM])
-    if code != 0 or status["status"] != "done":
-        reason = status.get("reason", f"torchrun ended with code {code}")
-        if status["status"] == "running":
-            folder.set_status("failed", reason=f"a process died: {reason}")
-        raise RunFailed(f"{folder.path}: {reason}")
-    best = folder.read_json(SUMMARY)["monitor"]["best"]
-    return None if best is None else float(best)
+    number = asked[0] if asked else int(signal.SIGTERM)
+    if status["status"] == "interrupted" or (asked and status["status"] == "running"):
+        if status["status"] == "running":  # it was not training, and so had nothing to save
+            folder.set_status("interrupted", reason=signal.Signals(number).name)
+        outcome = Outcome("interrupted", "interrupted", number)
+    elif code == 0 and status["status"] == "done":
+        best = folder.read_json(SUMMARY)["monitor"]["best"]
+        outcome = Outcome("done", best=None if best is None else float(best))
+    else:
+        reason = first_failure(failed or Failure.of_code(code), status.get("reason"), nodes)
+        if reason != status.get("reason") and status["status"] != "done":
+            folder.set_status("failed", reason=reason)
+        outcome = Outcome("failed", reason)
+    if nodes is not None:
+        nodes.end(**outcome.words())
+    return outcome
+
+
+def _other(folder: RunFolder, code: int, failed: Failure | None, asked: list[int], nodes: Nodes | None) -> Outcome:
+    """Hear from node 0 how the run ended; if node 0 is gone, write it to the run's status."""
+    assert nodes is not None
+    if failed is not None and 0 not in nodes.ends() and not nodes.silent():
+        nodes.end(reason=failed.text, kind=failed.kind)
+    until = time.monotonic() + 4 * DEAD if failed is not None else float("inf")
+    while 0 not in nodes.ends() and 0 not in nodes.silent() and time.monotonic() < until:
+        time.sleep(0.1)
+    if (words := nodes.ends().get(0)) is not None:
+        return Outcome.of_words(words)
+    reason = nodes.trouble() or (failed.text if failed is not None else f"{nodes.name(0)} does not end")
+    with suppress(OSError):
+        status = folder.read_json(STATUS)
+        if status.get("status") == "running" and status.get("launch") == nodes.token:
+            folder.set_status("failed", reason=reason)
+    return Outcome("failed", reason)

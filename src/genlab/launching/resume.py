@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,11 +16,13 @@ from genlab.composition.renamed_groups import with_new_names
 from genlab.composition.saved_overrides import checked_overrides
 from genlab.composition.trust import check_all, check_resolved, remember, without_trust
 from genlab.errors import InputError
+from genlab.launching.agreement import check_meeting, together
 from genlab.launching.begin import begin_job
 from genlab.launching.disk import disk_errors
 from genlab.launching.job import check_trainer, check_weights
+from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
-from genlab.launching.processes import num_processes, start
+from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.machine.files import write_atomically
 from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
@@ -28,7 +32,7 @@ from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, choices_today, current
 from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint, trained_on
 from genlab.runs.rows import count_rows
-from genlab.training.parts import assemble
+from genlab.training.parts import Parts, assemble
 from genlab.training.trainer_settings import trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
@@ -41,11 +45,60 @@ OF_THE_FIRST_START = (
 )
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A run that may be continued.
+
+    Attributes:
+        status: content of its ``status.json``.
+        config: config to continue with, as plain values.
+        parts: parts built from the config, with the weights of the checkpoint.
+        checkpoint: path of its newest checkpoint, and how many images it has seen; None without a checkpoint.
+        details: what its status is to say.
+    """
+
+    status: dict[str, Any]
+    config: dict[str, Any]
+    parts: Parts
+    checkpoint: tuple[Path, int] | None
+    details: dict[str, Any]
+
+
+def resume_alone(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+    """Hold the folder of a run, and continue the run; on several machines, the first of them holds it.
+
+    Args:
+        folder: folder of the run.
+        changes: overrides to apply after the run's own.
+        force: whether to go on though another machine may still train the run.
+
+    Returns:
+        The best value of the monitored metric, or None if there is none.
+
+    Raises:
+        InputError: as :func:`resume`, or if another process works in the folder.
+    """
+    several = _asks_for_nodes(folder, changes)
+    with nullcontext() if several else held(folder.path, force):
+        return resume(folder, changes, force)
+
+
+def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
+    """Tell whether a run is to go on on several machines, of which only one may hold its folder."""
+    num: Any = config_to_build(folder)["trainer"].get("num_nodes", 1)
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key.lstrip("+") == "trainer.num_nodes":
+            num = value
+    return str(num) != "1"
+
+
 def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
     """Continue a run from its newest checkpoint; what is refused is refused before anything is written.
 
     Args:
-        folder: folder of the run, which this process holds.
+        folder: folder of the run. This process holds it; not so on several machines, of which the first holds it when
+            all have joined.
         changes: overrides to apply after the run's own.
         force: whether to go on though another machine may still train the run.
 
@@ -55,6 +108,30 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     Raises:
         InputError: if the run is done or is running, or if its config or its data has changed where it must not.
     """
+    ready = _checked(folder, changes, force)
+    with together(ready.config, ready.parts, ready.checkpoint) as nodes:
+        if nodes is None:
+            return _go_on(folder, ready)
+        if nodes.rank > 0:
+            return follow(RunFolder(nodes.find()), ready.config, nodes)
+        with held(folder.path, force):
+            if folder.read_json(STATUS) != ready.status:
+                raise InputError(f"{folder.path} has changed while the nodes joined: another process has worked in it")
+            nodes.show(folder.path)
+            return _go_on(folder, ready, nodes)
+
+
+def _go_on(folder: RunFolder, ready: _Checked, nodes: Nodes | None = None) -> float | None:
+    remember(ready.config)
+    done = ready.status.get("status") == "done"
+    with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
+        write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(ready.config)))
+        folder.set_status("running", **ready.details)
+        return start(folder, ready.config, ready.parts, nodes)
+
+
+def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
+    """Compose the config of a run again, and check that it may be continued; nothing is written."""
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
@@ -90,9 +167,11 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
     done = status.get("status") == "done"
     found = newest_checkpoint(folder, put_aside=False)
     check_budget(folder, done, budget, config, None if found is None else found[1])
+    where = check_meeting(config["trainer"])
     processes = num_processes(config["trainer"])
     parts = assemble(config, trained_on(found))  # refuses other data before anything is written
-    if processes == 1:
+    check_shares(config, parts.data.batch_size)
+    if processes == 1 and where is None:
         check_trainer(config, parts)
     if found is not None:
         check_weights(found[0], found[1], parts)
@@ -102,12 +181,8 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         details["trained"] = False
     if done and found is not None and found[0].name == NEWEST:
         details["finished"] = {"rows_logged": found[1]["progress"]["rows_logged"], "rows": count_rows(folder)}
-    del found
-    remember(config)
-    with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
-        write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-        folder.set_status("running", **details)
-        return start(folder, config, parts)
+    checkpoint = None if found is None else (found[0], int(found[1]["progress"]["images_seen"]))
+    return _Checked(status, config, parts, checkpoint, details)
 
 
 def _earlier_changes(folder: RunFolder, status: Mapping[str, Any], changes: list[str]) -> list[str]:
@@ -161,6 +236,8 @@ def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | Non
         InputError: if anything in the config is wrong, if the folder holds a different job, or if another process works
             in it.
     """
+    if num_nodes(cfg.trainer) > 1:
+        return _job_on_nodes(cfg, folder, force)
     with disk_errors(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with disk_errors(folder.path), held(folder.path, force):
@@ -174,12 +251,30 @@ def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | Non
         return begin_job(cfg, folder)
 
 
+def _job_on_nodes(cfg: DictConfig, folder: RunFolder, force: bool) -> float | None:
+    """Begin or continue a job of a sweep on several machines, on each of which SLURM has started it.
+
+    Each looks at the folder before it has met the others, and the first writes there only afterwards.
+    """
+    where = check_meeting(cfg.trainer)
+    if where is None or not where.source.startswith("SLURM"):
+        raise InputError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: in a sweep, only hydra/launcher=slurm starts jobs on several "
+            "machines; without -m, start the command on each of them (docs/machines.md)"
+        )
+    if (folder.path / STATUS).is_file():
+        return continue_job(cfg, folder, force)
+    with disk_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        return begin_job(cfg, folder, force)
+
+
 def continue_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float | None:
     """Continue a job of a sweep that is launched again: return its result if it is done, resume it if it is not.
 
     Args:
         cfg: composed config of the job.
-        folder: folder of the job, which this process holds.
+        folder: folder of the job. This process holds it, but not on several machines.
         force: whether to go on though another machine may still train the run.
 
     Returns:
@@ -194,8 +289,9 @@ def continue_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> flo
             f"{folder.path} is another job than this one: it was started with {' '.join(status.get('overrides', []))}"
         )
     if status.get("begun") is False:  # its config was wrong, so the folder holds nothing to keep
-        folder.clear()
-        return begin_job(cfg, folder)
+        if (where := check_meeting(cfg.trainer)) is None or where.rank == 0:
+            folder.clear()
+        return begin_job(cfg, folder, force)
     if status.get("status") == "done":
         best = folder.read_json(SUMMARY)["monitor"]["best"]
         return None if best is None else float(best)

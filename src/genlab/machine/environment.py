@@ -1,5 +1,6 @@
 """Description of the software and hardware that a result was obtained with."""
 
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -55,6 +56,14 @@ def _commit() -> str | None:
 def code() -> dict[str, Any]:
     """Give genlab's commit (None outside a checkout) and version."""
     return {"commit": _commit(), "version": version("genlab")}
+
+
+def code_sha256() -> str:
+    """Hash the Python files of genlab as they lie on this machine, in a checkout or not."""
+    here, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        digest.update(f"{path.relative_to(here).as_posix()} ".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def described(commit: str | None) -> str:

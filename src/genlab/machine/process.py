@@ -21,6 +21,11 @@ RANKS = (
     "SLURM_NTASKS_PER_NODE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",
 )  # fmt: skip
 
+# Ctrl-C, and what schedulers send before they kill.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
+_forgotten: dict[str, str] = {}
+
 
 def place_in(run: Path) -> tuple[int, int]:
     """Give the rank of this process among the processes of a run, and their number: (0, 1) if it is the only one.
@@ -49,8 +54,15 @@ def forget_ranks() -> None:
             "is a run of its own: genlab starts a run's processes itself, as many as trainer.devices says",
             file=sys.stderr,
         )
+    _forgotten.clear()
     for name in (*RANKS, OF_RUN):
-        os.environ.pop(name, None)
+        if (value := os.environ.pop(name, None)) is not None:
+            _forgotten[name] = value
+
+
+def as_launched() -> dict[str, str]:
+    """Give the environment that this process was started with, with the ranks that were taken out of it."""
+    return {**_forgotten, **os.environ}
 
 
 @contextmanager

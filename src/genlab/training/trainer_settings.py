@@ -51,7 +51,7 @@ def check_trainer(config: Mapping[str, Any]) -> None:
         with alone(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the trainer that trains says them
             # Given, so that Lightning does not look for a cluster, which may have started several runs.
-            here = {"strategy": "auto", "logger": False, "enable_checkpointing": False}
+            here = {"strategy": "auto", "num_nodes": 1, "logger": False, "enable_checkpointing": False}
             build({**given, **here, "plugins": [LightningEnvironment()]}, "trainer")
 
 
