@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for tests: no accounting, no systemd, everything below one folder.
+# A SLURM of two nodes, which are both this machine, for tests: no accounting, no systemd, everything below one folder.
 #   apt-get install --no-install-recommends slurm-wlm munge      # Debian, Ubuntu; the script needs root
 #   eval "$(tests/support/slurm.sh start)"                     # then sinfo, sbatch and hydra/launcher=slurm work here
 #   tests/support/slurm.sh stop
@@ -8,14 +8,14 @@ PATH=$PATH:/usr/sbin:/sbin # where the daemons lie
 
 folder=/tmp/genlab-slurm
 cores=$(nproc)
-host=$(hostname -s)
+nodes=("$(hostname -s)" localhost) # two names that this machine has, so that either can be connected to
 
 start() {
   for program in munged slurmctld slurmd sbatch; do
     command -v "$program" > /dev/null || { echo "slurm.sh: $program is missing: apt-get install slurm-wlm munge" >&2; exit 1; }
   done
   [ "$(id -u)" = 0 ] || { echo "slurm.sh: starting the daemons takes root" >&2; exit 1; }
-  mkdir -p "$folder"/{state,spool,log,bin}
+  mkdir -p "$folder"/{state,log,bin}
   write_conf
   write_sacct
   if ! munge --no-input > /dev/null 2>&1; then
@@ -26,15 +26,17 @@ start() {
   fi
   export SLURM_CONF=$folder/slurm.conf
   running slurmctld || slurmctld -f "$SLURM_CONF" >&2
-  running slurmd || slurmd -f "$SLURM_CONF" >&2
+  for node in "${nodes[@]}"; do
+    running "slurmd-$node" || slurmd -N "$node" -f "$SLURM_CONF" >&2
+  done
   for _ in $(seq 100); do
-    if [ "$(sinfo --noheader --format=%t 2> /dev/null)" = idle ]; then
+    if [ "$(sinfo --noheader --Node --format=%t 2> /dev/null | sort | uniq -c | xargs)" = "${#nodes[@]} idle" ]; then
       echo "export SLURM_CONF=$SLURM_CONF PATH=$folder/bin:\$PATH"
       return
     fi
     sleep 0.2
   done
-  echo "slurm.sh: the node did not come up within 20 seconds; see $folder/log" >&2
+  echo "slurm.sh: the nodes did not come up within 20 seconds; see $folder/log" >&2
   exit 1
 }
 
@@ -42,7 +44,7 @@ stop() {
   export SLURM_CONF=$folder/slurm.conf
   [ -f "$SLURM_CONF" ] || return 0
   scancel --user="$(id -un)" 2> /dev/null || true
-  for daemon in slurmd slurmctld; do
+  for daemon in "${nodes[@]/#/slurmd-}" slurmctld; do
     if running "$daemon"; then
       kill "$(cat "$folder/$daemon.pid")"
       for _ in $(seq 50); do running "$daemon" || break; sleep 0.2; done
@@ -59,7 +61,7 @@ running() {
 write_conf() {
   cat > "$folder/slurm.conf" << EOF
 ClusterName=genlab
-SlurmctldHost=$host(127.0.0.1)
+SlurmctldHost=${nodes[0]}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -72,17 +74,19 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 KillWait=10
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
+SlurmdSpoolDir=$folder/spool-%n
 SlurmctldPidFile=$folder/slurmctld.pid
-SlurmdPidFile=$folder/slurmd.pid
+SlurmdPidFile=$folder/slurmd-%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
-SlurmdLogFile=$folder/log/slurmd.log
+SlurmdLogFile=$folder/log/slurmd-%n.log
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 MpiDefault=none
 SwitchType=switch/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
+$(port=17003; for node in "${nodes[@]}"; do
+    echo "NodeName=$node NodeHostname=${nodes[0]} NodeAddr=127.0.0.1 Port=$((port++)) CPUs=$cores State=UNKNOWN"
+  done)
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,6 +38,8 @@ def join(meeting: Meeting, num: int, seconds: float) -> tuple[TCPStore, int, lis
     store.set(f"beat/{rank}", "0")
     store.set(f"host/{rank}", socket.gethostname())
     keys = [f"host/{i}" for i in range(num)]
+    if not store.check(keys):
+        print(f"genlab: node {rank} waits at {meeting.address} for {num} nodes to join", file=sys.stderr)
     try:
         while not store.check(keys):
             if time.monotonic() > until:

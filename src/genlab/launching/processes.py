@@ -45,6 +45,8 @@ def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None, nodes:
         RunFailed: if a process or a node died; the run's status says why.
     """
     num = num_processes(config["trainer"])
+    if nodes is None and folder.read_json(STATUS).get("nodes"):  # it was begun on several machines
+        folder.set_status("running", nodes=None, launch=None)
     if num == 1 and nodes is None:
         return work(folder, config, parts)
     newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
@@ -73,6 +75,8 @@ def follow(folder: RunFolder, config: dict[str, Any], nodes: Nodes) -> float | N
         RunFailed: if a process or a node died.
     """
     told = nodes.heard("start")
+    where = f"for {nodes.name(0)} in {folder.path}"
+    print(f"genlab: {nodes.name(nodes.rank)} of {nodes.num} nodes trains {where}", file=sys.stderr)
     until = time.monotonic() + SEEN
     while _digest(folder) != told["config"]:  # a file server's client may show the old file for a while
         if time.monotonic() > until:
