@@ -96,9 +96,10 @@ def main(argv: list[str] | None = None) -> None:
     except OSError:
         print("genlab: error: the current folder is gone: change to one that exists", file=sys.stderr)
         sys.exit(2)
-    from genlab.machine.process import forget_ranks
+    from genlab.machine.process import forget_ranks, quiet_torch
 
     forget_ranks()
+    quiet_torch()
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ≤ shows ? in its place
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,5 +1,6 @@
 """Save the checkpoint that a run continues from, and stop the run with one when a signal asks for it."""
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -13,7 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
 from genlab.errors import Diverged, InputError, Interrupted
-from genlab.machine.process import SIGNALS
+from genlab.machine.process import OF_RUN, SIGNALS
 from genlab.training.module import TrainingModule
 
 
@@ -38,6 +39,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.every_images = Path(path), every_images
         self._saved = 0  # number of times that images_seen had passed a multiple of every_images at the last save
         self._signal: int | None = None
+        self._stopped = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -56,8 +58,11 @@ class LastCheckpoint(Checkpoint):
         self._signal = number
 
     def _give_back(self) -> None:
+        # One of several processes has no more to do than to end, and gets some signals twice: from SLURM, which sends
+        # them to all, and from the process that started it.
+        ends = self._stopped and OF_RUN in os.environ
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ends else handler)
         self._before = {}
 
     def on_train_batch_end(
@@ -96,6 +101,7 @@ class LastCheckpoint(Checkpoint):
             self._stop()
 
     def _stop(self) -> None:
+        self._stopped = True
         number = self._signal or int(signal.SIGTERM)  # if another process was asked; that one reports the right signal
         raise Interrupted(number, self._before.get(number))
 

@@ -117,7 +117,7 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts]:
         Published.from_config(config["reference"])
     num_processes(config["trainer"])
     parts = assemble(config)
-    check_shares(config, parts.data.batch_size)
+    check_shares(config, parts)
     check_monitor(config, parts, overrides())
     if (config["logger"] or {}).get("wandb"):
         check_environment()

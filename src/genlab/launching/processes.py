@@ -20,9 +20,10 @@ from genlab.errors import InputError, Interrupted, RunFailed
 from genlab.launching.job import work
 from genlab.launching.nodes import DEAD, SEEN, Nodes
 from genlab.launching.outcome import Failure, Outcome, failure_of, first_failure
-from genlab.machine.process import OF_RUN, RANKS, SIGNALS
+from genlab.machine.process import OF_RUN, SIGNALS, for_processes
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
 from genlab.runs.resuming import newest_checkpoint
+from genlab.training.parallel import check_strategy
 from genlab.training.parts import Parts
 
 GRACE = 10.0  # seconds that processes have to end by themselves when another node is gone
@@ -117,20 +118,22 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
     return int(devices)
 
 
-def check_shares(config: Mapping[str, Any], batch_size: int) -> None:
-    """Check that batches can be divided among the devices of all machines.
+def check_shares(config: Mapping[str, Any], parts: Parts) -> None:
+    """Check that batches can be divided among the devices of all machines, and the model if that is asked for.
 
     Args:
         config: config of the run, as plain values.
-        batch_size: number of examples in a batch of training.
+        parts: parts built from the config.
 
     Raises:
         InputError: if they cannot.
     """
+    batch_size = parts.data.batch_size
     devices, machines = num_processes(config["trainer"]), num_nodes(config["trainer"])
     if batch_size % (devices * machines):
         of = f"{machines} machines with {devices} devices each" if machines > 1 else f"{devices} devices"
         raise InputError(f"dataset.batch_size={batch_size}: a batch does not divide over {of}")
+    check_strategy(parts.training, config["trainer"], devices * machines)
 
 
 def _free_port() -> int:
@@ -157,10 +160,8 @@ def _torchrun(folder: RunFolder, num: int, options: list[str], nodes: Nodes | No
 
     Lightning's own launcher would run the command line again for each device; in a sweep, that is the whole sweep.
     """
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num)), **os.environ, OF_RUN: str(folder.path)}
-    for name in [*environment]:
-        if name in RANKS or name.startswith("PET_"):  # PET_*: torchrun's options, as Kubeflow sets them
-            del environment[name]
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num))}
+    environment = {**threads, **for_processes(), OF_RUN: str(folder.path)}
     with TemporaryDirectory() as place:
         report = Path(place, "failures.json")
         command = [sys.executable, "-m", "genlab.launching.agent", str(report), *options, f"--nproc-per-node={num}"]
@@ -225,6 +226,8 @@ def _watched(folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes |
         except subprocess.TimeoutExpired:
             if not told and nodes.rank == 0 and nodes.asked is not None:
                 told = True
+                if asked:  # SLURM sends signals to all nodes
+                    continue
                 asked.append(nodes.asked)
                 _pass_on(folder, process, nodes.asked)
             if not told and nodes.rank > 0 and asked:

@@ -24,6 +24,7 @@ from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.machine.files import write_atomically
+from genlab.machine.process import as_launched
 from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import below, config_to_build
@@ -170,7 +171,7 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     where = check_meeting(config["trainer"])
     processes = num_processes(config["trainer"])
     parts = assemble(config, trained_on(found))  # refuses other data before anything is written
-    check_shares(config, parts.data.batch_size)
+    check_shares(config, parts)
     if processes == 1 and where is None:
         check_trainer(config, parts)
     if found is not None:
@@ -256,8 +257,7 @@ def _job_on_nodes(cfg: DictConfig, folder: RunFolder, force: bool) -> float | No
 
     Each looks at the folder before it has met the others, and the first writes there only afterwards.
     """
-    where = check_meeting(cfg.trainer)
-    if where is None or not where.source.startswith("SLURM"):
+    if "SLURM_STEP_NUM_TASKS" not in as_launched():
         raise InputError(
             f"trainer.num_nodes={cfg.trainer.num_nodes}: in a sweep, only hydra/launcher=slurm starts jobs on several "
             "machines; without -m, start the command on each of them (docs/machines.md)"

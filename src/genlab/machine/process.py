@@ -24,6 +24,10 @@ RANKS = (
 # Ctrl-C, and what schedulers send before they kill.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
+_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+# At least one of these is set where a command was started on several machines.
+_OF_LAUNCHERS = ("GENLAB_RDZV", "SLURM_STEP_ID", "PET_NNODES", "OMPI_COMM_WORLD_RANK", "MASTER_ADDR")
+
 _forgotten: dict[str, str] = {}
 
 
@@ -58,6 +62,23 @@ def forget_ranks() -> None:
     for name in (*RANKS, OF_RUN):
         if (value := os.environ.pop(name, None)) is not None:
             _forgotten[name] = value
+
+
+def quiet_torch() -> None:
+    """Silence torch's warnings about lost connections, a page each; to be called before torch is imported.
+
+    A command that was started on several machines says in one line that another one is gone.
+    """
+    if _LOG_LEVEL not in os.environ and any(name in os.environ for name in _OF_LAUNCHERS):
+        _forgotten[_LOG_LEVEL] = ""
+        os.environ[_LOG_LEVEL] = "ERROR"
+
+
+def for_processes() -> dict[str, str]:
+    """Give the environment of the processes of a run, without ranks and without what this process set for itself."""
+    left_out = {*RANKS, *([_LOG_LEVEL] if _LOG_LEVEL in _forgotten else [])}
+    # PET_*: torchrun's options, as Kubeflow sets them
+    return {k: v for k, v in os.environ.items() if k not in left_out and not k.startswith("PET_")}
 
 
 def as_launched() -> dict[str, str]:

@@ -20,7 +20,7 @@ from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
 from genlab.training.ema_images import AverageOverImages
 from genlab.training.optimizers import check_settings
-from genlab.training.processes import share_buffers
+from genlab.training.processes import share_buffers, whole_norm
 from genlab.training.randomness import State, capture, gathered, restore
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -282,7 +282,7 @@ class TrainingModule(pl.LightningModule):
         if self.gradient_clip is None:
             return None
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        return torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        return whole_norm(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.images is not None and self.images_seen >= self.images:
