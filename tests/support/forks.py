@@ -46,7 +46,7 @@ def forked() -> None:
     """A trap: a run's processes are forks of this one, with torchrun's environment, and not new interpreters."""
     import genlab.launching.processes
 
-    def start(folder: Any, num: int) -> float | None:
+    def start(folder: Any, num: int, *_: Any) -> float | None:
         from genlab.runs.folder import CONFIG, STATUS
 
         children = []

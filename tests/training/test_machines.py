@@ -1,4 +1,4 @@
-"""One run on several machines, which are processes of this one: the same bits as on one machine, and one end for all."""
+"""One run on several machines, which are processes of this one: the same bits as on one, and one end for all."""
 
 import json
 import os

@@ -151,7 +151,7 @@ def test_without_the_others_a_node_says_how_many_came() -> None:
     found = at_once(lambda: join(place, 3, 1.5), lambda: join(place, 3, 1.5))
     assert any("2 of 3 nodes joined" in str(error) for error in found)
     assert all(isinstance(error, InputError) for error in found)
-    with pytest.raises(InputError, match="1 of 2 nodes joined at 192.0.2.77:29400 within 1 s"):
+    with pytest.raises(InputError, match=r"1 of 2 nodes joined at 192.0.2.77:29400 within 1 s"):
         join(Meeting("192.0.2.77", 29400, None, "test"), 2, 1)
 
 
@@ -164,7 +164,7 @@ def test_a_port_that_another_program_has() -> None:
     with socket.socket() as other:
         other.bind(("", 0))
         other.listen()
-        with pytest.raises(InputError, match="port .* of this machine is taken"):
+        with pytest.raises(InputError, match=r"port .* of this machine is taken"):
             join(Meeting("localhost", other.getsockname()[1], 0, "test"), 2, 1)
 
 

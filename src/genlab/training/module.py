@@ -20,8 +20,9 @@ from genlab.models.base import GenerativeModel
 from genlab.training.ema import ExponentialMovingAverage
 from genlab.training.ema_images import AverageOverImages
 from genlab.training.optimizers import check_settings
-from genlab.training.processes import share_buffers, whole_norm
+from genlab.training.processes import share_buffers
 from genlab.training.randomness import State, capture, gathered, restore
+from genlab.training.whole import whole
 
 OptimizerFactory = Callable[..., Optimizer]
 ScheduleFactory = Callable[..., LRScheduler | None]
@@ -282,7 +283,8 @@ class TrainingModule(pl.LightningModule):
         if self.gradient_clip is None:
             return None
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        return whole_norm(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
+        norm: Tensor = whole(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
+        return norm
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.images is not None and self.images_seen >= self.images:

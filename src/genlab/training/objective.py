@@ -12,7 +12,7 @@ from genlab.data.module import DataModule
 from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import LikelihoodModel, ObjectiveModel
 from genlab.training.module import Compilable, OptimizerFactory, TrainingModule
-from genlab.training.processes import whole_norm
+from genlab.training.whole import whole
 
 
 class ObjectiveTraining(TrainingModule):
@@ -103,7 +103,7 @@ class ObjectiveTraining(TrainingModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = self._gradient_norm
         if norm is None:
-            norm = whole_norm(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+            norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         size = float(norm)
         self._skipped = math.isnan(size) or size > self.skip_above
         if self._skipped:

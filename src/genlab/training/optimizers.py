@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from genlab.errors import InputError
+from genlab.training.whole import divided_like, is_divided, whole
 
 
 def adamw(
@@ -82,7 +84,10 @@ class MuonWithAdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for part in self.parts:
-            part.step()
+            if isinstance(part, Muon) and any(is_divided(p) for group in part.param_groups for p in group["params"]):
+                _step_whole(part)
+            else:
+                part.step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,6 +97,26 @@ class MuonWithAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def _step_whole(muon: Muon) -> None:
+    """Take a step with matrices that are divided among processes, each put together for its own step.
+
+    A part of a matrix cannot be made orthogonal by itself.
+    """
+    for group in muon.param_groups:
+        options = {name: value for name, value in group.items() if name in signature(Muon).parameters}
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            matrix = nn.Parameter(whole(parameter.detach()))
+            matrix.grad = whole(parameter.grad)
+            alone = Muon([matrix], **{name: value for name, value in options.items() if name != "params"})
+            if muon.state[parameter]:
+                alone.state[matrix] = whole(muon.state[parameter])
+            alone.step()
+            parameter.copy_(divided_like(parameter, matrix.detach()))
+            muon.state[parameter] = {k: divided_like(parameter, v) for k, v in alone.state[matrix].items()}
 
 
 def check_settings(factory: Callable[..., Optimizer], weights: list[nn.Parameter], where: str) -> None:

@@ -50,8 +50,3 @@ def all_gathered(rows: Tensor, device: torch.device) -> Tensor:
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)
     return torch.cat([g[: int(size)] for g, size in zip(gathered, sizes, strict=True)]).cpu()
-
-
-def whole_norm(norm: Tensor) -> Tensor:
-    """Give the norm of tensors that are divided among processes as a plain tensor, which it is if they are not."""
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

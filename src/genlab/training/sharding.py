@@ -18,17 +18,11 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map
 
 from genlab.training.module import TrainingModule
 from genlab.training.processes import share_buffers
-
-
-def whole(value: Any) -> Any:
-    """Put the divided tensors in a value together, on every process; all processes have to call this at once."""
-    return tree_map(lambda one: one.full_tensor() if isinstance(one, DTensor) else one, value)
+from genlab.training.whole import divided_like, whole
 
 
 def shard(model: nn.Module, mesh: Any) -> nn.Module:
@@ -39,7 +33,7 @@ def shard(model: nn.Module, mesh: Any) -> nn.Module:
         mesh: processes, as a mesh of one dimension.
     """
     copy = deepcopy(model)
-    marks = {name: dict(vars(parameter)) for name, parameter in copy.named_parameters()}
+    marks = {name: dict(vars(parameter)) for name, parameter in model.named_parameters()}  # which copies do not have
     scalars = {parameter for parameter in copy.parameters() if parameter.ndim == 0}  # which cannot be divided
     fully_shard(copy, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
     for scalar in scalars:
@@ -97,7 +91,7 @@ class Sharded(DDPStrategy):
         for optimizer in self.optimizers:
             for part in getattr(optimizer, "parts", [optimizer]):
                 for parameter, state in part.state.items():
-                    part.state[parameter] = {name: _like(parameter, value) for name, value in state.items()}
+                    part.state[parameter] = {name: divided_like(parameter, value) for name, value in state.items()}
 
     @contextmanager
     def _divided(self) -> Iterator[None]:
@@ -124,13 +118,6 @@ class Sharded(DDPStrategy):
                 owner.model = given
             self._given = {}
         super().teardown()
-
-
-def _like(parameter: Tensor, value: Any) -> Any:
-    """Divide a tensor of an optimizer's state as its parameter is."""
-    if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or value.shape != parameter.shape:
-        return value
-    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
 class PutTogether(pl.Callback):
