@@ -247,6 +247,27 @@ def test_a_cancelled_slurm_job_goes_on_when_the_sweep_is_launched_again(outputs:
     assert again.words() == ["done", "done"]
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
+@needs_submitit
+def test_a_slurm_job_on_two_nodes_goes_back_into_the_queue_and_on(outputs: Path, slurm: dict[str, str]) -> None:
+    count = ["sinfo", "--noheader", "--Node", "--format=%N"]
+    nodes = subprocess.run(count, env={**os.environ, **slurm}, capture_output=True, text=True).stdout.split()
+    if len(set(nodes)) < 2:
+        pytest.skip("this SLURM has one node")
+    two = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.log_every_n_steps=2")
+    sweep = Sweep(outputs, *on_slurm(*LONG, *two, "trainer.max_epochs=300", "seed=1"), **slurm)
+    sweep.middle_of("0")
+    (folder,) = sweep.folder.glob(".submitit/*/*_submitted.pkl")
+    subprocess.run(["scancel", "--signal=USR2", folder.parent.name], env={**os.environ, **slurm}, check=True)
+    sweep.until(lambda: sweep.jobs()["0"]["status"] == "interrupted")
+    assert sweep.jobs()["0"]["reason"] == "SIGUSR2"
+    assert len(sweep.jobs()["0"]["nodes"]) == 2
+    assert sweep.end(480) == 0, sweep.text
+    assert sweep.words() == ["done"]
+    assert sweep.jobs()["0"]["resumed"] == [{"changes": [], "after": "interrupted"}]
+
+
 # -- searches ----------------------------------------------------------------------------------------------------------
 
 SEARCH = (
