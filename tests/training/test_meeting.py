@@ -228,7 +228,7 @@ def test_the_death_of_the_first_node_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_failure_reaches_all_and_the_first_cause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     with two(monkeypatch) as nodes:
-        nodes[1].end(reason="process 3 of node 1 was killed (SIGKILL)", kind="killed")
+        nodes[1].end(reason="process 3 of node 1 was killed (SIGKILL)", how="killed")
         with pytest.raises(RunFailed, match="process 3 of node 1 was killed"):
             nodes[0].heard("anything", 10)
         lost = Failure("lost", "process 0: Connection closed by peer")

@@ -116,7 +116,7 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "skip_above": ("2026-11-29", None),
     },
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
-    "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False)},
+    "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False), "num_nodes": ("2026-11-29", 1)},
 }
 
 # The same for sampling settings, by the class of the model: values with which earlier results were measured.

@@ -18,7 +18,7 @@ _LOST = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Connection refused|Connection was likely closed|NCCL|"
     r"gloo|remote (?:process|server)|[Tt]imed out waiting",
 )
-Kind = Literal["killed", "raised", "lost"]
+How = Literal["killed", "raised", "lost"]
 _ORDER: dict[str, int] = {"killed": 0, "raised": 1, "lost": 2}
 
 
@@ -27,11 +27,11 @@ class Failure:
     """The failure of processes on one machine.
 
     Attributes:
-        kind: ``"killed"`` by a signal, ``"raised"`` an error, or ``"lost"`` another process.
+        how: ``"killed"`` by a signal, ``"raised"`` an error, or ``"lost"`` another process.
         text: what happened, in one line.
     """
 
-    kind: Kind
+    how: How
     text: str
 
     @classmethod
@@ -86,7 +86,7 @@ def failure_of(report: Path, code: int, rank: int, nodes: Nodes | None) -> Failu
         for one in json.loads(report.read_text(encoding="utf-8")):
             found.append(_failure(one, where))
     if found:
-        return min(found, key=lambda failure: _ORDER[failure.kind])
+        return min(found, key=lambda failure: _ORDER[failure.how])
     return None if code == 0 else Failure("killed", f"torchrun{where} ended with code {code}")
 
 
@@ -94,10 +94,10 @@ def _failure(one: Mapping[str, Any], where: str) -> Failure:
     code, process = one["exit_code"], f"process {one['rank']}{where}"
     if code < 0:
         # torchrun ends the others by SIGTERM, which therefore says little.
-        kind: Kind = "lost" if -code == signal.SIGTERM else "killed"
+        how: How = "lost" if -code == signal.SIGTERM else "killed"
         with suppress(ValueError):
-            return Failure(kind, f"{process} was killed ({signal.Signals(-code).name})")
-        return Failure(kind, f"{process} was killed (signal {-code})")
+            return Failure(how, f"{process} was killed ({signal.Signals(-code).name})")
+        return Failure(how, f"{process} was killed (signal {-code})")
     message = str(one.get("message") or "")
     line = next((text for text in reversed(message.splitlines()) if text.strip()), "")
     line = on_one_line(line)[:300] or f"it ended with code {code}"
@@ -114,21 +114,21 @@ def first_failure(here: Failure, reason: str | None, nodes: Nodes | None) -> str
     """
     if reason is not None:
         own = Failure("lost" if _LOST.search(reason) else "raised", reason)
-        here = min(own, here, key=lambda failure: _ORDER[failure.kind])
-    if nodes is None or here.kind == "killed":
+        here = min(own, here, key=lambda failure: _ORDER[failure.how])
+    if nodes is None or here.how == "killed":
         return here.text
     until = time.monotonic() + DEAD + 5
     others = range(1, nodes.num)
     while time.monotonic() < until:
         ends = nodes.ends()
-        killed = any(end.get("kind") == "killed" for end in ends.values())
-        if killed or nodes.silent() or (len(ends) == len(others)) or here.kind == "raised":
+        killed = any(end.get("how") == "killed" for end in ends.values())
+        if killed or nodes.silent() or (len(ends) == len(others)) or here.how == "raised":
             break
         time.sleep(0.2)
     found = [here]
     for end in nodes.ends().values():
         if end.get("reason"):
-            found.append(Failure(end.get("kind", "raised"), str(end["reason"])))
+            found.append(Failure(end.get("how", "raised"), str(end["reason"])))
     for i in sorted(nodes.silent()):
         return f"{nodes.name(i)} died: no sign of life for {DEAD:.0f} s"
-    return min(found, key=lambda failure: _ORDER[failure.kind]).text
+    return min(found, key=lambda failure: _ORDER[failure.how]).text

@@ -265,7 +265,7 @@ def _other(folder: RunFolder, code: int, failed: Failure | None, asked: list[int
     """Hear from node 0 how the run ended; if node 0 is gone, write it to the run's status."""
     assert nodes is not None
     if failed is not None and 0 not in nodes.ends() and not nodes.silent():
-        nodes.end(reason=failed.text, kind=failed.kind)
+        nodes.end(reason=failed.text, how=failed.how)
     until = time.monotonic() + 4 * DEAD if failed is not None else float("inf")
     while 0 not in nodes.ends() and 0 not in nodes.silent() and time.monotonic() < until:
         time.sleep(0.1)

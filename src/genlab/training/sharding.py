@@ -34,7 +34,7 @@ def shard(model: nn.Module, mesh: Any) -> nn.Module:
     """
     copy = deepcopy(model)
     marks = {name: dict(vars(parameter)) for name, parameter in model.named_parameters()}  # which copies do not have
-    scalars = {parameter for parameter in copy.parameters() if parameter.ndim == 0}  # which cannot be divided
+    scalars = {parameter for parameter in copy.parameters() if not parameter.shape}  # which cannot be divided
     fully_shard(copy, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
     for scalar in scalars:
         if scalar.requires_grad:
