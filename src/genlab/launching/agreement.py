@@ -1,5 +1,6 @@
 """Bring the nodes of a run together: they join, and check that all are to train the same."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from typing import Any
 from genlab.composition.explaining import explain, first_line
 from genlab.errors import InputError, Interrupted
 from genlab.launching.joining import join
-from genlab.launching.meeting import Meeting, meeting, patience
+from genlab.launching.meeting import ENDPOINT, Meeting, meeting, patience
 from genlab.launching.nodes import Nodes
 from genlab.launching.processes import num_nodes, num_processes
 from genlab.machine.console import on_one_line
@@ -53,6 +54,8 @@ def together(config: dict[str, Any], parts: Parts, found: Found = None) -> Itera
         RunFailed: if a node dies or fails meanwhile.
     """
     if (where := check_meeting(config["trainer"])) is None:
+        if as_launched().get(ENDPOINT):
+            print(f"genlab: {ENDPOINT} is set, and this run is on one machine: trainer.num_nodes=1", file=sys.stderr)
         yield None
         return
     store, rank, hosts = join(where, num_nodes(config["trainer"]), patience(as_launched()))

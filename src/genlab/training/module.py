@@ -271,7 +271,12 @@ class TrainingModule(pl.LightningModule):
             logger.log_metrics({**metrics, "images_seen": self.images_seen}, step=self.images_seen)
 
     def report(self, figures: Mapping[str, float]) -> None:
-        """Log figures measured just now, and make them available to checkpoint selection and early stopping."""
+        """Log figures measured just now, and make them available to checkpoint selection and early stopping.
+
+        Every process has to call this. The figures of the first count for all: on machines of several kinds they may
+        differ in the last digits, and the processes must not differ in whether they save the best weights.
+        """
+        figures = self.trainer.strategy.broadcast(dict(figures))
         self.log_now(figures)
         for name, value in figures.items():
             self.log(name, value, logger=False, batch_size=1)
