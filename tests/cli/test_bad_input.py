@@ -54,6 +54,8 @@ def refused(genlab: Genlab, *arguments: object) -> str:
         (["dataset.shape=[1,9,9]"], "shape=[1, 9, 9] is stated, the train images are [1, 8, 8]; set dataset.shape"),
         # A dataset that is not there.
         (["dataset=image_folder"], "no value for dataset.source.path (give it as dataset.source.path=...)"),
+        (["dataset=webdataset"], "no value for dataset.source.path (give it as dataset.source.path=...)"),
+        (["dataset=parquet", "dataset.source.path=/none"], "there is no /none: give a folder of .parquet files"),
         (["dataset=image_folder", "dataset.source.path=/none"], "there is no folder /none: give a folder of images"),
         # A game that cannot be played.
         (["model=gan/dcgan", "gan/loss=hing"], "gan/loss=hing: no such option; did you mean hinge?"),

@@ -333,7 +333,7 @@ def test_faults_of_arrays_and_columns_are_named_in_a_line(tmp_path: Path) -> Non
 def test_parquet_without_its_library_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"not installed: pip install 'genlab\[table\]'"):
+    with pytest.raises(InputError, match=r"not installed: pip install 'genlab\[parquet\]'"):
         Table(str(tmp_path / "a.parquet")).load()
 
 

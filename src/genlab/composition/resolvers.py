@@ -97,7 +97,7 @@ def vocabulary_of(source: DictConfig, tokenizer: DictConfig) -> int:
 
 
 def classes_of(source: DictConfig) -> int | None:
-    """Count the class folders of a folder of images; None if there are fewer than two.
+    """Count the classes of pictures in a folder; None if there are fewer than two.
 
     Args:
         source: config of the images' source.
@@ -105,12 +105,12 @@ def classes_of(source: DictConfig) -> int | None:
     Raises:
         InputError: if the folder cannot be read or has no images, or a value of its config is missing.
     """
-    from genlab.data.image_folder import ImageFolder
+    from genlab.data.picture_source import PictureSource
 
     if missing := OmegaConf.missing_keys(source):
         raise InputError(f"no value for {min(missing)} (give it as {min(missing)}=...)")
     made = build(source, "dataset.source")
-    return len(made.class_names()) or None if isinstance(made, ImageFolder) else None
+    return len(made.class_names()) or None if isinstance(made, PictureSource) else None
 
 
 def uci_width(name: str) -> int:

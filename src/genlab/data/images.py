@@ -10,9 +10,9 @@ from torch import Tensor
 from genlab.data.checks import probe
 from genlab.data.examples import Examples, Source, Split
 from genlab.data.folders import say
-from genlab.data.image_folder import ImageFolder
 from genlab.data.module import SPLITS, DataModule
 from genlab.data.picture_files import READ_AS
+from genlab.data.picture_source import PictureSource
 from genlab.distributions.noise import indexed_uniform, mix
 from genlab.errors import InputError
 from genlab.modalities.binary import Binary
@@ -76,13 +76,13 @@ class ImageDataModule(DataModule):
         if isinstance(self.modality, Binary):
             drawn = f"train: redrawn each epoch; val, test: one draw, seed {self.eval_seed}"
             protocol["binarization"] = drawn if self.source_levels > 2 else "stored as bits"
-        if isinstance(self.source, ImageFolder):
+        if isinstance(self.source, PictureSource):
             protocol["pictures"] = READ_AS
         return protocol
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if isinstance(self.source, ImageFolder):
+        if isinstance(self.source, PictureSource):
             say(self.source.found)
 
     def check(self, split: Split, examples: Examples) -> None:

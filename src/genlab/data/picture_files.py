@@ -62,7 +62,13 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
-def read_image(path: Path, channels: int, size: tuple[int, int] | None = None, done: list[str] | None = None) -> Tensor:
+def read_image(
+    path: Path,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    done: list[str] | None = None,
+    content: bytes | None = None,
+) -> Tensor:
     """Read an image file as uint8 ``(C, H, W)``, as a viewer shows it.
 
     The image is turned upright as its EXIF data says. Transparency is laid over white. Grey levels of more than 8 bits
@@ -74,12 +80,13 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None, d
         channels: number of channels C: 1 for grey, 3 for colour.
         size: ``(H, W)`` to crop and resize the image to; ``None`` keeps its size.
         done: list that receives what had to be done to show the image, such as :data:`TURNED`.
+        content: the file's bytes, if ``path`` only names them, as that of a picture in an archive.
 
     Raises:
         InputError: if the file is not a readable image, or holds values without a known range, such as floats.
     """
     done = [] if done is None else done
-    with opened_picture(path, _formats()) as file:
+    with opened_picture(path, _formats(), content) as file:
         if file.format != "MPO" and getattr(file, "is_animated", False):  # an MPO's other frames are previews
             done.append(FIRST_FRAME)
         _correct_transparent_colour(file, path)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genlab.data.arrow import parquet_file, reading
 from genlab.data.batches import Transform
 from genlab.data.examples import Examples, Split
 from genlab.data.points import PointDataModule
@@ -234,15 +235,8 @@ def read_parquet(path: Path) -> Columns:
     Raises:
         InputError: if the file cannot be read, or pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(f"{path} is read by pyarrow, which is not installed: pip install 'genlab[table]'") from error
-    try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    with parquet_file(path) as file, reading(path):
+        table = file.read()
     return Columns(table.column_names, [_as_array(column) for column in table.columns])
 
 

@@ -42,21 +42,25 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened_picture(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[ImageFile.ImageFile]:
+def opened_picture(
+    path: Path, formats: tuple[str, ...] | None = None, content: bytes | None = None
+) -> Iterator[ImageFile.ImageFile]:
     """Open a picture's file, and explain in one line whatever goes wrong with it until it is closed.
 
     Args:
         path: path of the file.
         formats: Pillow's names of the formats to try; None for all.
+        content: the file's bytes, if ``path`` only names them; None to read them.
 
     Raises:
         InputError: if the file is missing, damaged, of no known format or too large.
     """
     try:
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise OSError("the file is empty")
         # Not by its path: Pillow would map some TIFFs into memory, and then turns those wrongly that lie on their side.
-        with path.open("rb") as stream, Image.open(stream, formats=formats) as file:
+        opened = path.open("rb") if content is None else io.BytesIO(content)
+        with opened as stream, Image.open(stream, formats=formats) as file:
             yield file
     except InputError:
         raise
