@@ -19,7 +19,8 @@ from genlab.layers.transforms import Affine, BoundedAffine, LogisticMixture, Rat
 from genlab.models.base import Diagnosable, LatentModel
 from genlab.models.flow.flow_plus_plus import AttentiveNet, FlowPlusPlus, MixtureDequantization, Split
 from genlab.models.flow.flow_plus_plus import NetOptions as NetOptionsPlusPlus
-from genlab.models.flow.glow import EdgeConvolution, Glow, NetOptions, ZeroConvolution
+from genlab.models.flow.glow import Glow
+from genlab.models.flow.glow_nets import EdgeConvolution, NetOptions, ZeroConvolution
 from genlab.models.flow.image_flow import ImageFlow
 from genlab.models.flow.nice import NICE
 from genlab.models.flow.real_nvp import RealNVP
@@ -336,6 +337,27 @@ def test_scales_adapt_to_the_shape(shape: tuple[int, ...], num_scales: int, scal
     assert model.top_shape == top
 
 
+def layer_by_layer(model: ImageFlow, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    assert isinstance(model, Glow)
+    return model._transform(h, y, lambda steps, h: steps.layer_by_layer(h, y))
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4), (1, 5, 7), (3, 1, 1)])
+@pytest.mark.parametrize("name", ["glow", "glow_as_published", "glow_spline"])
+def test_steps_prepared_together_compute_what_their_layers_do(
+    name: str, shape: tuple[int, ...], num_classes: int | None
+) -> None:
+    model = flow(name, shape, num_classes).double()
+    h, y = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True), some_classes(num_classes, 4)
+    found = []
+    for z, log_det in (model.transform(h, y), layer_by_layer(model, h, y)):
+        gradients = torch.autograd.grad((z.square().sum(1) * log_det).sum(), [h, *model.parameters()], allow_unused=True)
+        found.append([z, log_det, *(gradient for gradient in gradients if gradient is not None)])
+    for together, apart in zip(*found, strict=True):
+        torch.testing.assert_close(together, apart)
+
+
 @pytest.mark.parametrize("num_classes", [None, 3])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4), (1, 5, 7)])
 def test_normalizations_start_from_the_data(shape: tuple[int, ...], num_classes: int | None) -> None:
@@ -348,7 +370,7 @@ def test_normalizations_start_from_the_data(shape: tuple[int, ...], num_classes:
         if isinstance(module, ActNorm):
             module.register_forward_hook(lambda module, args, out: normalised.append(out[0]))
     torch.manual_seed(1)  # the same dequantization
-    model.log_prob(x, y)
+    layer_by_layer(model, model._to_reals(model._draw(x)[0])[0], y)
     assert len(normalised) == 2 * len(model.get_submodule("scales"))  # type: ignore[arg-type]
     for h in normalised:
         torch.testing.assert_close(h.mean((0, 2, 3)), torch.zeros(h.shape[1]), rtol=0, atol=1e-4)
@@ -367,7 +389,7 @@ def test_normalizations_in_the_networks_start_from_the_data_too(num_classes: int
         if isinstance(module, ActNorm):
             module.register_forward_hook(lambda module, args, out: normalised.append(out[0]))
     torch.manual_seed(1)  # the same dequantization
-    model.log_prob(x, y)
+    layer_by_layer(model, model._to_reals(model._draw(x)[0])[0], y)
     assert len(normalised) == 2 * 2 * 3  # at each of two scales two steps, each with one and its network's two
     for h in normalised:
         torch.testing.assert_close(h.mean((0, 2, 3)), torch.zeros(h.shape[1]), rtol=0, atol=1e-4)

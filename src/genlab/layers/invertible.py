@@ -4,6 +4,9 @@ Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv:1807.03039; Flow++
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +78,47 @@ class PlaceNorm(nn.Module):
         return (h - self.bias) / self.scale.to(h.dtype).clamp_min(self.LEAST)
 
 
-class InvertibleConvolution(nn.Module):
+class ChannelMixing(nn.Module, ABC):
+    """An invertible 1x1 convolution: a matrix ``W`` that mixes the channels at every position.
+
+    The matrices of several layers with equally many channels are computed together, which takes fewer operators.
+    """
+
+    @staticmethod
+    @abstractmethod
+    def matrices(layers: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Give ``W`` of several layers of this class, ``(layers, C, C)``, and ``log|det W|`` in nats, ``(layers,)``.
+
+        Args:
+            layers: layers with equally many channels.
+            dtype: precision of the results.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def inverses(layers: Sequence[Any]) -> Tensor:
+        """Give the inverses of ``W`` of several layers of this class, float64 ``(layers, C, C)``.
+
+        Args:
+            layers: layers with equally many channels.
+        """
+
+    # Autocast is off here and in the subclasses: rounded to bfloat16, W would not match its log-determinant and its
+    # inverse.
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
+        matrices, log_dets = self.matrices([self], h.dtype)
+        with torch.autocast(h.device.type, enabled=False):
+            return (matrices[0] @ h.flatten(2)).view_as(h), log_dets[0] * math.prod(h.shape[2:])
+
+    def inverse(self, h: Tensor) -> Tensor:
+        weight = self.inverses([self])[0].to(h.dtype)
+        with torch.autocast(h.device.type, enabled=False):
+            return (weight @ h.flatten(2)).view_as(h)
+
+
+class InvertibleConvolution(ChannelMixing):
     """An invertible 1x1 convolution with the weight ``W = P L (U + diag(s))``: section 3.2 of the paper.
 
     It starts as a random rotation; its permutation ``P`` and the signs of ``s`` stay fixed. ``L`` is unit lower
@@ -95,30 +138,31 @@ class InvertibleConvolution(nn.Module):
         self.log_s = nn.Parameter(s.abs().log())
         self.lu = nn.Parameter(lower.tril(-1) + upper.triu(1))
 
-    def _factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        lu, s = self.lu.to(dtype), self.sign.to(dtype) * self.log_s.to(dtype).exp()
-        one = torch.eye(len(s), dtype=dtype, device=s.device)
-        return self.permutation.to(dtype), lu.tril(-1) + one, lu.triu(1) + s.diag()
+    @staticmethod
+    def _factors(layers: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Give ``P``, ``L`` and ``U + diag(s)`` of several layers, ``(layers, C, C)`` each."""
+        names = ("permutation", "lu", "log_s", "sign")
+        P, lu, log_s, sign = (torch.stack([getattr(layer, name) for layer in layers]).to(dtype) for name in names)
+        one = torch.eye(lu.shape[1], dtype=dtype, device=lu.device)
+        return P, lu.tril(-1) + one, lu.triu(1) + (sign * log_s.exp()).diag_embed()
 
-    # Autocast is off below: rounded to bfloat16, W would not match its log-determinant and its inverse.
+    @staticmethod
+    def matrices(layers: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        with torch.autocast(layers[0].lu.device.type, enabled=False):
+            permutation, lower, upper = InvertibleConvolution._factors(layers, dtype)
+            log_s = torch.stack([layer.log_s for layer in layers]).to(dtype)
+            return permutation @ (lower @ upper), log_s.sum(1)
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
-        with torch.autocast(h.device.type, enabled=False):
-            permutation, lower, upper = self._factors(h.dtype)
-            mixed = (permutation @ lower @ upper) @ h.flatten(2)
-        return mixed.view_as(h), self.log_s.to(h.dtype).sum() * math.prod(h.shape[2:])
-
-    def inverse(self, h: Tensor) -> Tensor:
-        with torch.autocast(h.device.type, enabled=False):
-            # The inverse of this small matrix in float64, once, and not two triangular systems for each place.
-            permutation, lower, upper = self._factors(torch.float64)
-            weight = torch.linalg.solve_triangular(lower, permutation.T, upper=False, unitriangular=True)
-            weight = torch.linalg.solve_triangular(upper, weight, upper=True)
-            return (weight.to(h.dtype) @ h.flatten(2)).view_as(h)
+    @staticmethod
+    def inverses(layers: Sequence[Any]) -> Tensor:
+        with torch.autocast(layers[0].lu.device.type, enabled=False):
+            # Of these small matrices once, and not two triangular systems for each place.
+            permutation, lower, upper = InvertibleConvolution._factors(layers, torch.float64)
+            half = torch.linalg.solve_triangular(lower, permutation.mT, upper=False, unitriangular=True)
+            return torch.linalg.solve_triangular(upper, half, upper=True)
 
 
-class FullConvolution(nn.Module):
+class FullConvolution(ChannelMixing):
     """An invertible 1x1 convolution whose matrix ``W`` is the parameter, as in the authors' code.
 
     Its log-determinant costs a factorization in each step, which ``InvertibleConvolution`` saves.
@@ -136,14 +180,13 @@ class FullConvolution(nn.Module):
         else:
             self.weight = nn.Parameter(torch.eye(channels) + first_deviation * noise)
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``W h`` at every position and the log-determinant in nats, a scalar that all examples share."""
-        with torch.autocast(h.device.type, enabled=False):
-            weight = self.weight.to(h.dtype)
-            mixed = weight @ h.flatten(2)
-            log_det = torch.linalg.slogdet(weight).logabsdet
-        return mixed.view_as(h), log_det * math.prod(h.shape[2:])
+    @staticmethod
+    def matrices(layers: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        with torch.autocast(layers[0].weight.device.type, enabled=False):
+            weight = torch.stack([layer.weight for layer in layers]).to(dtype)
+            return weight, torch.linalg.slogdet(weight).logabsdet
 
-    def inverse(self, h: Tensor) -> Tensor:
-        with torch.autocast(h.device.type, enabled=False):
-            return torch.linalg.solve(self.weight.to(h.dtype), h.flatten(2)).view_as(h)
+    @staticmethod
+    def inverses(layers: Sequence[Any]) -> Tensor:
+        with torch.autocast(layers[0].weight.device.type, enabled=False):
+            return torch.linalg.inv(torch.stack([layer.weight for layer in layers]).double())

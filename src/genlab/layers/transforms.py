@@ -6,9 +6,11 @@ runs in a lower precision; float64 is kept. Logarithms of slopes are in nats for
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from genlab.distributions.logistic import log_sigmoid
 from genlab.errors import InputError
@@ -30,6 +32,25 @@ class Transform(ABC):
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> Tensor:
         """Give the values that ``forward`` maps to ``y``, ``(B, *S)``."""
+
+    def of_channels(self, h: Tensor, params: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+        """Map all channels but the first ones.
+
+        Args:
+            h: features ``(B, C, H, W)``.
+            params: parameters ``(B, num_params (C - kept), H, W)``.
+            kept: number of channels that stay as they are.
+
+        Returns:
+            The features, and for each example the sum of the logarithms of the slopes in nats, ``(B,)``.
+        """
+        changed, log_slope = self.forward(h[:, kept:], params.unflatten(1, (self.num_params, -1)))
+        return torch.cat([h[:, :kept], changed], 1), log_slope.sum((1, 2, 3))
+
+    def inverse_of_channels(self, h: Tensor, params: Tensor, kept: int) -> Tensor:
+        """Give the features that ``of_channels`` maps to ``h``."""
+        changed = self.inverse(h[:, kept:], params.unflatten(1, (self.num_params, -1)))
+        return torch.cat([h[:, :kept], changed], 1)
 
 
 def precise(values: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,6 +77,35 @@ class Affine(Transform):
         y, params = precise(y, params)
         s, t = params.unbind(1)
         return y / torch.sigmoid(s + 2) - t
+
+
+    def of_channels(self, h: Tensor, params: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():
+            return super().of_channels(h, params, kept)
+        return _AffineOfChannels.apply(*precise(h, params), kept)
+
+
+class _AffineOfChannels(torch.autograd.Function):
+    """``Affine`` of all channels but the first ones, with few operators in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, params: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+        s, t = params.chunk(2, 1)
+        log_slope = log_sigmoid(s + 2)
+        slope = log_slope.exp()
+        changed = (h[:, kept:] + t).mul_(slope)
+        ctx.save_for_backward(changed, slope)
+        ctx.kept = kept
+        return torch.cat([h[:, :kept], changed], 1), log_slope.sum((1, 2, 3))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor) -> tuple[Tensor, Tensor, None]:
+        changed, slope = ctx.saved_tensors
+        of_kept, of_changed = grad[:, : ctx.kept], grad[:, ctx.kept :]
+        grad_t = of_changed * slope  # and that of the channels before
+        grad_s = (of_changed * changed).add_(grad_log_det[:, None, None, None]).mul_(1 - slope)
+        return torch.cat([of_kept, grad_t], 1), torch.cat([grad_s, grad_t], 1), None
 
 
 class BoundedAffine(Transform):

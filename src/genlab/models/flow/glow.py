@@ -1,106 +1,25 @@
 """Glow: steps of normalization, channel mixing and coupling, at several scales with learned priors."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from genlab.errors import InputError
+from genlab.layers.channel_maps import ChannelMap, forward_maps, inverse_maps, mapped
 from genlab.layers.coupling import checkerboard_mask, squeeze, unsqueeze
 from genlab.layers.fitting import fitted
-from genlab.layers.invertible import ActNorm, FullConvolution, InvertibleConvolution
+from genlab.layers.invertible import ActNorm, ChannelMixing, FullConvolution, InvertibleConvolution
+from genlab.layers.precision import network_dtype
 from genlab.layers.transforms import Affine, Transform
+from genlab.models.flow.glow_nets import CouplingNet, FoldedNet, NetOptions, ZeroConvolution, folded_nets
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
 # Number of training images that initialize the normalizations: about a batch, as in the paper.
 INITIAL_IMAGES = 256
-
-
-@dataclass(frozen=True)
-class NetOptions:
-    """Options of the coupling networks and of the convolutions that start as 0; ``Glow`` says what they mean."""
-
-    width: int
-    num_classes: int | None
-    edge_channel: bool = False
-    nets_normalized: bool = False
-    log_factor: float | None = None
-    init_std: float | None = None
-
-
-class EdgeConvolution(nn.Conv2d):
-    """A 3x3 convolution that keeps the sides, ``(B, C, H, W)`` to ``(B, outputs, H, W)``.
-
-    With ``edge_channel`` it sees one channel more, which is 1 beyond the edges, where the others are 0, and 0 within: a
-    feature can then tell an edge from black pixels. The input does not contain this channel.
-    """
-
-    def __init__(self, channels: int, outputs: int, edge_channel: bool, bias: bool = True) -> None:
-        super().__init__(channels + edge_channel, outputs, 3, padding=1, bias=bias)
-        self.edge_channel = edge_channel
-
-    def forward(self, h: Tensor) -> Tensor:
-        if not self.edge_channel:
-            return super().forward(h)
-        # The edge channel is the same for all examples, so its share is computed once.
-        beyond = F.pad(h.new_zeros(1, 1, *h.shape[2:]), [1, 1, 1, 1], value=1.0)
-        return F.conv2d(h, self.weight[:, :-1], self.bias, padding=1) + F.conv2d(beyond, self.weight[:, -1:])
-
-
-class ZeroConvolution(EdgeConvolution):
-    """A 3x3 convolution whose weights and biases start as 0.
-
-    With ``log_factor``, the outputs have learned scales ``exp(log_factor log_gain)`` per channel, which start as 1.
-    """
-
-    def __init__(self, channels: int, outputs: int, options: NetOptions) -> None:
-        super().__init__(channels, outputs, options.edge_channel)
-        nn.init.zeros_(self.weight)
-        assert self.bias is not None
-        nn.init.zeros_(self.bias)
-        self.log_factor = options.log_factor
-        self.log_gain = None if options.log_factor is None else nn.Parameter(torch.zeros(outputs, 1, 1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        h = super().forward(h)
-        return h if self.log_gain is None or self.log_factor is None else h * (self.log_factor * self.log_gain).exp()
-
-
-class CouplingNet(nn.Module):
-    """The network of a coupling: 3x3, 1x1 and 3x3 convolutions, ``(B, C, H, W)`` to ``(B, outputs, H, W)``.
-
-    A class adds a bias to the features. The last convolution, and so every output, is 0 at initialization.
-    """
-
-    def __init__(self, channels: int, outputs: int, options: NetOptions) -> None:
-        super().__init__()
-        width, normalized, num_classes = options.width, options.nets_normalized, options.num_classes
-        self.first = EdgeConvolution(channels, width, options.edge_channel, bias=not normalized)
-        self.embedding = None if num_classes is None else nn.Embedding(num_classes, width)
-        self.middle = nn.Conv2d(width, width, 1, bias=not normalized)
-        self.first_norm = ActNorm(width, options.log_factor) if normalized else None
-        self.middle_norm = ActNorm(width, options.log_factor) if normalized else None
-        self.last = ZeroConvolution(width, outputs, options)
-        if options.init_std is not None:
-            for conv in (self.first, self.middle):
-                nn.init.normal_(conv.weight, std=options.init_std)
-                if conv.bias is not None:
-                    nn.init.zeros_(conv.bias)
-
-    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
-        h = self.first(h.to(self.last.weight.dtype))
-        if self.first_norm is not None:
-            h, _ = self.first_norm(h)
-        if self.embedding is not None:
-            h = h + self.embedding(y)[:, :, None, None].to(h.dtype)
-        h = self.middle(F.relu(h))
-        if self.middle_norm is not None:
-            h, _ = self.middle_norm(h)
-        return self.last(F.relu(h))
 
 
 class HalfCoupling(nn.Module):
@@ -108,21 +27,18 @@ class HalfCoupling(nn.Module):
 
     def __init__(self, channels: int, transform: Transform, options: NetOptions) -> None:
         super().__init__()
-        self.sizes = [channels // 2, channels - channels // 2]
-        self.net = CouplingNet(self.sizes[0], transform.num_params * self.sizes[1], options)
+        self.kept = channels // 2
+        self.net = CouplingNet(self.kept, transform.num_params * (channels - self.kept), options)
         self.transform = transform
 
-    def _params(self, first: Tensor, y: Tensor | None) -> Tensor:
-        return self.net(first, y).unflatten(1, (self.transform.num_params, self.sizes[1]))
+    def _params(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None) -> Tensor:
+        return _run(self.net, h[:, : self.kept], y, convs)
 
-    def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        first, second = h.split(self.sizes, 1)
-        second, log_slope = self.transform.forward(second, self._params(first, y))
-        return torch.cat([first, second], 1), log_slope.flatten(1).sum(1)
+    def forward(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.of_channels(h, self._params(h, y, convs), self.kept)
 
-    def inverse(self, h: Tensor, y: Tensor | None) -> Tensor:
-        first, second = h.split(self.sizes, 1)
-        return torch.cat([first, self.transform.inverse(second, self._params(first, y))], 1)
+    def inverse(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None = None) -> Tensor:
+        return self.transform.inverse_of_channels(h, self._params(h, y, convs), self.kept)
 
 
 class CheckerboardCoupling(nn.Module):
@@ -139,15 +55,19 @@ class CheckerboardCoupling(nn.Module):
         self.transform = transform
         self.register_buffer("mask", checkerboard_mask(*size, parity).bool(), persistent=False)
 
-    def _params(self, h: Tensor, y: Tensor | None) -> Tensor:
-        return self.net(h * self.mask, y).unflatten(1, (self.transform.num_params, 1))
+    def _params(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None) -> Tensor:
+        return _run(self.net, h * self.mask, y, convs).unsqueeze(2)
 
-    def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        changed, log_slope = self.transform.forward(h, self._params(h, y))
+    def forward(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None = None) -> tuple[Tensor, Tensor]:
+        changed, log_slope = self.transform.forward(h, self._params(h, y, convs))
         return torch.where(self.mask, h, changed), log_slope.masked_fill(self.mask, 0).flatten(1).sum(1)
 
-    def inverse(self, h: Tensor, y: Tensor | None) -> Tensor:
-        return torch.where(self.mask, h, self.transform.inverse(h, self._params(h, y)))
+    def inverse(self, h: Tensor, y: Tensor | None, convs: FoldedNet | None = None) -> Tensor:
+        return torch.where(self.mask, h, self.transform.inverse(h, self._params(h, y, convs)))
+
+
+def _run(net: CouplingNet, h: Tensor, y: Tensor | None, convs: FoldedNet | None) -> Tensor:
+    return net(h, y) if convs is None else net.folded(h, y, convs)
 
 
 class Step(nn.Module):
@@ -175,6 +95,7 @@ class Step(nn.Module):
             self.coupling = CheckerboardCoupling((H, W), parity, transform, options)
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the step layer by layer; while the normalizations are fitted, each starts from its input."""
         h, log_det = self.norm(h)
         if self.mix is not None:
             h, d = self.mix(h)
@@ -182,11 +103,81 @@ class Step(nn.Module):
         h, d = self.coupling(h, y)
         return h, log_det + d
 
+    def folded(
+        self, h: Tensor, y: Tensor | None, channel_map: ChannelMap, convs: FoldedNet
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the step, and the log-determinant of its coupling alone, from :func:`genlab.layers.channel_maps`."""
+        return self.coupling(mapped(h, channel_map), y, convs)
+
+    def inverse(self, h: Tensor, y: Tensor | None, inverse_map: ChannelMap, convs: FoldedNet) -> Tensor:
+        return mapped(self.coupling.inverse(h, y, convs), inverse_map)
+
+
+class Steps(nn.ModuleList):
+    """The steps of one scale, which have equal sizes, so that what does not depend on the features is computed at once.
+
+    Args:
+        shape: shape of the features, ``(C, H, W)``.
+        num_steps: number of steps.
+        transform: transform that the couplings apply to each value.
+        options: options of the coupling networks.
+        lu: whether the mixing of channels is factorized.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], num_steps: int, transform: Transform, options: NetOptions, lu: bool
+    ) -> None:
+        super().__init__(Step(shape, i % 2, transform, options, lu) for i in range(num_steps))
+        self.size = shape[1:]
+
+    def _parts(self) -> tuple[list[Step], list[ActNorm], list[ChannelMixing] | None]:
+        steps = cast(list[Step], list(self))
+        mixes = [step.mix for step in steps if step.mix is not None]
+        return steps, [step.norm for step in steps], mixes or None
+
+    def _nets(self, steps: list[Step], h: Tensor) -> list[FoldedNet]:
+        nets = [step.coupling.net for step in steps]
+        return folded_nets(nets, self.size, network_dtype(nets[0].middle.weight.dtype, h.device))
+
+    def forward(self, h: Tensor, y: Tensor | None, checkpointing: bool = False) -> tuple[Tensor, Tensor]:
+        """Map features ``(B, C, H, W)``; give the log-determinant in nats, ``(B,)``, too.
+
+        Args:
+            h: features, in at least float32.
+            y: classes, int64 ``(B,)``; None for an unconditional model.
+            checkpointing: whether the backward pass recomputes the features of each step.
+        """
+        steps, norms, mixes = self._parts()
+        nets = self._nets(steps, h)
+        log_dets = []
+        with torch.autocast(h.device.type, enabled=False):  # the networks have their precision
+            maps, log_det = forward_maps(norms, mixes, h.dtype)
+            for step, channel_map, convs in zip(steps, maps, nets, strict=True):
+                if checkpointing and torch.is_grad_enabled():
+                    h, d = checkpoint(
+                        step.folded, h, y, channel_map, convs, use_reentrant=False, preserve_rng_state=False
+                    )
+                else:
+                    h, d = step.folded(h, y, channel_map, convs)
+                log_dets.append(d)
+            return h, torch.stack(log_dets).sum(0) + log_det * math.prod(self.size)
+
+    def layer_by_layer(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the same as ``forward`` layer by layer, as it takes to fit the normalizations."""
+        log_det = h.new_zeros(len(h))
+        for step in self:
+            h, d = step(h, y)
+            log_det = log_det + d
+        return h, log_det
+
     def inverse(self, h: Tensor, y: Tensor | None) -> Tensor:
-        h = self.coupling.inverse(h, y)
-        if self.mix is not None:
-            h = self.mix.inverse(h)
-        return self.norm.inverse(h)
+        steps, norms, mixes = self._parts()
+        nets = self._nets(steps, h)
+        with torch.autocast(h.device.type, enabled=False):
+            maps = inverse_maps(norms, mixes, h.dtype)
+            for step, inverse_map, convs in zip(reversed(steps), reversed(maps), reversed(nets), strict=True):
+                h = step.inverse(h, y, inverse_map, convs)
+        return h
 
 
 class Split(nn.Module):
@@ -334,7 +325,7 @@ class Glow(ImageFlow):
         for _ in range(num_scales):
             if squeezable(H, W):
                 C, H, W = 4 * C, H // 2, W // 2
-            self.scales.append(nn.ModuleList(Step((C, H, W), i % 2, transform, options, lu) for i in range(num_steps)))
+            self.scales.append(Steps((C, H, W), num_steps, transform, options, lu))
             if len(self.scales) == num_scales or not squeezable(H, W):
                 break
             self.splits.append(Split(C, options))
@@ -357,16 +348,16 @@ class Glow(ImageFlow):
         Raises:
             InputError: if the model is conditional and ``y`` is None.
         """
+        return self._transform(h, y, lambda steps, h: steps(h, y, self.checkpointing))
+
+    def _transform(
+        self, h: Tensor, y: Tensor | None, run: Callable[[Steps, Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
         self._check(y)
         latents, log_det = [], h.new_zeros(len(h))
         for i, steps in enumerate(self.scales):
-            h = squeeze(h) if self.squeezed else h
-            for step in cast(nn.ModuleList, steps):
-                if self.checkpointing and torch.is_grad_enabled():
-                    h, d = checkpoint(step, h, y, use_reentrant=False, preserve_rng_state=False)
-                else:
-                    h, d = step(h, y)
-                log_det = log_det + d
+            h, d = run(cast(Steps, steps), squeeze(h) if self.squeezed else h)
+            log_det = log_det + d
             if i < len(self.splits):
                 h, z, d = self.splits[i](h)
                 latents.append(z.flatten(1))
@@ -389,8 +380,7 @@ class Glow(ImageFlow):
         for i in reversed(range(len(self.scales))):
             if i < len(self.splits):
                 h = cast(Split, self.splits[i]).inverse(h, latents[i].view_as(h))
-            for step in reversed(cast(list[Step], list(cast(nn.ModuleList, self.scales[i])))):
-                h = step.inverse(h, y)
+            h = cast(Steps, self.scales[i]).inverse(h, y)
             h = unsqueeze(h) if self.squeezed else h
         return h
 
@@ -411,7 +401,7 @@ class Glow(ImageFlow):
         y = None if y is None else y[:INITIAL_IMAGES]
         point, _ = self._draw(x[:INITIAL_IMAGES])
         with fitted([module for module in self.modules() if isinstance(module, ActNorm)]):
-            self.transform(self._to_reals(point)[0], y)
+            self._transform(self._to_reals(point)[0], y, lambda steps, h: steps.layer_by_layer(h, y))
 
 
 def squeezable(height: int, width: int) -> bool:

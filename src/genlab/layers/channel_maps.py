@@ -1,0 +1,71 @@
+"""Affine maps of the channels: a normalization and the mixing that follows it as one matrix and one bias.
+
+Layers of equal sizes are prepared together, by operators on stacks of their parameters: for matrices this small, calling
+an operator takes longer than its arithmetic.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from genlab.layers.invertible import ActNorm, ChannelMixing
+
+# A matrix (C, C) and a bias (C,) for each layer.
+ChannelMap = tuple[Tensor, Tensor]
+
+
+def stacked(layers: Sequence[nn.Module], name: str) -> Tensor:
+    """Stack one parameter of several layers, ``(layers, ...)``."""
+    return torch.stack([getattr(layer, name) for layer in layers])
+
+
+def scales_and_biases(norms: Sequence[ActNorm]) -> tuple[Tensor, Tensor]:
+    """Give the logarithms of the scales of normalizations, and the biases that are added before: ``(layers, C)``."""
+    log_scale, bias = (stacked(norms, name).flatten(1) for name in ("log_scale", "bias"))
+    return norms[0].log_factor * log_scale, bias
+
+
+def forward_maps(
+    norms: Sequence[ActNorm], mixes: Sequence[ChannelMixing] | None, dtype: torch.dtype
+) -> tuple[list[ChannelMap], Tensor]:
+    """Fold normalizations into the mixings after them.
+
+    Args:
+        norms: normalizations with equally many channels.
+        mixes: mixing of the channels after each of them, all of one class; None for none.
+        dtype: precision of the maps.
+
+    Returns:
+        For each layer ``W`` and ``b`` such that the result is ``W h + b`` at every position, and the sum of the layers'
+        log-determinants in nats, for one position.
+    """
+    log_scale, bias = (values.to(dtype) for values in scales_and_biases(norms))
+    log_det = log_scale.sum()
+    if mixes is None:
+        weight = log_scale.exp().diag_embed()
+    else:
+        matrices, log_dets = type(mixes[0]).matrices(mixes, dtype)
+        weight, log_det = matrices * log_scale.exp().unsqueeze(1), log_det + log_dets.sum()
+    offset = torch.bmm(weight, bias.unsqueeze(2)).squeeze(2)
+    return list(zip(weight.unbind(), offset.unbind(), strict=True)), log_det
+
+
+def inverse_maps(
+    norms: Sequence[ActNorm], mixes: Sequence[ChannelMixing] | None, dtype: torch.dtype
+) -> list[ChannelMap]:
+    """Give the inverses of :func:`forward_maps`, computed in float64 and then rounded."""
+    log_scale, bias = scales_and_biases(norms)
+    scale = torch.exp(-log_scale.double())
+    weight = scale.diag_embed() if mixes is None else type(mixes[0]).inverses(mixes) * scale.unsqueeze(2)
+    return list(zip(weight.to(dtype).unbind(), (-bias).to(dtype).unbind(), strict=True))
+
+
+def mapped(h: Tensor, channel_map: ChannelMap) -> Tensor:
+    """Apply an affine map to the channels at every position of ``h``, ``(B, C, H, W)``.
+
+    The result has the channels-last memory format, in which this is one product of matrices.
+    """
+    weight, bias = channel_map
+    rows = h.permute(0, 2, 3, 1)
+    return torch.addmm(bias, rows.reshape(-1, len(bias)), weight.t()).view(rows.shape).permute(0, 3, 1, 2)
