@@ -67,5 +67,14 @@ def mapped(h: Tensor, channel_map: ChannelMap) -> Tensor:
     The result has the channels-last memory format, in which this is one product of matrices.
     """
     weight, bias = channel_map
-    rows = h.permute(0, 2, 3, 1)
-    return torch.addmm(bias, rows.reshape(-1, len(bias)), weight.t()).view(rows.shape).permute(0, 3, 1, 2)
+    return from_rows(torch.addmm(bias, rows_of(h), weight.t()), h)
+
+
+def rows_of(h: Tensor) -> Tensor:
+    """Give features ``(B, C, H, W)`` as a matrix ``(B H W, C)``: a view if they are channels-last."""
+    return h.permute(0, 2, 3, 1).reshape(-1, h.shape[1])
+
+
+def from_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """View a matrix ``(B H W, C')`` as channels-last features ``(B, C', H, W)``, where ``like`` has these sides."""
+    return rows.view(len(like), *like.shape[2:], rows.shape[1]).permute(0, 3, 1, 2)

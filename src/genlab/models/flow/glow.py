@@ -2,20 +2,29 @@
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from genlab.errors import InputError
-from genlab.layers.channel_maps import ChannelMap, forward_maps, inverse_maps, mapped
+from genlab.layers.channel_maps import ChannelMap, forward_maps, from_rows, inverse_maps, mapped, rows_of
 from genlab.layers.coupling import checkerboard_mask, squeeze, unsqueeze
 from genlab.layers.fitting import fitted
 from genlab.layers.invertible import ActNorm, ChannelMixing, FullConvolution, InvertibleConvolution
 from genlab.layers.precision import network_dtype
 from genlab.layers.transforms import Affine, Transform
-from genlab.models.flow.glow_nets import CouplingNet, FoldedNet, NetOptions, ZeroConvolution, folded_nets
+from genlab.models.flow.glow_nets import (
+    CouplingNet,
+    FoldedNet,
+    NetOptions,
+    ZeroConvolution,
+    convolved,
+    convolved_backward,
+    folded_nets,
+)
 from genlab.models.flow.image_flow import ImageFlow, eighth_of_a_bin
 
 # Number of training images that initialize the normalizations: about a batch, as in the paper.
@@ -28,6 +37,7 @@ class HalfCoupling(nn.Module):
     def __init__(self, channels: int, transform: Transform, options: NetOptions) -> None:
         super().__init__()
         self.kept = channels // 2
+        self.is_affine = type(transform) is Affine
         self.net = CouplingNet(self.kept, transform.num_params * (channels - self.kept), options)
         self.transform = transform
 
@@ -103,14 +113,44 @@ class Step(nn.Module):
         h, d = self.coupling(h, y)
         return h, log_det + d
 
-    def folded(
-        self, h: Tensor, y: Tensor | None, channel_map: ChannelMap, convs: FoldedNet
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the step, and the log-determinant of its coupling alone, from :func:`genlab.layers.channel_maps`."""
-        return self.coupling(mapped(h, channel_map), y, convs)
+    def folded(self, h: Tensor, y: Tensor | None, channel_map: ChannelMap, convs: FoldedNet) -> tuple[Tensor, Tensor]:
+        """Compute the step, and the log-determinant of its coupling alone, from what :class:`Steps` prepares."""
+        coupling = self.coupling
+        if isinstance(coupling, HalfCoupling) and coupling.is_affine and not torch.compiler.is_compiling():
+            of_class = coupling.net.of_class(y, convs[0].dtype)
+            return _AffineStep.apply(h, coupling.kept, of_class, *channel_map, *convs)
+        return coupling(mapped(h, channel_map), y, convs)
 
     def inverse(self, h: Tensor, y: Tensor | None, inverse_map: ChannelMap, convs: FoldedNet) -> Tensor:
         return mapped(self.coupling.inverse(h, y, convs), inverse_map)
+
+
+class _AffineStep(torch.autograd.Function):
+    """A step whose coupling is affine, with few operators in both directions: most of its time would go to their calls."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, kept: int, of_class: Tensor | None, weight: Tensor, bias: Tensor, *convs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        rows = rows_of(h)
+        out = from_rows(torch.addmm(bias, rows, weight.t()), h)
+        first = out[:, :kept].to(convs[0].dtype, memory_format=torch.channels_last)
+        params, *features = convolved(first, of_class, *convs)
+        slope, log_det = Affine.change(out, params, kept)
+        ctx.save_for_backward(rows, weight, out, slope, first, *features, *convs)
+        ctx.kept, ctx.has_classes = kept, of_class is not None
+        return out, log_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, out, slope, *of_net = ctx.saved_tensors
+        grad, of_params = Affine.change_backward(grad, grad_log_det, out, slope, ctx.kept)
+        below, *of_convs = convolved_backward(of_params.to(of_net[0].dtype), ctx.has_classes, *of_net)
+        grad[:, : ctx.kept] += below
+        grad_rows = rows_of(grad)
+        of_h = from_rows(grad_rows @ weight, grad) if ctx.needs_input_grad[0] else None
+        return of_h, None, of_convs[0], grad_rows.t() @ rows, grad_rows.sum(0), *of_convs[1:]
 
 
 class Steps(nn.ModuleList):

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from genlab.layers.channel_maps import scales_and_biases, stacked
+from genlab.layers.channel_maps import from_rows, rows_of, scales_and_biases, stacked
 from genlab.layers.invertible import ActNorm
 
 
@@ -87,56 +89,29 @@ class CouplingNet(nn.Module):
         h = self.first(h.to(self.last.weight.dtype))
         if self.first_norm is not None:
             h, _ = self.first_norm(h)
-        if self.embedding is not None:
-            h = h + self._of_class(y, h.dtype)
+        of_class = self.of_class(y, h.dtype)
+        if of_class is not None:
+            h = h + of_class
         h = self.middle(F.relu(h))
         if self.middle_norm is not None:
             h, _ = self.middle_norm(h)
         return self.last(F.relu(h))
 
-    def _of_class(self, y: Tensor | None, dtype: torch.dtype) -> Tensor:
-        assert self.embedding is not None
-        return self.embedding(y)[:, :, None, None].to(dtype)
-
     def folded(self, h: Tensor, y: Tensor | None, convs: "FoldedNet") -> Tensor:
         """Compute the outputs by convolutions from :func:`folded_nets`, in their precision."""
-        h = convs.first(h.to(convs.first.weight.dtype, memory_format=torch.channels_last))
-        if self.embedding is not None:
-            h = h + self._of_class(y, h.dtype)
-        h = convs.middle(h.relu_())
-        return convs.last(h.relu_())
+        h = h.to(convs[0].dtype, memory_format=torch.channels_last)
+        if torch.compiler.is_compiling():
+            return convolved(h, self.of_class(y, h.dtype), *convs)[0]
+        return _Convolutions.apply(h, self.of_class(y, h.dtype), *convs)
+
+    def of_class(self, y: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Give what a class adds to the features before the first ReLU, ``(B, width, 1, 1)``; None without classes."""
+        return None if self.embedding is None else self.embedding(y)[:, :, None, None].to(dtype)
 
 
-@dataclass(frozen=True)
-class FoldedConvolution:
-    """A convolution that keeps the sides, with all that follows it in its weights and bias.
-
-    Attributes:
-        weight: weights ``(outputs, C, k, k)``.
-        bias: biases ``(outputs,)``, or ``(1, outputs, H, W)`` if they depend on the place.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, h: Tensor) -> Tensor:
-        if self.bias.ndim > 1:
-            return F.conv2d(h, self.weight, padding="same").add_(self.bias)
-        # In bfloat16 a product of matrices is faster, in float32 on CPUs oneDNN's convolution is.
-        if self.weight.shape[2] == 1 and not (h.device.type == "cpu" and h.dtype == torch.float32):
-            rows = h.permute(0, 2, 3, 1)
-            out = torch.addmm(self.bias, rows.reshape(-1, rows.shape[3]), self.weight.flatten(1).t())
-            return out.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
-        return F.conv2d(h, self.weight, self.bias, padding="same")
-
-
-@dataclass(frozen=True)
-class FoldedNet:
-    """The convolutions of a :class:`CouplingNet`, with the normalizations and gains that follow them."""
-
-    first: FoldedConvolution
-    middle: FoldedConvolution
-    last: FoldedConvolution
+# The weights of three convolutions, (outputs, C, k, k), each before its biases, (outputs,), or (1, outputs, H, W) if they
+# depend on the place.
+FoldedNet = tuple[Tensor, ...]
 
 
 def folded_nets(nets: Sequence[CouplingNet], size: tuple[int, int], dtype: torch.dtype) -> list[FoldedNet]:
@@ -148,7 +123,7 @@ def folded_nets(nets: Sequence[CouplingNet], size: tuple[int, int], dtype: torch
         dtype: precision to convolve in.
     """
 
-    def normalized(convs: list[nn.Conv2d], norms: list[ActNorm | None]) -> list[FoldedConvolution]:
+    def normalized(convs: list[nn.Conv2d], norms: list[ActNorm | None]) -> list[tuple[Tensor, Tensor]]:
         there = [norm for norm in norms if norm is not None]
         if not there:
             return _folded(convs, None, stacked(convs, "bias"), size, dtype)
@@ -166,12 +141,12 @@ def folded_nets(nets: Sequence[CouplingNet], size: tuple[int, int], dtype: torch
         normalized([net.middle for net in nets], [net.middle_norm for net in nets]),
         _folded(lasts, gain, bias, size, dtype),
     )
-    return [FoldedNet(*convs) for convs in zip(*parts, strict=True)]
+    return [(*first, *middle, *last) for first, middle, last in zip(*parts, strict=True)]
 
 
 def _folded(
     convs: Sequence[nn.Conv2d], scale: Tensor | None, bias: Tensor, size: tuple[int, int], dtype: torch.dtype
-) -> list[FoldedConvolution]:
+) -> list[tuple[Tensor, Tensor]]:
     """Fold scales of the outputs, ``(convs, outputs)``, into convolutions without biases, and biases after them."""
     weight = stacked(convs, "weight")
     if scale is not None:
@@ -185,5 +160,82 @@ def _folded(
         weight = weight[:, :, :-1]
     # To the channels-last memory format along with the precision, in one copy.
     weight = weight.movedim(2, 4).to(dtype, memory_format=torch.contiguous_format).movedim(4, 2)
-    pairs = zip(weight.unbind(), bias.to(dtype).unbind(), strict=True)
-    return [FoldedConvolution(weight, bias) for weight, bias in pairs]
+    return list(zip(weight.unbind(), bias.to(dtype).unbind(), strict=True))
+
+
+class _Convolutions(torch.autograd.Function):
+    """The three convolutions of a network with ReLUs between them, with few operators in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, of_class: Tensor | None, *convs: Tensor) -> Tensor:
+        out, *features = convolved(h, of_class, *convs)
+        ctx.save_for_backward(h, *features, *convs)
+        ctx.has_classes = of_class is not None
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(convolved_backward(grad, ctx.has_classes, *ctx.saved_tensors))
+
+
+def convolved(h: Tensor, of_class: Tensor | None, *convs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply three convolutions with ReLUs between them.
+
+    Args:
+        h: channels-last features ``(B, C, H, W)``.
+        of_class: what is added before the first ReLU, ``(B, width, 1, 1)``; None for nothing.
+        *convs: weights and biases of the convolutions in turn.
+
+    Returns:
+        The outputs, and the features after each of the ReLUs.
+    """
+    first = _convolve(h, *convs[:2])
+    if of_class is not None:
+        first = first.add_(of_class)
+    first = first.relu_()
+    middle = _convolve(first, *convs[2:4]).relu_()
+    return _convolve(middle, *convs[4:]), first, middle
+
+
+def convolved_backward(
+    grad: Tensor, has_classes: bool, h: Tensor, first: Tensor, middle: Tensor, *convs: Tensor
+) -> list[Tensor | None]:
+    """Give the gradients of all that :func:`convolved` was given, in its order, from that of its outputs."""
+    threshold = torch.ops.aten.threshold_backward
+    grad, *of_last = _backward(grad.contiguous(memory_format=torch.channels_last), middle, *convs[4:])
+    grad, *of_middle = _backward(threshold(grad, middle, 0), first, *convs[2:4])
+    grad = threshold(grad, first, 0)
+    of_class = grad.sum((2, 3), keepdim=True) if has_classes else None
+    grad, *of_first = _backward(grad, h, *convs[:2])
+    return [grad, of_class, *of_first, *of_middle, *of_last]
+
+
+def _is_product(weight: Tensor) -> bool:
+    """Tell whether a convolution is a product of matrices, faster: not in float32 on CPUs, where oneDNN's is."""
+    return weight.shape[2] == 1 and not (weight.device.type == "cpu" and weight.dtype == torch.float32)
+
+
+def _convolve(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if bias.ndim > 1:
+        return F.conv2d(h, weight, padding=weight.shape[2] // 2).add_(bias)
+    if _is_product(weight):
+        return from_rows(torch.addmm(bias, rows_of(h), weight.flatten(1).t()), h)
+    return F.conv2d(h, weight, bias, padding=weight.shape[2] // 2)
+
+
+def _backward(grad: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the gradients of what a convolution reads, of its weights and of its biases."""
+    by_place = bias.ndim > 1
+    if not by_place and _is_product(weight):
+        rows = rows_of(grad)
+        return from_rows(rows @ weight.flatten(1), h), (rows.t() @ rows_of(h)).view_as(weight), rows.sum(0)
+    padding = [weight.shape[2] // 2] * 2
+    needed = [True, True, not by_place]
+    below, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        grad, h, weight, [len(weight)], [1, 1], padding, [1, 1], False, [0, 0], 1, needed
+    )
+    if by_place:  # summed as a matrix: over the first dimension of channels-last features it takes five times as long
+        places = grad.permute(0, 2, 3, 1)
+        of_bias = places.reshape(len(h), -1).sum(0).view_as(places[:1]).permute(0, 3, 1, 2)
+    return below, of_weight, of_bias
