@@ -73,8 +73,8 @@ def of_genlab(overrides: tuple[str, ...], own: bool) -> Contender:
         overrides: overrides of ``genlab train``.
         own: whether to use genlab's default precision, memory format and compilation; False for float32.
     """
-    from genlab.metrics.drawing import draw
     from genlab.machine.process import keep_freed_memory, quiet_libraries
+    from genlab.metrics.drawing import draw
     from genlab.speed.loops import GenlabLoop
     from genlab.speed.pair import run_callbacks
     from genlab.training.parts import assemble
@@ -101,12 +101,11 @@ def of_genlab(overrides: tuple[str, ...], own: bool) -> Contender:
 
 def of_pythae(overrides: tuple[str, ...], latent_dim: int, batch_size: int) -> Contender:
     """Build pythae's VAE and its trainer, with its default networks."""
+    import torch
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.samplers import NormalSampler
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
-
-    import torch
 
     x = images(overrides, 50_000)
     model = VAE(VAEConfig(input_dim=tuple(x.shape[1:]), latent_dim=latent_dim, reconstruction_loss="bce"))
