@@ -12,6 +12,7 @@ from torch import nn
 from genlab.composition.building import build
 from genlab.composition.configs import composed
 from genlab.models.transformer.gpt import GPT
+from genlab.networks.ddpm_pp import DDPMpp
 from genlab.networks.unet import UNet
 from support.paths import CONF
 
@@ -153,6 +154,33 @@ def test_ddpm_on_cifar10() -> None:
             (3, 32, 32), width=128, multipliers=(1, 2, 2, 2), num_blocks=2, attention_levels=[1], scale_shift=False
         )
     assert count(network) == authors == 35_746_307
+
+
+def test_ddpm_pp_on_cifar10() -> None:
+    """``SongUNet`` of NVlabs/edm for ``--arch=ddpmpp`` on CIFAR-10, but for the input of its augmentation's labels."""
+
+    def conv(inputs: int, outputs: int, side: int) -> int:
+        return side**2 * inputs * outputs + outputs
+
+    def block(inputs: int, outputs: int, attends: bool = False, resamples: bool = False) -> int:
+        shortcut = conv(inputs, outputs, 1) if inputs != outputs or resamples else 0
+        own = 2 * inputs + conv(inputs, outputs, 3) + conv(512, outputs, 1)
+        attention = 2 * outputs + conv(outputs, 3 * outputs, 1) + conv(outputs, outputs, 1)
+        return own + 2 * outputs + conv(outputs, outputs, 3) + shortcut + attends * attention
+
+    authors = conv(128, 512, 1) + conv(512, 512, 1) + conv(3, 128, 3)
+    authors += block(128, 256) + 3 * block(256, 256)  # 32x32
+    authors += block(256, 256, resamples=True) + 4 * block(256, 256, attends=True)  # 16x16
+    authors += block(256, 256, resamples=True) + 4 * block(256, 256)  # 8x8
+    authors += block(256, 256, attends=True) + block(256, 256)  # the middle
+    authors += 5 * block(512, 256)  # up at 8x8, to each block what was kept at this size, and before it was halved
+    authors += block(256, 256, resamples=True) + 4 * block(512, 256) + block(512, 256, attends=True)  # 16x16
+    authors += block(256, 256, resamples=True) + 4 * block(512, 256) + block(384, 256)  # 32x32
+    authors += 2 * 256 + conv(256, 3, 3)
+    with torch.device("meta"):
+        network = DDPMpp((3, 32, 32), width=128)
+    assert count(network) == authors
+    assert round(authors / 1e6, 1) == 55.7
 
 
 def test_every_model_is_counted_or_says_why_not() -> None:
