@@ -39,6 +39,8 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         InputError: if something could not be measured, after everything else was.
     """
+    from pydantic import PositiveInt
+
     from genlab.comparison.quality import draw_quality
     from genlab.composition.building import plain
     from genlab.composition.trust import own
@@ -60,6 +62,7 @@ def evaluate(cfg: DictConfig) -> None:
         weights=Literal["auto", "ema", "raw", "both"] | float | list[float],
         sampling=dict[str, Any],
         device=str,
+        devices=PositiveInt,
     )
     quiet_libraries()
     keep_freed_memory()

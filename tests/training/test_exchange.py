@@ -1,12 +1,15 @@
 """What the processes of a run exchange: means of gradients, the buffers of rank 0, rows in the order of the ranks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from genlab.training.module import TrainingModule
 from genlab.training.processes import all_gathered, average_gradients, share_buffers
 from support.together import together
 
@@ -147,3 +150,16 @@ def test_a_single_process_is_left_alone_in_a_group_and_without_one(tmp_path: Pat
     for found in (alone(), *together(1, alone, tmp_path)):
         for gradient, parameter in zip(found, [p for p in expected if p.grad is not None], strict=True):
             assert torch.equal(gradient, parameter.grad)
+
+
+def test_the_figures_of_the_first_process_count_for_all(tmp_path: Path) -> None:
+    """Else processes on unlike machines would not agree on which weights are the best, and wait for each other."""
+
+    def reported(rank: int) -> dict[str, tuple[float, int]]:
+        nothing = SimpleNamespace(log=lambda *_, **__: None, log_now=lambda _: None, trainer=SimpleNamespace())
+        nothing.trainer.strategy = DDPStrategy()
+        nothing.images_seen, nothing.reported, nothing._on_their_own = 5, {}, set()
+        TrainingModule.report(nothing, {"val/fid": 1.0 + rank * 1e-12})  # type: ignore[arg-type]
+        return nothing.reported
+
+    assert together(2, reported, tmp_path) == [{"val/fid": (1.0, 5)}] * 2

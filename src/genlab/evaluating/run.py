@@ -9,6 +9,7 @@ from genlab.composition.building import build
 from genlab.composition.sampling import combinations, sampling_settings
 from genlab.errors import InputError
 from genlab.evaluating.images import evaluate_images
+from genlab.evaluating.spread import Devices, spread
 from genlab.metrics.display import print_figures
 from genlab.metrics.result import Result
 from genlab.pictures.files import save_png
@@ -39,43 +40,49 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
         if config["images"]:
             evaluate_images(run, config)
             continue
-        metrics = {**config["metrics"]}
-        for name in ("features", "modes"):  # those of the run, unless the user chose others
-            metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
-        evaluation = build(metrics, "metrics")
-        model = run.model
-        which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
-        about = evaluation.settings
-        label = (
-            f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
-            f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
+        with spread(run, kind, config["devices"]) as devices:
+            _evaluate(run, config, devices)
+
+
+def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> None:
+    metrics = {**config["metrics"]}
+    for name in ("features", "modes"):  # those of the run, unless the user chose others
+        metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
+    evaluation = build(metrics, "metrics")
+    model = run.model
+    which = {"checkpoint": run.checkpoint, "weights": run.used_weights}
+    about = evaluation.settings
+    label = (
+        f"{run.checkpoint}, {run.used_weights}, {about['features'] or 'no features'}, "
+        f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
+    )
+    known: dict[str, Any] = {}
+    changes = combinations(config["sampling"])
+    for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
+        model.sampling = sampling
+        samples = None if devices is None else devices.samples(evaluation, sampling)
+        measured = evaluation.measure(model, run.data, samples, protocol=which, known=known)
+        figures = known = measured.figures
+        if run.other_data:
+            reason = f"{OTHER_DATA}: {run.other_data}"
+            figures = {name: result.doubted(reason) for name, result in figures.items()}
+        settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
+        beside = _beside(run, figures)
+        record(run.folder, settings, figures, evaluation.declared, beside)
+        shown, nearest = measured.samples, measured.neighbours
+        if shown is not None and nearest is not None and run.modality.is_tiled:
+            run.folder.make()  # a run folder out of a git repository lacks its empty folders
+            save_png(beside_neighbours(shown, run.data, nearest), run.folder.samples / "neighbours.png")
+        of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
+        print_figures(
+            figures,
+            {
+                **({"published": [one.line for one in beside.values()]} if beside else {}),
+                "run": f"{run.folder.path}: {of}",
+                "written to": str(run.folder.path / EVALUATION),
+            },
+            evaluation.declared,
         )
-        known: dict[str, Any] = {}
-        changes = combinations(config["sampling"])
-        for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
-            model.sampling = sampling
-            measured = evaluation.measure(model, run.data, protocol=which, known=known)
-            figures = known = measured.figures
-            if run.other_data:
-                reason = f"{OTHER_DATA}: {run.other_data}"
-                figures = {name: result.doubted(reason) for name, result in figures.items()}
-            settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
-            beside = _beside(run, figures)
-            record(run.folder, settings, figures, evaluation.declared, beside)
-            samples, nearest = measured.samples, measured.neighbours
-            if samples is not None and nearest is not None and run.modality.is_tiled:
-                run.folder.make()  # a run folder out of a git repository lacks its empty folders
-                save_png(beside_neighbours(samples, run.data, nearest), run.folder.samples / "neighbours.png")
-            of = "".join([label, *(f", {name} {value}" for name, value in change.items())])
-            print_figures(
-                figures,
-                {
-                    **({"published": [one.line for one in beside.values()]} if beside else {}),
-                    "run": f"{run.folder.path}: {of}",
-                    "written to": str(run.folder.path / EVALUATION),
-                },
-                evaluation.declared,
-            )
 
 
 def _beside(run: Run, figures: Mapping[str, Result]) -> dict[str, Standing]:

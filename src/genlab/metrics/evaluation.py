@@ -168,15 +168,21 @@ class Evaluation:
                 f"metrics.norm_statistics={self.norm_statistics}: {type(model).__name__} is sampled without batch "
                 "normalization; set it to null"
             )
-        total = self._num_drawn(data)
+        total = self.num_drawn(data)
         check_fits(bytes_of(total, model), f"metrics.num_samples={total}: too many samples; measure fewer")
 
-    def _num_drawn(self, data: DataModule) -> int:
+    @property
+    def needs_samples(self) -> bool:
+        """Whether a measure needs samples, if there is a kind of data that it applies to."""
+        return any(measure.needs & {"samples", "features"} for measure in self.measures.values())
+
+    def num_drawn(self, data: DataModule) -> int:
+        """Count the samples that are drawn, to be measured or to be shown."""
         return max(self.num_samples, self.num_shown) if data.modality.is_measured else self.num_shown
 
     def draw(self, model: GenerativeModel, data: DataModule) -> Tensor:
         """Draw the samples to measure and to show, ``(N, *shape)``; text samples are only shown, not measured."""
-        total = self._num_drawn(data)
+        total = self.num_drawn(data)
         if self.norm_statistics is not None:
             model = with_own_statistics(model, self.norm_statistics, self.seed)
         if isinstance(model, CountsEvaluations):
