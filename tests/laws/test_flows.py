@@ -352,7 +352,9 @@ def test_steps_prepared_together_compute_what_their_layers_do(
     h, y = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True), some_classes(num_classes, 4)
     found = []
     for z, log_det in (model.transform(h, y), layer_by_layer(model, h, y)):
-        gradients = torch.autograd.grad((z.square().sum(1) * log_det).sum(), [h, *model.parameters()], allow_unused=True)
+        gradients = torch.autograd.grad(
+            (z.square().sum(1) * log_det).sum(), [h, *model.parameters()], allow_unused=True
+        )
         found.append([z, log_det, *(gradient for gradient in gradients if gradient is not None)])
     for together, apart in zip(*found, strict=True):
         torch.testing.assert_close(together, apart)

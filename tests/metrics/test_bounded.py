@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from genlab.machine import progress
 from genlab.metrics import activations, distances
-from genlab.metrics.activations import watched
-from genlab.metrics.drawing import FIRST, draw
+from genlab.metrics.activations import FEW, samples_at_once, watched
+from genlab.metrics.drawing import draw
 from genlab.metrics.memorization import nearest
 from genlab.metrics.prdc import density_and_coverage
 from genlab.models import in_parts as parts
@@ -17,30 +17,41 @@ from genlab.models.gan.mlp import MLP
 from genlab.models.in_parts import in_parts
 
 
-def test_the_batch_of_samples_is_what_the_layers_outputs_leave_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_drawn_in_parts_for_which_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(nn.Linear(3, 100), nn.ReLU(), nn.Linear(100, 5))
     with watched(net) as found:
         net(torch.randn(4, 3))
         net(torch.randn(2, 3))  # smaller: not counted beside the largest
     of_one = 4 * (100 + 100 + 5)
-    monkeypatch.setattr(activations, "ROOM", 10 * of_one)
-    assert found.batch_size(4, most=250) == 10
-    assert found.batch_size(4, most=7) == 7
-    monkeypatch.setattr(activations, "ROOM", of_one // 2)
-    assert found.batch_size(4, most=250) == 1  # a sample that takes more is drawn alone
+    assert found.total == 4 * of_one
     assert not any(module._forward_hooks for module in net.modules())
+    drawn = []
+
+    def draw_few(num: int) -> None:
+        drawn.append(num)
+        net(torch.randn(num, 3))
+
+    for room, most, expected in ((10 * of_one, 250, 10), (10 * of_one, 7, 7), (of_one // 2, 250, 1)):
+        monkeypatch.setattr(activations, "ROOM", room)  # a sample that takes more than the room is drawn alone
+        assert samples_at_once(net, "a", most, draw_few) == expected
+    assert drawn == [FEW]  # once for these settings
+    samples_at_once(net, "b", 250, draw_few)
+    assert drawn == [FEW, FEW]
 
 
-def test_samples_are_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_the_same_in_batches_and_parts_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = MLP((2,))
     sizes: list[int] = []
-    expected = draw(model, 90, seed=3, advance=sizes.append)
-    assert sizes == [FIRST, 90 - FIRST]
-    monkeypatch.setattr(activations, "ROOM", 1)
+    expected = draw(model, 90, seed=3, batch_size=40, advance=sizes.append)
+    assert sizes == [40, 40, 10]
+    monkeypatch.setattr(activations, "ROOM", 0)
     sizes.clear()
-    torch.testing.assert_close(draw(model, 90, seed=3, advance=sizes.append), expected)
-    assert sizes == [FIRST, *[1] * (90 - FIRST)]
+    torch.testing.assert_close(draw(model, 90, seed=3, batch_size=40, advance=sizes.append), expected)
+    assert sizes == [1] * 90
+    sizes.clear()
+    torch.testing.assert_close(draw(model, 30, seed=3, batch_size=40, advance=sizes.append), expected[:30])
+    assert sizes == [30]  # few samples, such as those of a picture, are drawn at once
 
 
 def test_blocks_of_distances_hold_as_many_numbers_as_there_is_room_for_and_change_nothing(

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genlab.comparison.against_settings import EVALUATIONS, against_settings
+from genlab.comparison.runs import read_run
+from genlab.runs.folder import RunFolder
 from support.command import FAST, Genlab, Trained
 
 SMALL = (
@@ -64,6 +67,22 @@ def test_every_setting_of_sampling_has_its_evaluation(genlab: Genlab, run: Path)
     for words in ("1 step, 1 network evaluation", "2 steps, 3 network evaluations",
                   "2 steps, 6 network evaluations, guidance 2"):  # fmt: skip
         assert words in content, words
+
+
+def test_the_evaluations_of_an_adaptive_solver_are_counted(genlab: Genlab, run: Path) -> None:
+    (run / "evaluation.json").unlink(missing_ok=True)
+    tolerances = ("sampling.solver=dopri5", "sampling.tolerance=1e-2,1e-4", "metrics.num_samples=80")
+    result = genlab("evaluate", run, *tolerances, "~metrics.measures.likelihood")
+    assert result.code == 0, result.err
+    (chart,) = (
+        chart
+        for chart in against_settings([(0, read_run(RunFolder(run)))])
+        if chart["metric"] == "test/fid" and chart["setting"] == EVALUATIONS and len(chart["lines"][0]["x"]) == 2
+    )
+    (line,) = chart["lines"]
+    few, many = line["x"]
+    assert 7 <= few < many  # a step takes seven at least
+    assert f'"network_evaluations": {few}' in (run / "evaluation.json").read_text()
 
 
 def test_samples_are_shown_on_their_way(genlab: Genlab, run: Path, trained: Trained) -> None:

@@ -20,8 +20,8 @@ from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import draw
 from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.norm_statistics import with_own_statistics
-from genlab.models.base import GenerativeModel
-from genlab.models.sampling import SamplingSettings
+from genlab.models.base import CountsEvaluations, GenerativeModel
+from genlab.models.sampling import SamplingSettings, Tally
 from genlab.runs.loading import Run, load
 
 BATCH = 250  # samples of one call, as one process draws them: the sums of some models depend on it in the last digits
@@ -56,18 +56,21 @@ class Devices:
         total = evaluation.num_drawn(self.run.data)
         how = (evaluation.seed, sampling, evaluation.norm_statistics)
         parts = [range(first, min(first + BATCH, total)) for first in range(0, total, BATCH)]
+        if isinstance(self.run.model, CountsEvaluations):
+            self.run.model.tally = Tally()
         with with_progress("samples", total) as advance:
             waiting = [self.pool.submit(_draw, part, *how) for part in parts]
             return torch.cat([self._drawn(one, part, advance) for one, part in zip(waiting, parts, strict=True)])
 
-    @staticmethod
-    def _drawn(one: Future[Any], part: range, advance: Any) -> Tensor:
+    def _drawn(self, one: Future[Any], part: range, advance: Any) -> Tensor:
         try:
-            samples = torch.from_numpy(one.result())
+            drawn, tally = one.result()
         except BrokenProcessPool as error:
             raise RunFailed("a process that draws samples died: fewer devices=... need less memory") from error
+        if isinstance(self.run.model, CountsEvaluations):
+            self.run.model.tally.join(tally)
         advance(len(part))
-        return samples
+        return torch.from_numpy(drawn)
 
 
 @contextmanager
@@ -136,7 +139,9 @@ def _open(left: Any, given: tuple[str, dict[str, Any], str, Any], threads: int |
     _run = load(folder, checkpoint, kind, left.get(), config["dataset"])
 
 
-def _draw(part: range, seed: int, sampling: SamplingSettings, norm_statistics: int | None) -> np.ndarray:
+def _draw(
+    part: range, seed: int, sampling: SamplingSettings, norm_statistics: int | None
+) -> tuple[np.ndarray, Tally | None]:
     assert _run is not None
     model = _run.model
     model.sampling = sampling
@@ -145,4 +150,5 @@ def _draw(part: range, seed: int, sampling: SamplingSettings, norm_statistics: i
         if key not in _models:
             _models[key] = with_own_statistics(model, norm_statistics, seed)
         model = _models[key]
-    return draw(model, len(part), seed=seed, indices=part, batch_size=BATCH, decode=_run.data.decode).numpy()
+    drawn = draw(model, len(part), seed=seed, indices=part, batch_size=BATCH, decode=_run.data.decode).numpy()
+    return drawn, model.tally if isinstance(model, CountsEvaluations) else None

@@ -1,12 +1,16 @@
-"""Memory that a network's activations take for one example, by which the samples of a batch are counted."""
+"""Memory that a network's activations take for one sample, by which the samples of a batch are counted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 ROOM = 2**30  # bytes that the activations of a batch of samples may take
+FEW = 16  # samples that show how much one takes
+
+_known: WeakKeyDictionary[nn.Module, dict[str, float]] = WeakKeyDictionary()
 
 
 class Activations:
@@ -24,10 +28,10 @@ class Activations:
         if isinstance(output, Tensor):
             self.of_layer[layer] = max(self.of_layer.get(layer, 0), output.numel() * output.element_size())
 
-    def batch_size(self, seen: int, most: int) -> int:
-        """Choose how many examples to compute at once, at most ``most``, after a batch of ``seen`` examples."""
-        of_one = sum(self.of_layer.values()) / seen
-        return max(1, min(most, int(ROOM / max(of_one, 1))))
+    @property
+    def total(self) -> int:
+        """Sum over the layers, in bytes."""
+        return sum(self.of_layer.values())
 
 
 @contextmanager
@@ -41,3 +45,20 @@ def watched(model: nn.Module) -> Iterator[Activations]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def samples_at_once(model: nn.Module, settings: str, most: int, draw_few: Callable[[int], object]) -> int:
+    """Choose how many samples to draw at once; what one takes is found once for a model and its settings.
+
+    Args:
+        model: model to sample from.
+        settings: name of the sampling settings, on which the memory depends.
+        most: upper limit.
+        draw_few: function that draws a number of samples, which are thrown away.
+    """
+    known = _known.setdefault(model, {})
+    if settings not in known:
+        with watched(model) as activations:
+            draw_few(FEW)
+        known[settings] = activations.total / FEW
+    return max(1, min(most, int(ROOM / max(known[settings], 1.0))))

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from genlab.distributions.noise import generators
 from genlab.machine.memory import check_fits
-from genlab.metrics.activations import watched
-from genlab.models.base import GenerativeModel, LikelihoodModel
-from genlab.models.sampling import SamplingSettings
-
-FIRST = 64  # samples in the first batch, which shows how much memory a sample takes; a grid of samples is one batch
+from genlab.metrics.activations import FEW, samples_at_once
+from genlab.models.base import CountsEvaluations, GenerativeModel, LikelihoodModel
+from genlab.models.sampling import SamplingSettings, Tally
 
 Advance = Callable[[int], None]
 
@@ -62,8 +60,8 @@ def draw(
 ) -> Tensor:
     """Draw samples ``(num, *shape)``, on the CPU.
 
-    Sample i depends on the seed and i only, not on the batch size. The first batch is a small one, after which the size
-    is chosen so that the activations take limited memory.
+    Sample i depends on the seed and i only, not on the batch size. A batch that would take too much memory is drawn in
+    parts.
 
     Args:
         model: model to sample from.
@@ -80,23 +78,26 @@ def draw(
         InputError: if the samples do not fit in memory.
     """
     check_fits(bytes_of(num, model), f"{num} samples are too many; draw fewer at a time")
-    drawn: list[Tensor] = []
+    drawn = []
     chosen = range(num) if indices is None else indices
+
+    def sample(part: slice) -> Tensor:
+        classes = None if y is None else y[part]
+        streams = generators(seed, chosen[part])
+        return model.sample(len(streams), classes, generator=streams, sampling=sampling)
+
     with evaluating(model):
-
-        def draw_part(part: slice) -> int:
-            of_part = chosen[part]
-            classes = None if y is None else y[part]
-            samples = model.sample(len(of_part), classes, generator=generators(seed, of_part), sampling=sampling)
-            drawn.append((samples if decode is None else decode(samples)).cpu())
-            advance(len(of_part))
-            return len(of_part)
-
-        with watched(model) as activations:
-            first = draw_part(slice(0, min(FIRST, batch_size, num)))
-        size = activations.batch_size(first, batch_size)
-        for start in range(first, num, size):
-            draw_part(slice(start, min(start + size, num)))
+        size = batch_size
+        if num >= batch_size > FEW:
+            size = samples_at_once(model, repr(sampling or model.sampling), batch_size, lambda few: sample(slice(few)))
+        if isinstance(model, CountsEvaluations):
+            model.tally = Tally()  # of these samples
+        for first in range(0, num, batch_size):
+            last = min(first + batch_size, num)
+            for start in range(first, last, size):
+                samples = sample(slice(start, min(start + size, last)))
+                drawn.append((samples if decode is None else decode(samples)).cpu())
+                advance(len(samples))
     return torch.cat(drawn)
 
 

@@ -36,7 +36,6 @@ from genlab.metrics.norm_statistics import batch_norms, with_own_statistics
 from genlab.metrics.result import Result
 from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, reference_of
 from genlab.models.base import CountsEvaluations, GenerativeModel
-from genlab.models.sampling import Tally
 
 
 def first_measures() -> dict[str, Measure]:
@@ -185,8 +184,6 @@ class Evaluation:
         total = self.num_drawn(data)
         if self.norm_statistics is not None:
             model = with_own_statistics(model, self.norm_statistics, self.seed)
-        if isinstance(model, CountsEvaluations):
-            model.tally = Tally()
         with with_progress("samples", total) as advance:
             return draw(model, total, seed=self.seed, decode=data.decode, advance=advance)
 

@@ -38,6 +38,10 @@ class Tally:
         """Add the evaluations of each example, ``(B,)``; they stay on their device."""
         self.total, self.num = self.total + evaluations.sum(), self.num + len(evaluations)
 
+    def join(self, other: "Tally") -> None:
+        """Add what another process counted."""
+        self.total, self.num = int(self.total) + int(other.total), self.num + other.num
+
     @property
     def mean(self) -> float | None:
         """Evaluations for one example on average; None if there were no examples."""

@@ -38,7 +38,7 @@ class DiffusionModel(ObjectiveModel, Completes):
     Attributes:
         available: solvers that the model can be sampled by.
         large_variance: whether the noise of the solver ``ddpm`` has the variance of a step, not of its posterior.
-        tally: evaluations that samples took by the solver ``dopri5``; whoever wants to know sets a new one before.
+        tally: evaluations that the last samples took by the solver ``dopri5``.
 
     Args:
         shape: shape of an example, ``(C, H, W)`` or ``(D,)``.
