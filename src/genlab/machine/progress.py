@@ -62,7 +62,7 @@ def signs_of_life(what: str | Callable[[], str]) -> Iterator[None]:
     """Print a line when nothing was printed for half a minute, also within a single long operation.
 
     Args:
-        what: name of the computation, or a function that says how far it is.
+        what: name of the computation, or a function that gives the line.
     """
     started, ended = time.monotonic(), Event()
 
@@ -75,7 +75,7 @@ def signs_of_life(what: str | Callable[[], str]) -> Iterator[None]:
             elif now - max(_Signs.last, quiet_since) < EVERY:
                 quiet_since = _Signs.last
             else:
-                _print(f"{what if isinstance(what, str) else what()}: {now - started:.0f} s so far")
+                _print(f"{what}: {now - started:.0f} s so far" if isinstance(what, str) else what())
 
     thread = Thread(target=watch, daemon=True)
     _Signs.speakers.append(ended)
@@ -100,15 +100,15 @@ class _Lines:
         self.what, self.total = what, total
         self.done = 0
         self.started = time.monotonic()
-        self.last = self.started
 
     def state(self) -> str:
-        return f"{self.what}: {self.done:,} of {self.total:,}"
+        seconds = time.monotonic() - self.started
+        left = (
+            f"{seconds * (self.total - self.done) / self.done:.0f} s left" if self.done else f"{seconds:.0f} s so far"
+        )
+        return f"{self.what}: {self.done:,} of {self.total:,}, {left}"
 
     def __call__(self, count: int) -> None:
         self.done += count
-        now = time.monotonic()
-        if now - self.last >= EVERY and self.done < self.total:
-            self.last = now
-            left = (now - self.started) * (self.total - self.done) / self.done
-            _print(f"{self.state()}, {left:.0f} s left")
+        if time.monotonic() - max(self.started, _Signs.last) >= EVERY and self.done < self.total:
+            _print(self.state())
