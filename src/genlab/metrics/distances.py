@@ -18,9 +18,14 @@ def centred(vectors: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return vectors.double() - mean, reference.double() - mean
 
 
+def rows_at_once(numbers: int) -> int:
+    """Give the number of rows for which there is room, if each takes so many float64 numbers."""
+    return max(1, ROOM // (8 * numbers))
+
+
 def blocks(vectors: Tensor, numbers: int) -> tuple[Tensor, ...]:
     """Split vectors ``(N, d)`` into blocks of limited memory, if each vector takes that many float64 numbers."""
-    return vectors.split(max(1, ROOM // (8 * numbers)))
+    return vectors.split(rows_at_once(numbers))
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:

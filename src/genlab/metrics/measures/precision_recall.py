@@ -31,13 +31,13 @@ class PrecisionRecall(FeatureMeasure):
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-        from genlab.metrics.distances import centred
+        from genlab.metrics.distances import centred, rows_at_once
 
         samples, real = subject.matched
         found = prc_features_to_metric(
             *centred(samples, real),  # torch-fidelity computes distances by matrix products
             prc_neighborhood=self.neighbours,
-            prc_batch_size=2500,  # rows of a matrix of distances, 8 bytes each
+            prc_batch_size=rows_at_once(4 * len(samples)),  # rows of distances, of which it holds several copies
             save_cpu_ram=True,
             verbose=False,
         )
