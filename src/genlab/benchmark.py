@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
-from genlab.launching.options import TYPES
+from genlab.launching.options import TYPES, overrides
 
 BENCHMARK = {
     "benchmark__rounds": int,
@@ -61,7 +61,7 @@ def benchmark(cfg: DictConfig) -> None:
         output = about.pop("output")
         turns = 3 * about["rounds"] + (2 * min(about["rounds"], 3) if about["num_samples"] else 0)
         with with_progress("benchmark", turns) as advance:
-            pair = measure_pair(config, **about, advance=advance)
+            pair = measure_pair(config, **about, advance=advance, overrides=overrides())
     print_pair(pair)
     if output:
         numbers = {"machine": machine(), "pairs": [as_numbers(pair)]}

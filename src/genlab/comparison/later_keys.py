@@ -116,7 +116,11 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "skip_above": ("2026-11-29", None),
     },
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
-    "pytorch_lightning.Trainer": {"compile": ("2026-11-23", False), "num_nodes": ("2026-11-29", 1)},
+    "pytorch_lightning.Trainer": {
+        "compile": ("2026-11-23", False),
+        "num_nodes": ("2026-11-29", 1),
+        "tf32": ("2026-11-29", False),
+    },
 }
 
 # The same for sampling settings, by the class of the model: values with which earlier results were measured.

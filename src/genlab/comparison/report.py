@@ -154,6 +154,8 @@ def _facts(run: Run) -> dict[str, str]:
         "device": environment.get("device"),
         "devices": environment.get("devices"),
         "precision": environment.get("precision"),
+        "TF32 in training": "yes" if environment.get("tf32") else None,
+        "compile": environment.get("compile"),
         "commit": environment.get("commit"),
         **{f"published {figure(name).label}": f"{one.target}: {one.words}" for name, one in run.standings.items()},
         **{f"version of {name}": version for name, version in (environment.get("versions") or {}).items()},

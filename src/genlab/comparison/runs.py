@@ -27,6 +27,9 @@ NOT_OF_THE_RUN = (
     "group",
     "resume",
     "sweep",
+    "trainer.tune",  # what it chose counts
+    "trainer.tune_precision",
+    "trainer.tune_seconds",
     "name",
     "tags",
     "paths",

@@ -240,5 +240,6 @@ def plain(cfg: DictConfig, **types: Any) -> dict[str, Any]:
     for path, annotation in types.items():
         *parents, key = path.split("__")
         node = functools.reduce(dict.__getitem__, parents, config)
-        node[key] = coerced(node[key], annotation, ".".join([*parents, key]))
+        if key in node:  # a trainer of the user's own may lack keys of genlab's
+            node[key] = coerced(node[key], annotation, ".".join([*parents, key]))
     return config

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from genlab.composition.building import plain
 from genlab.composition.explaining import explain, first_line
@@ -21,13 +21,15 @@ from genlab.launching.disk import disk_errors
 from genlab.launching.monitor import check_monitor
 from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides
-from genlab.launching.processes import check_shares, follow, num_processes, start
+from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.loggers.wandb import check_environment
 from genlab.machine.files import write_atomically
 from genlab.metrics.published import Published
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.lock import held
 from genlab.training.parts import Parts, assemble, check_kind
+from genlab.tuning.candidates import Tuning
+from genlab.tuning.tune import FILE, tuned
 
 
 def begin(cfg: DictConfig, planned: Path) -> float | None:
@@ -46,7 +48,8 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         InputError: if anything in the config is wrong, or the machines do not agree; raised before a folder is made.
     """
     cfg.run_dir = str(planned)
-    config, parts = _prepared(cfg)
+    config, parts, tuning = _prepared(cfg)
+    chosen = tuned(config, parts, tuning, overrides())
     with together(config, parts) as nodes:
         if nodes is not None:
             planned = planned.absolute()
@@ -57,7 +60,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         if nodes is not None:
             _show_new(folder, nodes)
         with disk_errors(folder.path), held(folder.path):
-            return _start(cfg, folder, parts, nodes)
+            return _start(cfg, folder, parts, nodes, chosen)
 
 
 def _show_new(folder: RunFolder, nodes: Nodes) -> None:
@@ -87,7 +90,7 @@ def begin_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float 
     cfg.run_dir = str(folder.path)
     where = check_meeting(cfg.trainer)
     try:
-        config, parts = _prepared(cfg)
+        config, parts, tuning = _prepared(cfg)
     except Exception as error:  # so that the sweep's table shows the failure
         if where is not None and where.rank != 0:
             raise
@@ -96,6 +99,7 @@ def begin_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float 
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
         folder.set_status("failed", reason=reason, overrides=overrides(), begun=False)
         raise
+    chosen = tuned(config, parts, tuning, overrides(), sweep=folder.path.parent)
     with together(config, parts) as nodes:
         if nodes is not None and nodes.rank > 0:
             return follow(RunFolder(nodes.find()), config, nodes)
@@ -103,10 +107,10 @@ def begin_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float 
         with nullcontext() if nodes is None else held(folder.path, force):
             if nodes is not None:
                 nodes.show(folder.path)
-            return _start(cfg, folder, parts, nodes)
+            return _start(cfg, folder, parts, nodes, chosen)
 
 
-def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts]:
+def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts, Tuning]:
     check_meeting(cfg.trainer)
     absolute_paths(cfg)
     check_kind(cfg)
@@ -115,16 +119,22 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts]:
     check_resolved(config)  # otherwise the run could not be opened again
     if config["reference"] is not None:
         Published.from_config(config["reference"])
-    num_processes(config["trainer"])
+    tuning = Tuning.from_config(config["trainer"], num_processes(config["trainer"]) * num_nodes(config["trainer"]))
     parts = assemble(config)
     check_shares(config, parts)
     check_monitor(config, parts, overrides())
     if (config["logger"] or {}).get("wandb"):
         check_environment()
-    return config, parts
+    return config, parts, tuning
 
 
-def _start(cfg: DictConfig, folder: RunFolder, parts: Parts, nodes: Nodes | None) -> float | None:
+def _start(
+    cfg: DictConfig, folder: RunFolder, parts: Parts, nodes: Nodes | None, chosen: dict[str, Any] | None
+) -> float | None:
+    if chosen is not None:
+        with open_dict(cfg):  # a trainer of the user's own may lack keys of genlab's
+            cfg.trainer.update(chosen["chosen"])
+        folder.write_json(FILE, chosen)
     cfg.run_dir, cfg.run_id = str(folder.path), unique_name().rpartition("-")[2]
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)

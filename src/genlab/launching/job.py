@@ -44,6 +44,7 @@ from genlab.training.compilation import Compilation
 from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.parallel import strategy_for
 from genlab.training.parts import Parts, assemble
+from genlab.training.tf32 import TF32
 from genlab.training.trainer_settings import trainer_options
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
@@ -159,11 +160,11 @@ def built_trainer(
     # Given, so that Lightning does not look for SLURM, LSF or MPI, which may have started several runs side by side.
     environment = LightningEnvironment() if world_size == 1 else TorchElasticEnvironment()
     strategy = strategy_for(parts.training, config["trainer"].get("strategy", "auto"), world_size)
-    first: list[Any] = []
+    first: list[Any] = [TF32()] if config["trainer"].get("tf32", False) else []
     if config["trainer"].get("strategy") == "fsdp" and world_size > 1:
         from genlab.training.sharding import PutTogether
 
-        first = [PutTogether()]
+        first.append(PutTogether())
     trainer = build(
         {
             **trainer_options(config),
@@ -242,7 +243,10 @@ def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, A
     table = Table.grid(padding=(0, 2))
     table.add_row("model", f"{config['choices']['model']}, {parameters:,} parameters")
     table.add_row("dataset", f"{parts.data.name} {list(parts.data.shape)}, {sizes}")
-    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {trainer.precision}")
+    how = {False: "not compiled", True: "compiled"}.get(config["trainer"].get("compile", False))
+    how = how or f"compile={config['trainer']['compile']}"
+    precision = f"{trainer.precision}{' with TF32' * config['trainer'].get('tf32', False)}"
+    table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {precision}, {how}")
     table.add_row("run folder", str(folder.path))
     if found is not None:
         path, checkpoint = found

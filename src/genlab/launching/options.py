@@ -22,6 +22,10 @@ TYPES = {
     "budget__images": int | None,
     "resume": str | None,
     "trainer__compile": bool | Literal["auto", "reduce-overhead"],
+    "trainer__tf32": bool,
+    "trainer__tune": Literal["off", "auto"],
+    "trainer__tune_precision": bool,
+    "trainer__tune_seconds": float,
     "sweep__resume": str | None,
 }
 

@@ -43,6 +43,8 @@ OF_THE_FIRST_START = (
     "paths.output_dir",
     "dataset.source.header",  # of tables: a run of an earlier version keeps the rule by which it read its file
     "trainer.precision",
+    "trainer.tf32",
+    "trainer.compile",  # which trainer.tune may have chosen
 )
 
 

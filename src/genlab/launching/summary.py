@@ -47,7 +47,7 @@ def summarize(
         **_declared(parts.evaluation.declared),
         **_codes(parts),
         **_latents(parts),
-        **_facts(parts.training, trainer, device, progress),
+        **_facts(parts.training, trainer, device, progress, config["trainer"]),
         "ended": _ended(trainer),
         "monitor": {**config["monitor"], "best": best},
         "choices": config["choices"],
@@ -105,13 +105,23 @@ def _latents(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _facts(training: TrainingModule, trainer: Any, device: torch.device, progress: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(
+    training: TrainingModule,
+    trainer: Any,
+    device: torch.device,
+    progress: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "images_seen": training.images_seen,
         **progress,
         "peak_memory_mb": peak_memory_mb(device),
-        "environment": environment(str(device), trainer.world_size, str(trainer.precision)),
+        "environment": {
+            **environment(str(device), trainer.world_size, str(trainer.precision)),
+            "tf32": bool(settings.get("tf32", False)) and device.type == "cuda",
+            "compile": settings.get("compile", False),
+        },
     }
 
 

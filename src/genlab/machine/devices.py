@@ -19,6 +19,11 @@ def computes_in_bfloat16(accelerator: str) -> bool:
     return any(bool(check()) for name in supported if (check := getattr(torch.cpu, name, None)) is not None)
 
 
+def computes_in_tf32(device: torch.device) -> bool:
+    """Tell whether the device multiplies float32 matrices in TF32, as GPUs since Ampere do."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def check_for_gpus_quickly() -> None:
     """Turn off Lightning's way to look for GPUs on a machine without any, for the rest of this process.
 

@@ -18,6 +18,7 @@ MOVED = {
 # By today's import path: keys that the class lacked in earlier versions, and keys that it no longer uses.
 ADDED: dict[str, dict[str, Any]] = {
     "genlab.data.table.Table": {"header": "text"},
+    "pytorch_lightning.Trainer": {"tf32": False, "tune": "off", "tune_precision": False, "tune_seconds": 30},
     "genlab.training.adversarial.AdversarialTraining": {
         "discriminator_start": 0,
         "adversarial_weight": 1.0,

@@ -20,7 +20,17 @@ from genlab.runs.config import below
 from genlab.runs.folder import RunFolder
 
 # What may differ between machines without another result: where files lie, the device, and what is logged where.
-FREE = ("trainer", "trainer.accelerator", "trainer.devices", "paths.", "logger", "logger.", "tags", "group")
+FREE = (
+    "trainer",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.tune",  # which changes nothing of an experiment with published figures
+    "paths.",
+    "logger",
+    "logger.",
+    "tags",
+    "group",
+)
 # Overrides that choose the experiment and the seed, or are about the command and not about the run.
 OF_THE_COMMAND = ("experiment", "seed", "name", "resume", "sweep", "trust", "force", "dataset.num_workers")
 # Overrides with which a figure is measured on other data, or otherwise, than its experiment says.

@@ -20,6 +20,7 @@ from genlab.training.compilation import Compilation
 from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.module import TrainingModule
 from genlab.training.objective import ObjectiveTraining
+from genlab.training.tf32 import TF32
 from genlab.training.trainer_settings import trainer_options
 
 
@@ -204,6 +205,9 @@ class GenlabLoop:
         data: data set, built.
         callbacks: callbacks, built.
         loggers: loggers, built.
+
+    Attributes:
+        warmup: number of steps before a measurement begins.
     """
 
     images_seen = 0
@@ -220,20 +224,22 @@ class GenlabLoop:
         self.training, self.data, self.loggers = training, data, loggers
         how = config.get("compile", False)
         # "auto" would not compile in a run as short as this, but the measurement stands for a long one.
-        self.callbacks = [Compilation(True if how == "auto" else how), *callbacks]
+        first = [TF32()] if config.get("tf32", False) else []
+        self.callbacks = [*first, Compilation(True if how == "auto" else how), *callbacks]
+        # A model that is moved to the device again needs new CUDA graphs, which are captured in its first steps.
+        self.warmup = 12 if how == "reduce-overhead" and torch.cuda.is_available() else 1
 
-    def seconds_per_step(self, steps: int, warmup: int = 1) -> float:
+    def seconds_per_step(self, steps: int) -> float:
         """Train for some steps, and give the seconds per step, including the time between two steps.
 
         Args:
             steps: number of steps to measure.
-            warmup: number of steps before the measurement begins.
 
         Raises:
             ValueError: if an epoch has fewer batches than that.
         """
-        clock = _Clock(warmup, steps)
-        batches = warmup + steps
+        clock = _Clock(self.warmup, steps)
+        batches = self.warmup + steps
         if batches > len(self.data.splits["train"]) // self.data.batch_size:
             raise ValueError(f"{batches} batches are more than an epoch has")
         trainer = build(

@@ -1,7 +1,7 @@
 """Measure how fast a model trains and samples on a dataset, compared with a minimal loop."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,8 @@ from genlab.speed.loops import GenlabLoop
 from genlab.speed.plain_process import plain_process
 from genlab.speed.rounds import Timing, interleaved, synchronize
 from genlab.training.parts import assemble
+from genlab.tuning.candidates import Tuning
+from genlab.tuning.tune import tuned
 
 SAME, OWN = "genlab, same precision", "genlab"
 
@@ -34,7 +36,9 @@ class Pair:
         device: device that was measured.
         precision: precision of genlab with its own defaults.
         channels_last: whether genlab uses the channels-last memory format by default.
-        compiled: whether genlab compiles the model by default.
+        compiled: whether and how genlab compiles the model by default, as ``trainer.compile`` says it.
+        tf32: whether its float32 matrix products are rounded to TF32.
+        tuned: what ``trainer.tune`` measured and chose; None if it did not.
         parameters: number of parameters of the model.
         batch_size: number of examples in a batch.
         steps: seconds per step of each contender: ``plain``, ``genlab, same precision`` and ``genlab``.
@@ -50,7 +54,8 @@ class Pair:
     device: str
     precision: str
     channels_last: bool
-    compiled: bool
+    compiled: bool | str
+    tf32: bool
     parameters: int
     batch_size: int
     steps: dict[str, Timing]
@@ -58,6 +63,7 @@ class Pair:
     num_samples: int = 0
     sampling: Timing | None = None
     evaluations: Timing | None = None
+    tuned: dict[str, Any] | None = None
 
     def overhead(self) -> float:
         """Give the time of genlab's step divided by the plain step's, both in float32 and uncompiled."""
@@ -80,6 +86,7 @@ def measure_pair(
     seconds: float = 2.0,
     num_samples: int = 64,
     advance: Callable[[int], None] | None = None,
+    overrides: Iterable[str] = (),
 ) -> Pair:
     """Time the contenders in turns, then the stages of a plain step, then sampling.
 
@@ -90,22 +97,26 @@ def measure_pair(
         seconds: duration of a turn of the plain loop, if ``steps`` is None.
         num_samples: number of samples to draw in a round; 0 to leave sampling out.
         advance: callback for a progress bar, called with 1 after every turn.
+        overrides: overrides of the config, which ``trainer.tune`` leaves as they are.
 
     Raises:
         InputError: if the config is wrong, or the training set is too small to time a step on.
     """
     same = copy.deepcopy(config)
-    same["trainer"] |= {"precision": "32-true", "compile": False}
+    same["trainer"] |= {"precision": "32-true", "compile": False, "tf32": False}
     same["training"] |= {"channels_last": False}
     built = {SAME: assemble(same), OWN: assemble(config)}
+    tuning = Tuning.from_config(config["trainer"], processes=1)
+    if (chosen := tuned(config, built[OWN], tuning, overrides, endless=True)) is not None:
+        config = {**config, "trainer": {**config["trainer"], **chosen["chosen"]}}
     device = _device(config)
     with plain_process(same, device) as plain, run_callbacks(config) as (callbacks, loggers):
-        epoch = plain.num_images // plain.batch_size
-        num = min(epoch - 2, steps or max(2, round(seconds / plain.seconds_per_step(1))))
-        if num < 1:
-            raise InputError(f"{plain.num_images} training images are too few to time batches of {plain.batch_size}")
         like = GenlabLoop(same["trainer"], built[SAME].training, built[SAME].data, callbacks(), loggers)
         own = GenlabLoop(config["trainer"], built[OWN].training, built[OWN].data, callbacks(), loggers)
+        epoch = plain.num_images // plain.batch_size
+        num = min(epoch - 1 - own.warmup, steps or max(2, round(seconds / plain.seconds_per_step(1))))
+        if num < 1:
+            raise InputError(f"{plain.num_images} training images are too few to time batches of {plain.batch_size}")
         own.seconds_per_step(1)  # compiles the model, if the config asks for it
         timings = interleaved(
             {
@@ -123,7 +134,9 @@ def measure_pair(
         device=str(device),
         precision=str(config["trainer"]["precision"]),
         channels_last=bool(config["training"]["channels_last"]),
-        compiled=bool(config["trainer"]["compile"]),
+        compiled=config["trainer"]["compile"],
+        tf32=bool(config["trainer"].get("tf32", False)),
+        tuned=chosen,
         parameters=sum(p.numel() for p in built[OWN].model.parameters()),
         batch_size=plain.batch_size,
         steps=timings,

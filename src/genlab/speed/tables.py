@@ -55,7 +55,9 @@ def _described(name: str, pair: Pair) -> str:
         return "plain loop, float32"
     if name != "genlab":
         return "genlab, float32"
-    words = [pair.precision] + ["channels_last"] * pair.channels_last + ["compiled"] * pair.compiled
+    words = [pair.precision] + ["TF32"] * pair.tf32 + ["channels_last"] * pair.channels_last
+    if pair.compiled:
+        words.append("CUDA graphs" if pair.compiled == "reduce-overhead" else "compiled")
     return f"genlab, {', '.join(words)}"
 
 
@@ -73,7 +75,10 @@ def as_numbers(pair: Pair) -> dict[str, Any]:
         "batch_size": pair.batch_size,
         "precision": pair.precision,
         "channels_last": pair.channels_last,
-        "compiled": pair.compiled,
+        "compiled": bool(pair.compiled),
+        "compile": pair.compiled,
+        "tf32": pair.tf32,
+        "tuned": pair.tuned,
         "seconds_per_step": {name: numbers(timing) for name, timing in pair.steps.items()},
         "overhead": pair.overhead(),
         "speedup": pair.speedup(),

@@ -151,20 +151,20 @@ class AdversarialTraining(TrainingModule):
         discriminator = self.make_optimizer(self.discriminator_optimizer, self.players.discriminator)
         schedules = [
             self.make_schedule(generator, self.generator_steps / self.discriminator_steps),
-            self.make_schedule(discriminator, skipped=self._batches_without_discriminator()),
+            self.make_schedule(discriminator, skipped=self._batches_without_discriminator(self._batch_size())),
         ]
         return [generator, discriminator], [s for s in schedules if s is not None]
 
     def at_boundary(self, batch_idx: int) -> bool:
         return not self._pending
 
-    def batches_of_steps(self, steps: int) -> float:
+    def batches_of_steps(self, steps: int, batch_size: int) -> float:
         of_generator = self.generator_steps / self.discriminator_steps
-        both = (steps * self.accumulate + self._batches_without_discriminator()) / (1 + of_generator)
+        both = (steps * self.accumulate + self._batches_without_discriminator(batch_size)) / (1 + of_generator)
         return min(both, steps * self.accumulate / of_generator)  # the second is the number if D never starts
 
-    def _batches_without_discriminator(self) -> int:
-        return -(-self.discriminator_start // self._batch_size()) if self.discriminator_start else 0
+    def _batches_without_discriminator(self, batch_size: int) -> int:
+        return -(-self.discriminator_start // batch_size)
 
     @property
     def _discriminator_plays(self) -> bool:
@@ -204,6 +204,12 @@ class AdversarialTraining(TrainingModule):
         if self._last_generator_loss is not None:
             figures["generator_loss"] = self._last_generator_loss
         self.record(x, figures)
+
+    def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            fake = self.model.play(x, y).fake.float()
+        loss, *_ = self.discriminator_loss(x, fake, y, [])
+        return [loss, self.generator_loss(x, y)[0]]
 
     # -- the discriminator ---------------------------------------------------------------------------------------------
 

@@ -28,9 +28,7 @@ class Compilation(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
-        batches = module.total_batches()
-        short = self.when == "auto" and batches is not None and batches < LONG_RUN
-        if self._done or not self.when or short:
+        if self._done or not self.when or (self.when == "auto" and not pays(module.total_batches())):
             return
         self._graphs, self._done = self._has_graphs(module), True
         compile_functions(module.compilable(self._graphs), module.device, self._graphs)
@@ -39,16 +37,29 @@ class Compilation(pl.Callback):
         """Tell whether CUDA graphs can be used: they overwrite gradients and gathered weights that outlive a batch."""
         if self.when != "reduce-overhead" or module.device.type != "cuda":
             return False
-        once = not any(function.backward_twice for function in module.compilable(graphs=True))
-        possible = module.trainer.world_size == 1 and module.accumulate == 1 and once
-        if not possible:
-            needed = "one GPU, accumulate=1" + ("" if once else " and adaptive_weight=false")
-            print(f"genlab: compiled without CUDA graphs: they are for {needed}", file=sys.stderr)
-        return possible
+        if module.trainer.world_size == 1 and graphs_are_possible(module):
+            return True
+        needed = "one GPU, accumulate=1 and adaptive_weight=false"
+        print(f"genlab: compiled without CUDA graphs: they are for {needed}", file=sys.stderr)
+        return False
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()  # outputs of the last batch may be overwritten from here on
+
+
+def pays(batches: int | None) -> bool:
+    """Tell whether ``"auto"`` compiles a run.
+
+    Args:
+        batches: number of batches of the run; None if only time limits it.
+    """
+    return batches is None or batches >= LONG_RUN
+
+
+def graphs_are_possible(module: TrainingModule) -> bool:
+    """Tell whether nothing of a training outlives a batch, or passes backward twice, as CUDA graphs need."""
+    return module.accumulate == 1 and not any(function.backward_twice for function in module.compilable(graphs=True))
 
 
 def compile_functions(functions: Iterable[Compilable], device: torch.device, graphs: bool = False) -> None:

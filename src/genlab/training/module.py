@@ -156,6 +156,15 @@ class TrainingModule(pl.LightningModule):
         """
         return []
 
+    def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """Compute what a step minimizes, one loss for each optimizer, to see how long that takes.
+
+        Args:
+            x: examples, ``(B, ...)``.
+            y: classes of the examples, ``(B,)``.
+        """
+        raise NotImplementedError
+
     @property
     def sampling_model(self) -> GenerativeModel:
         """The model used for sampling: the averaged model if there is one, otherwise the trained model."""
@@ -184,12 +193,17 @@ class TrainingModule(pl.LightningModule):
         if self.images is not None:
             limits.append(-(-self.images // self._batch_size()))
         if trainer.max_steps >= 0:
-            limits.append(self.batches_of_steps(trainer.max_steps))
+            limits.append(self.batches_of_steps(trainer.max_steps, self._batch_size()))
         limit = min(limits, default=float("inf"))
         return None if limit == float("inf") else int(limit)
 
-    def batches_of_steps(self, steps: int) -> float:
-        """Compute the number of batches after which ``global_step``, the steps of all optimizers, equals ``steps``."""
+    def batches_of_steps(self, steps: int, batch_size: int) -> float:
+        """Compute the number of batches after which ``global_step``, the steps of all optimizers, equals ``steps``.
+
+        Args:
+            steps: number of steps.
+            batch_size: number of examples in a batch, over all processes.
+        """
         return float(steps * self.accumulate)
 
     def _batch_size(self) -> int:

@@ -53,6 +53,9 @@ class ObjectiveTraining(TrainingModule):
     def compilable(self, graphs: bool) -> list[Compilable]:
         return [Compilable("loss", self.model, "loss")]
 
+    def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        return [self.model.loss(x, y)["loss"]]
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.optimizer, [p for p in self.model.parameters() if p.requires_grad])
         scheduler = self.make_schedule(optimizer)

@@ -18,6 +18,7 @@ from genlab.training.hooks import Unprofiled
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SHORT = ("32", "bf16", "16")  # Lightning's other names of these
+OF_GENLAB = ("compile", "tf32", "tune", "tune_precision", "tune_seconds")  # which are not Lightning's
 _DURATION = re.compile(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
 
@@ -27,7 +28,7 @@ def trainer_options(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: config of the run, as plain values.
     """
-    options = {key: value for key, value in config["trainer"].items() if key != "compile"}
+    options = {key: value for key, value in config["trainer"].items() if key not in OF_GENLAB}
     return options if options.get("profiler") is not None else {**options, "profiler": Unprofiled()}
 
 
@@ -44,6 +45,11 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     _check_device(given.get("accelerator", "auto"), given.get("devices", 1))
     if (precision := given.get("precision")) is not None and str(precision) not in PRECISIONS + _SHORT:
         raise InputError(f"trainer.precision={precision}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if config["trainer"].get("tf32", False) and (short := str(precision or "32-true")) not in ("32-true", "32"):
+        raise InputError(
+            f"trainer.tf32=true: it rounds float32 matrix products, and this run has trainer.precision={short}; leave "
+            "it out, or give trainer.precision=32-true"
+        )
     time = given.get("max_time")
     if time is not None and not (isinstance(time, Mapping | timedelta) or _DURATION.fullmatch(str(time))):
         raise InputError(f"trainer.max_time={time}: expected days:hours:minutes:seconds, such as 00:00:05:00")
