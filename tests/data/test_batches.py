@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from genlab.data.batches import Batches
+from genlab.data.batches import TOGETHER, Batches
 from genlab.data.examples import Examples
+from genlab.data.images import ToModel
 from genlab.distributions.noise import mix
 from genlab.errors import InputError
 
@@ -50,6 +51,37 @@ def seen(given: Batches) -> list[list[int]]:
         assert torch.equal(y, 3 * x[:, 0] + 1)
         found.append(x[:, 0].tolist())
     return found
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("position", [0, 3])
+def test_batches_that_are_made_together_are_what_they_are_alone(
+    position: int, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of 2x2 that are flipped, moved and binarized; each place is counted when its batch is given."""
+    stored = torch.randint(0, 256, (23, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    all_of = Examples(stored, torch.arange(23))
+    transform = ToModel(256, flip=True, binarize=True, seed=1, shift=0.3)
+    calls: list[int] = []
+
+    def counted(images: Tensor, index: Tensor, epoch: int) -> Tensor:
+        calls.append(len(index))
+        return transform(images, index, epoch)
+
+    found = {}
+    for values in (0, 2 * 16, 10**6):  # one batch, two, and all of an epoch
+        monkeypatch.setitem(TOGETHER, "cpu", values)
+        given = Batches(all_of, counted, 4, shuffle=True, device=CPU, rank=rank, world_size=2)
+        given.load_state_dict({"epoch": 2, "position": position})
+        calls.clear()
+        found[values] = [(x.clone(), y.clone(), given.position) for x, y in given]
+        assert sum(calls) == 2 * (5 - position)
+        assert max(calls) == {0: 2, 32: 4}.get(values, 2 * (5 - position))
+        assert [place for _, _, place in found[values]] == list(range(position + 1, 6))
+    for others in (found[32], found[10**6]):
+        for (x, y, _), (x_alone, y_alone, _) in zip(others, found[0], strict=True):
+            assert torch.equal(x, x_alone)
+            assert torch.equal(y, y_alone)
 
 
 either = pytest.mark.parametrize("in_memory", [True, False])

@@ -72,7 +72,7 @@ def integers(high: int, num: int, generator: Generators, device: torch.device) -
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
     """Shift int64 to the right logically (torch's ``>>`` keeps the sign)."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+    return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def _signed(word: int) -> int:
@@ -93,9 +93,10 @@ def indexed_uniform(index: Tensor, num: int, *, seed: int, epoch: int) -> Tensor
         epoch: number of the epoch.
     """
     position = torch.arange(num, device=index.device)
-    bits = index[:, None] * num + position + _signed(mix(seed, epoch) << 1)
-    bits = bits * _signed(0x9E3779B97F4A7C15)
-    bits = (bits ^ _shift_right(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
-    bits = (bits ^ _shift_right(bits, 27)) * _signed(0x94D049BB133111EB)
-    bits = bits ^ _shift_right(bits, 31)
-    return _shift_right(bits, 40).to(torch.float32) * math.ldexp(1.0, -24)
+    # In place where possible: for many numbers, memory takes most of the time.
+    bits = index[:, None] * num + (position + _signed(mix(seed, epoch) << 1))
+    bits.mul_(_signed(0x9E3779B97F4A7C15))
+    bits.bitwise_xor_(_shift_right(bits, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    bits.bitwise_xor_(_shift_right(bits, 27)).mul_(_signed(0x94D049BB133111EB))
+    bits.bitwise_xor_(_shift_right(bits, 31))
+    return _shift_right(bits, 40).to(torch.float32).mul_(math.ldexp(1.0, -24))
