@@ -123,6 +123,7 @@ class AdversarialTraining(TrainingModule):
         self._last_generator_loss: Tensor | None = None
         self._last_generator_figures: dict[str, Tensor] = {}
         self._gradient_norm: Tensor | None = None
+        self._logits: tuple[Tensor, Tensor] | None = None  # D's of the last batch, of real and of generated examples
 
     def check(self, data: DataModule) -> None:
         super().check(data)
@@ -195,6 +196,7 @@ class AdversarialTraining(TrainingModule):
         x, y = batch
         self.model.prepare(self.images_seen)
         plays = self._discriminator_plays
+        self._logits = None
         figures = self._discriminator_backward(x, y) if plays else {}
         self._pending.append((x, y))
         if len(self._pending) == self.accumulate:
@@ -203,7 +205,7 @@ class AdversarialTraining(TrainingModule):
         figures |= self._last_generator_figures
         if self._last_generator_loss is not None:
             figures["generator_loss"] = self._last_generator_loss
-        self.record(x, figures)
+        self.record(x, figures, self._figures_of_logits if plays else None)
 
     def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
         with torch.no_grad():
@@ -232,16 +234,19 @@ class AdversarialTraining(TrainingModule):
             x, fake = x.detach().requires_grad_(), fake.requires_grad_()
         if self.augment is not None:
             self.augment.prepare(self.images_seen)
-        loss, certainty, figures = self.discriminator_loss(x, fake, y, due)
-        self.manual_backward(loss / self.accumulate)
+        loss, real, generated, figures = self.discriminator_loss(x, fake, y, due)
+        self._logits = real, generated
+        self.manual_backward(self._share(loss))
         if self.augment is not None:
+            # If the sign of a logit has no meaning, only differences of logits do.
+            certainty = real if self.loss.calibrated else real - generated
             self.augment.update(certainty.repeat_interleave(self.model.pack))
             figures |= self.augment.figures()
         return figures
 
     def discriminator_loss(
         self, x: Tensor, fake: Tensor, y: Tensor, due: list[str]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Compute the loss of D.
 
         Args:
@@ -251,46 +256,58 @@ class AdversarialTraining(TrainingModule):
             due: names of the penalties to apply in this step.
 
         Returns:
-            The loss, D's certainty about each real example (input of :meth:`Augmentation.update`), and figures to log.
+            The loss, D's logits of the real and of the generated examples, without gradients, and losses to log.
         """
         critic = self._critic(y)
         with _differentiable_twice(bool(due)):
             on_real, on_fake = critic(x), critic(fake)
             penalties = {name: self.regularizers[name].penalty(critic, x, fake, on_real, on_fake) for name in due}
         loss = self.loss.discriminator(on_real, on_fake)
-        real, generated = on_real.detach(), on_fake.detach()
-        figures = {"discriminator_loss": loss.detach(), "logit_real": real.mean(), "logit_fake": generated.mean()}
+        figures = {"discriminator_loss": loss.detach()}
+        for name in due:
+            loss = loss + self.regularizers[name].every * penalties[name]
+            figures[name] = penalties[name].detach()
+        return loss, on_real.detach(), on_fake.detach(), figures
+
+    def _figures_of_logits(self) -> dict[str, Tensor]:
+        """Compute means and accuracies of D's logits in the last batch; only the steps that are read need them."""
+        if self._logits is None:
+            return {}
+        real, generated = self._logits
+        figures = {"logit_real": real.mean(), "logit_fake": generated.mean()}
         if self.loss.calibrated:
             figures["accuracy_real"] = (real > 0).float().mean()
             figures["accuracy_fake"] = (generated < 0).float().mean()
         else:
             figures["accuracy_pairs"] = (real > generated).float().mean()
-        for name in due:
-            loss = loss + self.regularizers[name].every * penalties[name]
-            figures[name] = penalties[name].detach()
-        # If the sign of a logit has no meaning, only differences of logits do.
-        return loss, real if self.loss.calibrated else real - generated, figures
+        return figures
+
+    def _share(self, loss: Tensor) -> Tensor:
+        """Divide a loss by the number of batches that are accumulated."""
+        return loss if self.accumulate == 1 else loss / self.accumulate
 
     # -- the generator, and the steps of both --------------------------------------------------------------------------
 
     def _generator_backward(self, turn: int, plays: bool) -> None:
         """Accumulate G's gradients over the pending batches, and keep the figures to log."""
-        total = torch.zeros((), device=self.device)
+        total: Tensor | None = None
         sums: dict[str, Tensor] = {}
         for x, y in self._pending:
             x = x.detach()
             if self.generator_batch > 1:
                 x, y = torch.cat([x] * self.generator_batch), y.repeat(self.generator_batch)
             loss, figures = self.generator_loss(x, y, plays)
-            total += loss.detach() / self.accumulate
+            part = self._share(loss.detach())
+            total = part if total is None else total + part
             for name, value in figures.items():
-                sums[name] = sums.get(name, 0) + value.detach() / self.accumulate
+                part = self._share(value.detach())
+                sums[name] = sums[name] + part if name in sums else part
             for regularizer in self.generator_regularizers.values():
                 if turn % regularizer.every == 0:
                     with _differentiable_twice(True):
                         penalty = regularizer.penalty(self.model, x, y)
                     loss = loss + regularizer.every * penalty
-            self.manual_backward(loss / self.accumulate)
+            self.manual_backward(self._share(loss))
         self._last_generator_loss, self._last_generator_figures = total, sums
 
     def generator_loss(self, x: Tensor, y: Tensor, plays: bool = True) -> tuple[Tensor, dict[str, Tensor]]:

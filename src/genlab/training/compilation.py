@@ -31,6 +31,7 @@ class Compilation(pl.Callback):
         if self._done or not self.when or (self.when == "auto" and not pays(module.total_batches())):
             return
         self._graphs, self._done = self._has_graphs(module), True
+        module.overwrites_outputs = self._graphs
         compile_functions(module.compilable(self._graphs), module.device, self._graphs)
 
     def _has_graphs(self, module: TrainingModule) -> bool:

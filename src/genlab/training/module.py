@@ -26,6 +26,7 @@ from genlab.training.whole import whole
 
 OptimizerFactory = Callable[..., Optimizer]
 ScheduleFactory = Callable[..., LRScheduler | None]
+Later = Callable[[], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ class TrainingModule(pl.LightningModule):
         self.fused = fused
         self.images_seen = 0
         self.batches_seen = 0
-        self.latest: dict[str, Tensor] = {}  # figures of the last step, still on the device
+        self._latest: dict[str, Tensor] = {}  # figures of the last step, still on the device
+        self._later: Later | None = None  # computes those of them that nobody has asked for yet
+        self.overwrites_outputs = False  # whether the next step overwrites what this one computed, as CUDA graphs do
         self._read: tuple[dict[str, Tensor], dict[str, float]] | None = None  # figures that were read, and as what
         self.reported: dict[str, tuple[float, int]] = {}  # validation figures, each with the number of images seen
         self._on_their_own: set[str] = set()  # names of reported figures that are not logged by the validation loop
@@ -249,13 +252,39 @@ class TrainingModule(pl.LightningModule):
 
     # -- a step's bookkeeping ------------------------------------------------------------------------------------------
 
-    def record(self, x: Tensor, metrics: Mapping[str, Tensor]) -> None:
-        """Count a batch, and log its figures at the logging interval; between logs, figures stay on the device."""
+    def record(self, x: Tensor, metrics: Mapping[str, Tensor], later: Later | None = None) -> None:
+        """Count a batch, and log its figures at the logging interval; between logs, figures stay on the device.
+
+        Args:
+            x: examples of the batch on this process.
+            metrics: figures of the step that its computation gives anyway.
+            later: function that computes the others from what the step keeps. It is called when the figures of this
+                step are read, which those of most steps are not; and at once if the next step overwrites what is kept.
+        """
         self.images_seen += len(x) * self.trainer.world_size
         self.batches_seen += 1
         self.latest = {f"train/{name}": value.detach() for name, value in metrics.items()}
+        self._later = later
+        if self.overwrites_outputs:
+            self._compute_later()
         if self.is_logged(self.batches_seen):
             self._log_latest()
+
+    @property
+    def latest(self) -> dict[str, Tensor]:
+        """Figures of the last step by name, on the device."""
+        self._compute_later()
+        return self._latest
+
+    @latest.setter
+    def latest(self, figures: dict[str, Tensor]) -> None:
+        self._latest, self._later = figures, None
+
+    def _compute_later(self) -> None:
+        if self._later is not None:
+            later, self._later = self._later, None
+            with torch.no_grad():
+                self._latest |= {f"train/{name}": value for name, value in later().items()}
 
     def is_logged(self, batches: int) -> bool:
         """Tell whether the figures of a step are logged, given the number of batches up to it; never at interval 0."""
@@ -264,9 +293,10 @@ class TrainingModule(pl.LightningModule):
 
     def latest_values(self) -> dict[str, float]:
         """Read the figures of the last step from the device, all in one transfer, and at most once."""
-        if self._read is None or self._read[0] is not self.latest:
-            values = torch.stack([value.float() for value in self.latest.values()]).tolist() if self.latest else []
-            self._read = self.latest, dict(zip(self.latest, values, strict=True))
+        latest = self.latest
+        if self._read is None or self._read[0] is not latest:
+            values = torch.stack([value.float() for value in latest.values()]).tolist() if latest else []
+            self._read = latest, dict(zip(latest, values, strict=True))
         return self._read[1]
 
     def _log_latest(self) -> None:

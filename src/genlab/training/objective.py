@@ -1,6 +1,8 @@
 """Training by minimizing one scalar: VAEs, flows, autoregressive models, transformers."""
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,9 +70,14 @@ class ObjectiveTraining(TrainingModule):
 
     def _figures(self, model: ObjectiveModel, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         figures = model.loss(x, y)
+        return {**figures, **self._units(model, figures)}
+
+    @staticmethod
+    def _units(model: ObjectiveModel, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert a likelihood of discrete data, in nats, to bits/dim; nothing for other models."""
         if isinstance(model, LikelihoodModel) and model.discrete and "nll" in figures:
-            figures["bits_per_dim"] = model.bits_per_dim(figures["nll"].detach())
-        return figures
+            return {"bits_per_dim": model.bits_per_dim(figures["nll"].detach())}
+        return {}
 
     def figures_of_validation(self, data: DataModule) -> set[str] | None:
         """List the names of the figures that validation logs, by computing them for two examples."""
@@ -83,11 +90,13 @@ class ObjectiveTraining(TrainingModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         self.model.prepare(self.images_seen)
-        figures = self._figures(self.model, x, y)
+        figures = self.model.loss(x, y)
         logged = figures if self._gradient_norm is None else {**figures, "gradient_norm": self._gradient_norm}
         if self.skip_above is not None:
             logged = {**logged, "skipped_steps": torch.tensor(float(self.skipped_steps), device=x.device)}
-        self.record(x, logged)
+        self.record(
+            x, logged, partial(self._units, self.model, {name: value.detach() for name, value in figures.items()})
+        )
         return figures["loss"]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

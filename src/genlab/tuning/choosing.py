@@ -61,8 +61,12 @@ def choose(measured: Sequence[Measured], batches: float) -> tuple[int, str]:
         The index of the candidate, and the reason in a few words.
     """
     own, *others = measured
-    if own.fault is not None or own.seconds_per_step is None or len(own.rounds) < FEWEST_ROUNDS:
-        return 0, own.fault or f"fewer than {FEWEST_ROUNDS} rounds were possible in the time"
+    if own.fault is not None:
+        return 0, own.fault
+    if all(other.fault is not None for other in others):
+        return 0, "nothing else could be measured"
+    if len(own.rounds) < FEWEST_ROUNDS:
+        return 0, f"fewer than {FEWEST_ROUNDS} rounds were possible in the time"
     best, least = 0, 1 - MARGIN
     for index, other in enumerate(others, 1):
         # Within a round, what slows the machine slows both. The last round may have ended for one of them only.
