@@ -109,7 +109,8 @@ def test_a_long_operation_shows_a_sign_of_life_and_a_quick_one_none(
         with progress.with_progress("samples", 500) as advance:
             advance(250)
             time.sleep(0.8)
-            assert "samples: 250 of 500, " in (said := capsys.readouterr().err) and said.endswith(" s left\n")
+            assert "samples: 250 of 500, " in (said := capsys.readouterr().err)
+            assert said.endswith(" s left\n")
             assert "distances" not in said
     time.sleep(0.5)
     assert capsys.readouterr().err == ""
