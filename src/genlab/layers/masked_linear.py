@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.layers.elu import elu
 
 
 class MaskedLinear(nn.Linear):
@@ -64,5 +65,5 @@ class AutoregressiveNet(nn.Module):
         if self.context is not None:
             h = h + self.context(context)
         for layer in self.layers[1:]:
-            h = layer(F.elu(h))
-        return self.last(F.elu(h)).unflatten(-1, (-1, self.num_outputs))
+            h = layer(elu(h))
+        return self.last(elu(h)).unflatten(-1, (-1, self.num_outputs))

@@ -1,4 +1,4 @@
-"""Precision of computation: that of the weights also under autocast, and that which autocast chooses."""
+"""Precision of computation: that of the weights also under autocast, and that which autocast chooses; memory format."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -21,3 +21,8 @@ def network_dtype(own: torch.dtype, device: torch.device) -> torch.dtype:
     if own == torch.float32 and torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
     return own
+
+
+def channels_last_on_cpu(h: Tensor) -> Tensor:
+    """Give features ``(B, C, H, W)`` in the channels-last memory format, in which a CPU convolves faster; else as is."""
+    return h.contiguous(memory_format=torch.channels_last) if h.device.type == "cpu" else h

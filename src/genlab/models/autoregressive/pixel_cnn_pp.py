@@ -13,8 +13,9 @@ from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
+from genlab.layers.elu import elu
 from genlab.layers.gated_resnet import GatedResnet
-from genlab.layers.precision import own_precision
+from genlab.layers.precision import channels_last_on_cpu, own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
 from genlab.layers.weight_norm import initialize_pixel_network, normalize_weights
 from genlab.models.base import AutoregressiveModel, given
@@ -280,7 +281,7 @@ class PixelCNNpp(AutoregressiveModel):
     def _predict(self, z: Tensor) -> Tensor:
         """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
         with own_precision(z, self.distribution.needs_float32):
-            return self.last(F.elu(z).to(self.last.weight.dtype))
+            return self.last(elu(z).to(self.last.weight.dtype))
 
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """With weight normalization, initialize all convolutions from images, and the last bias to their pixels."""
@@ -295,12 +296,12 @@ class PixelCNNpp(AutoregressiveModel):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
         y = None if self.num_classes is None else given(y)
-        values = self._read(x)
+        values = channels_last_on_cpu(self._read(x))
         above, left = F.pad(values, (0, 0, 1, -1)), F.pad(values, (1, -1))  # moved down by one, and right by one
         walk = WholeWalk()
         _, told = self.above(self.first_above(above), [], y, walk)
         z, _ = self.left(self.first_left_above(above) + self.first_left(left), told, y, walk)
-        params = self._predict(z)
+        params = self._predict(z.contiguous())  # the parameters of a pixel are split along the channels
         return self.pixel.given(params, x)
 
     def _generate(self, draws: Draws, y: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from genlab.distributions.colour import jointly
 from genlab.distributions.drawing import Draws
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
+from genlab.layers.elu import elu
 from genlab.layers.gated_resnet import Apply, GatedResnet
 from genlab.layers.precision import own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
@@ -182,7 +183,7 @@ class PixelSNAIL(AutoregressiveModel):
     def _predict(self, z: Tensor) -> Tensor:
         """Map features to the parameters of the pixels, ``(B, ..., H, W)``."""
         with own_precision(z, self.distribution.needs_float32):
-            return self.last(F.elu(z).to(self.last.weight.dtype))
+            return self.last(elu(z).to(self.last.weight.dtype))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Map images in [0, 1] to each value's parameters given the values before, ``(B, num_params, C, H, W)``."""
