@@ -49,6 +49,7 @@ PAIRS = {
     "PixelCNN": ("model=autoregressive/pixel_cnn", "dataset=binarized_mnist", "dataset.batch_size=64"),
     "RealNVP": ("model=flow/real_nvp", "dataset=mnist", "dataset.batch_size=64"),
     "DCGAN": ("model=gan/dcgan", "dataset=mnist", "dataset.batch_size=64"),
+    "GPT": ("model=transformer/gpt", "dataset=tinyshakespeare", "dataset.batch_size=12"),
     "ImageGPT": ("model=transformer/image_gpt", "dataset=mnist", "dataset.batch_size=8"),
     "VAE": ("model=vae/vae", "dataset=binarized_mnist", "dataset.batch_size=128"),
     "VAE, small": ("model=vae/vae", "dataset=digits", "dataset.batch_size=64"),

@@ -176,8 +176,7 @@ def test_blocks_are_for_whole_sequences_in_bfloat16_on_a_cpu() -> None:
     suits = BlockedCausalAttention.suits
     assert suits(queries(), queries(), 0.0)
     assert suits(queries(2), queries(2), 0.0)
-    assert suits(queries(1024), queries(1024), 0.0)
-    assert not suits(queries(1025), queries(1025), 0.0)  # too much to keep for the gradients
+    assert suits(queries(3072), queries(3072), 0.0)
     assert not suits(queries(1), queries(1), 0.0)  # one position at a time
     assert not suits(queries(2), queries(3), 0.0)  # what came before is cached
     assert not suits(queries(), queries(), 0.1)
@@ -245,6 +244,23 @@ def test_what_a_block_keeps_is_what_its_queries_see(monkeypatch: pytest.MonkeyPa
     q = torch.randn(1, 2, 10, 3, requires_grad=True)
     kept = BlockedCausalAttention.apply(q, q.detach(), q.detach()).grad_fn.saved_tensors[3:]
     assert [tuple(weights.shape) for weights in kept] == [(2, 4, 4), (2, 4, 8), (2, 2, 10)]
+
+
+def test_weights_that_are_too_many_to_keep_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BlockedCausalAttention, "BLOCK", 4)
+    monkeypatch.setattr(BlockedCausalAttention, "LONGEST", 5)
+    q, k, v, grad = torch.randn(4, 1, 2, 10, 3)
+    found = []
+    for most in (2 * (4 * 4 + 4 * 8 + 2 * 10), 2 * (4 * 4 + 4 * 8 + 2 * 10) - 1):
+        monkeypatch.setattr(BlockedCausalAttention, "KEPT", most)
+        leaves = [t.clone().requires_grad_() for t in (q, k, v)]
+        out = BlockedCausalAttention.apply(*leaves)
+        found.append((len(out.grad_fn.saved_tensors), torch.autograd.grad(out, leaves, grad)))
+    assert [num for num, _ in found] == [3 + 3, 3]
+    for kept, again in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(kept, again)
+    short = BlockedCausalAttention.apply(*(t[:, :, :5].requires_grad_() for t in (q, k, v)))
+    assert len(short.grad_fn.saved_tensors) == 3 + 2
 
 
 def test_derivatives_in_bfloat16_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Affine maps of the channels: a normalization and the mixing that follows it as one matrix and one bias.
 
-Layers of equal sizes are prepared together, by operators on stacks of their parameters: for matrices this small, calling
-an operator takes longer than its arithmetic.
+Layers of equal sizes are prepared together, by operators on stacks of their parameters: calling an operator takes
+longer than the arithmetic of matrices this small.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Precision of computation: that of the weights also under autocast, and that which autocast chooses; memory format."""
+"""Precision of computation: that of the weights also under autocast, and that of autocast; memory format."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -24,5 +24,5 @@ def network_dtype(own: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def channels_last_on_cpu(h: Tensor) -> Tensor:
-    """Give features ``(B, C, H, W)`` in the channels-last memory format, in which a CPU convolves faster; else as is."""
+    """Give features ``(B, C, H, W)`` in the channels-last memory format, faster on a CPU; elsewhere as they are."""
     return h.contiguous(memory_format=torch.channels_last) if h.device.type == "cpu" else h

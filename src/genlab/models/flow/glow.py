@@ -126,7 +126,7 @@ class Step(nn.Module):
 
 
 class _AffineStep(torch.autograd.Function):
-    """A step whose coupling is affine, with few operators in both directions: most of its time would go to their calls."""
+    """A step with an affine coupling, of few operators in both directions, whose calls would take most of its time."""
 
     @staticmethod
     def forward(

@@ -109,8 +109,8 @@ class CouplingNet(nn.Module):
         return None if self.embedding is None else self.embedding(y)[:, :, None, None].to(dtype)
 
 
-# The weights of three convolutions, (outputs, C, k, k), each before its biases, (outputs,), or (1, outputs, H, W) if they
-# depend on the place.
+# The weights of three convolutions, (outputs, C, k, k), each before its biases, (outputs,), or (1, outputs, H, W) if
+# they depend on the place.
 FoldedNet = tuple[Tensor, ...]
 
 
