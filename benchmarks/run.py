@@ -2,7 +2,8 @@
 
     python benchmarks/run.py [--short] [PART...]
 
-The parts: pairs (one model of each family against the plain loop, on MNIST-sized data), growth (with batch, width and
+The parts: pairs (one model of each family against the plain loop, on MNIST-sized data), costs (what
+a step of each family takes in operations, bytes and memory), growth (with batch, width and
 image side), sampling and writing (images and text, cached against naive), start (from the command to the first step),
 jobs (a sweep on several cores against one after the other) and figures (FID and the other figures of samples). Run it
 on a quiet machine; --short only shows that it runs.
@@ -37,12 +38,15 @@ from genlab.metrics.drawing import draw
 from genlab.metrics.features import as_extractor, extract
 from genlab.metrics.quality import sample_quality
 from genlab.metrics.reference import Reference
+from genlab.speed.cost import count_cost
+from genlab.speed.cost_tables import cost_numbers, print_flops
 from genlab.speed.pair import Pair, measure_pair
 from genlab.speed.rounds import Timing, interleaved
 from genlab.speed.tables import as_numbers, print_pair
 from genlab.speed.throwaway import throwaway
 
 HERE = Path(__file__).parent
+COUNTED = {"costs"}  # parts that are the same on every machine
 
 # Of each family one, as it is configured by default, on data of MNIST's shape; and one of small, quick steps.
 PAIRS = {
@@ -53,6 +57,10 @@ PAIRS = {
     "ImageGPT": ("model=transformer/image_gpt", "dataset=mnist", "dataset.batch_size=8"),
     "VAE": ("model=vae/vae", "dataset=binarized_mnist", "dataset.batch_size=128"),
     "VAE, small": ("model=vae/vae", "dataset=digits", "dataset.batch_size=64"),
+}
+
+COSTS = {name: PAIRS[name] for name in ("VAE", "RealNVP", "PixelCNN", "ImageGPT", "DCGAN")} | {
+    "DDPM": ("model=diffusion/ddpm", "dataset=mnist", "dataset.batch_size=64")
 }
 
 
@@ -74,6 +82,18 @@ def pairs(short: bool) -> dict[str, Any]:
     chosen = dict(list(PAIRS.items())[-1:]) if short else PAIRS
     found = {name: measured(overrides, short, num_samples=64) for name, overrides in chosen.items()}
     return {name: as_numbers(pair) for name, pair in found.items()}
+
+
+def costs(short: bool) -> dict[str, Any]:
+    """What a step of one model of each family takes in operations, bytes and memory."""
+    found = {}
+    for name, overrides in list(COSTS.items())[: 1 if short else None]:
+        with configured(*overrides, "trainer.precision=bf16-mixed") as config:
+            cost = count_cost(config)
+        print_flops(cost, None)
+        print(flush=True)
+        found[name] = cost_numbers(cost)
+    return found
 
 
 def growth(short: bool) -> dict[str, Any]:
@@ -278,6 +298,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
 
 PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "pairs": pairs,
+    "costs": costs,
     "growth": growth,
     "sampling": sampling,
     "writing": writing,
@@ -300,7 +321,8 @@ def main() -> None:
     os.environ.setdefault("WANDB_MODE", "offline")
     path = arguments.output / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
-    results["machine"] = machine()
+    if not arguments.parts or set(arguments.parts) - COUNTED:
+        results["machine"] = machine()
     for name in arguments.parts or PARTS:
         results[name] = PARTS[name](arguments.short)
         write_atomically(path, json.dumps(results, indent=2) + "\n")

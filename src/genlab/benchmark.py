@@ -3,6 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
+from genlab.composition.command_line import switches_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 from genlab.launching.options import TYPES, overrides
@@ -12,6 +13,11 @@ BENCHMARK = {
     "benchmark__steps": int | None,
     "benchmark__seconds": float,
     "benchmark__num_samples": int,
+    "benchmark__flops": bool,
+    "benchmark__memory": bool,
+    "benchmark__device_tflops": float | None,
+    "benchmark__device_gb": float | None,
+    "benchmark__link_gb": float | None,
     "benchmark__output": str | None,
 }
 
@@ -24,11 +30,15 @@ def _main(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command on this process's command line."""
+    switches_as("benchmark", "flops", "memory")
     _main()
 
 
 def benchmark(cfg: DictConfig) -> None:
     """Measure training and sampling, print the table and write the numbers to ``benchmark.output`` if it is given.
+
+    With ``benchmark.flops`` or ``benchmark.memory``, what a step costs is counted, too. With
+    ``benchmark.device_tflops``, the images a second on several such devices are estimated.
 
     Args:
         cfg: composed config of ``genlab benchmark``.
@@ -45,7 +55,10 @@ def benchmark(cfg: DictConfig) -> None:
     from genlab.machine.hardware import machine
     from genlab.machine.process import keep_freed_memory, quiet_libraries
     from genlab.machine.progress import with_progress
-    from genlab.speed.pair import measure_pair
+    from genlab.speed.cost import count_cost
+    from genlab.speed.cost_tables import cost_numbers, print_cost
+    from genlab.speed.pair import OWN, measure_pair
+    from genlab.speed.scaling import stated_speeds
     from genlab.speed.tables import as_numbers, print_pair
     from genlab.speed.throwaway import throwaway
 
@@ -54,17 +67,29 @@ def benchmark(cfg: DictConfig) -> None:
     os.environ.setdefault("WANDB_MODE", "offline")  # a measurement is not a run worth uploading
     with throwaway(cfg, **TYPES, **BENCHMARK) as config:
         about = config.pop("benchmark")
-        if about["rounds"] < 1 or about["num_samples"] < 0:
+        flops, memory, output = (about.pop(key) for key in ("flops", "memory", "output"))
+        speeds = stated_speeds(*(about.pop(key) for key in ("device_tflops", "device_gb", "link_gb")))
+        counted = flops or memory or speeds is not None
+        if about["rounds"] < (0 if counted else 1) or about["num_samples"] < 0:
             raise InputError(
                 f"benchmark.rounds={about['rounds']}, num_samples={about['num_samples']}: at least 1 and 0"
             )
-        output = about.pop("output")
-        turns = 3 * about["rounds"] + (2 * min(about["rounds"], 3) if about["num_samples"] else 0)
-        with with_progress("benchmark", turns) as advance:
-            pair = measure_pair(config, **about, advance=advance, overrides=overrides())
-    print_pair(pair)
+        pair = None
+        if about["rounds"]:
+            turns = 3 * about["rounds"] + (2 * min(about["rounds"], 3) if about["num_samples"] else 0)
+            with with_progress("benchmark", turns) as advance:
+                pair = measure_pair(config, **about, advance=advance, overrides=overrides())
+        cost = count_cost(config) if counted else None
+    if pair is not None:
+        print_pair(pair)
+    if cost is not None:
+        print_cost(cost, flops, memory, speeds, None if pair is None else pair.steps[OWN].median)
     if output:
-        numbers = {"machine": machine(), "pairs": [as_numbers(pair)]}
+        numbers = {
+            "machine": machine(),
+            "pairs": [] if pair is None else [as_numbers(pair)],
+            "costs": [] if cost is None else [cost_numbers(cost)],
+        }
         write_atomically(Path(output), json.dumps(numbers, indent=2) + "\n")
         print(f"\nwritten: {output}")
 

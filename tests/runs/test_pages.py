@@ -52,7 +52,9 @@ BLOCKS = {
         "runs: results/mnist/dcgan | parameters, images_seen, fid, modes, kl_to_uniform",
     ],
     "docs/metrics.md": ["reactions: benchmarks/metrics_on_mnist.json"],
-    "docs/performance.md": [f"speed: {part}" for part in ("machine", "pairs", "sampling", "start", "jobs", "figures")],
+    "docs/performance.md": [
+        f"speed: {part}" for part in ("machine", "pairs", "sampling", "start", "jobs", "figures", "costs")
+    ],
     "docs/transformers.md": ["results: shakespeare_gpt"],
     "docs/vaes.md": ["results: static_vae static_iwae* exact_linear_vae mnist_vae mnist_iwae* cifar10_vd_vae"],
 }

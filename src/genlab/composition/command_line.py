@@ -103,6 +103,17 @@ def flags_as(*keys: str) -> None:
     sys.argv = [sys.argv[0], *arguments]
 
 
+def switches_as(prefix: str, *keys: str) -> None:
+    """Turn ``--flops`` in ``sys.argv`` into Hydra's ``benchmark.flops=true``.
+
+    Args:
+        prefix: config that has the keys, such as ``"benchmark"``.
+        *keys: its keys that may be given as flags.
+    """
+    switches = {f"--{key}": f"{prefix}.{key}=true" for key in keys}
+    sys.argv = [sys.argv[0], *(switches.get(word, word) for word in sys.argv[1:])]
+
+
 def lists_of(prefix: str) -> None:
     """Turn ``sampling.num_steps=4,8`` in ``sys.argv`` into a list, ``sampling.num_steps=[4,8]``.
 

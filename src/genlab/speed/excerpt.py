@@ -66,6 +66,19 @@ def _pairs(results: Mapping[str, Any]) -> str:
     return _table(titles, rows)
 
 
+def _costs(results: Mapping[str, Any]) -> str:
+    titles = ["model", "data", "batch", "GFLOP a step", "GFLOP an image", "GB moved a step", "FLOP a byte"]
+    titles += ["gradients, MB", "predicted memory, MB", "of which each image, MB"]
+    rows = []
+    for cost in results["costs"].values():
+        flops, moved, memory = sum(cost["flops"].values()), cost["bytes_moved"], cost["memory"]
+        size = cost["batch_size"]
+        figures = [flops / 1e9, flops / 1e9 / size, moved / 1e9, flops / moved]
+        figures += [memory[key] / 1e6 for key in ("gradients", "predicted", "saved_each")]
+        rows.append([f"`{cost['model']}`", f"`{cost['dataset']}`", str(size), *(f"{figure:.3g}" for figure in figures)])
+    return _table(titles, rows)
+
+
 def _sampling(results: Mapping[str, Any]) -> str:
     rows = [
         [f"{found['num_samples']} samples of `{model}`", _seconds(found, "cached"), f"{found['times']:.0f}"]
@@ -109,6 +122,7 @@ def _seconds(found: Mapping[str, Any], name: str) -> str:
 _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "machine": _machine,
     "pairs": _pairs,
+    "costs": _costs,
     "sampling": _sampling,
     "start": _start,
     "jobs": _jobs,
