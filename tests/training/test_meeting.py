@@ -1,5 +1,6 @@
 """Where nodes meet, by the variables of what started them; and what they notice of each other there."""
 
+import json
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from genlab.launching.agreement import agree
 from genlab.launching.joining import is_here, join
 from genlab.launching.meeting import Meeting, first_host, meeting, patience
 from genlab.launching.nodes import Nodes
-from genlab.launching.outcome import Failure, first_failure
+from genlab.launching.outcome import Failure, failure_of, first_failure
 
 SRUN = {
     "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "gpu[03-04]",
@@ -237,6 +238,25 @@ def test_a_failure_reaches_all_and_the_first_cause_counts(monkeypatch: pytest.Mo
         )
         diverged = "the training diverged: train/loss is nan"
         assert first_failure(Failure("lost", "process 1: gloo"), diverged, None) == diverged
+
+
+def test_what_ended_the_processes_of_a_machine(tmp_path: Path) -> None:
+    report = tmp_path / "failures.json"
+    assert failure_of(report, 0, None) is None
+    assert failure_of(report, -9, None) == Failure("killed", "torchrun ended with code -9")
+    # Ended by its own supervisor, because another node was gone.
+    assert failure_of(report, -9, None, given_up=True) == Failure("lost", "torchrun ended with code -9")
+    lost = {"rank": 0, "exit_code": 1, "message": "RuntimeError: [gloo] Connection closed by peer"}
+    raised = {"rank": 1, "exit_code": 1, "message": "Traceback\n  of a file\nMemoryError: too much\n"}
+    ended = {"rank": 2, "exit_code": -15, "message": ""}
+    killed = {"rank": 3, "exit_code": -9, "message": ""}
+    for failures, how, text in (
+        ([lost, ended], "lost", "process 0: RuntimeError: [gloo] Connection closed by peer"),
+        ([lost, raised, ended], "raised", "process 1: MemoryError: too much"),
+        ([lost, raised, ended, killed], "killed", "process 3 was killed (SIGKILL)"),
+    ):
+        report.write_text(json.dumps(failures))
+        assert failure_of(report, 1, None) == Failure(how, text)  # type: ignore[arg-type]
 
 
 def test_a_signal_at_another_node_reaches_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

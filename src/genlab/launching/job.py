@@ -160,16 +160,17 @@ def built_trainer(
     # Given, so that Lightning does not look for SLURM, LSF or MPI, which may have started several runs side by side.
     environment = LightningEnvironment() if world_size == 1 else TorchElasticEnvironment()
     strategy = strategy_for(parts.training, config["trainer"].get("strategy", "auto"), world_size)
-    first: list[Any] = [TF32()] if config["trainer"].get("tf32", False) else []
-    if config["trainer"].get("strategy") == "fsdp" and world_size > 1:
-        from genlab.training.sharding import PutTogether
-
-        first.append(PutTogether())
+    tf32 = [TF32()] if config["trainer"].get("tf32", False) else []
     trainer = build(
         {
             **trainer_options(config),
             "logger": loggers,
-            "callbacks": [*first, *callbacks.values(), Compilation(config["trainer"].get("compile", False))],
+            "callbacks": [
+                *tf32,
+                *getattr(strategy, "callbacks", ()),
+                *callbacks.values(),
+                Compilation(config["trainer"].get("compile", False)),
+            ],
             "plugins": [SealedCheckpoints(), environment],
             "strategy": strategy,
         },

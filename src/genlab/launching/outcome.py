@@ -71,23 +71,25 @@ class Outcome:
         )
 
 
-def failure_of(report: Path, code: int, rank: int, nodes: Nodes | None) -> Failure | None:
+def failure_of(report: Path, code: int, nodes: Nodes | None, given_up: bool = False) -> Failure | None:
     """Read which processes of this machine failed; None if none did.
 
     Args:
         report: file that :mod:`genlab.launching.agent` writes.
         code: exit code of torchrun.
-        rank: number of this node.
         nodes: nodes of the run; None for one machine.
+        given_up: whether torchrun was ended because another node is gone or has failed.
     """
-    where = "" if nodes is None else f" of {nodes.name(rank)}"
+    where = "" if nodes is None else f" of {nodes.name(nodes.rank)}"
     found = []
     with suppress(OSError, ValueError):
         for one in json.loads(report.read_text(encoding="utf-8")):
             found.append(_failure(one, where))
     if found:
         return min(found, key=lambda failure: _ORDER[failure.how])
-    return None if code == 0 else Failure("killed", f"torchrun{where} ended with code {code}")
+    if code == 0:
+        return None
+    return Failure("lost" if given_up else "killed", f"torchrun{where} ended with code {code}")
 
 
 def _failure(one: Mapping[str, Any], where: str) -> Failure:

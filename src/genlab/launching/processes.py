@@ -168,10 +168,10 @@ def _torchrun(folder: RunFolder, num: int, options: list[str], nodes: Nodes | No
         process = subprocess.Popen([*command, "-m", "genlab.launching.job", str(folder.path)], env=environment)
         try:
             with _signals(folder, process, nodes) as (asked, before):
-                code = _watched(folder, process, nodes, asked)
+                code, given_up = _watched(folder, process, nodes, asked)
         finally:
             process.kill()  # such as after an error of this process's own
-        failed = failure_of(report, code, 0 if nodes is None else nodes.rank, nodes)
+        failed = failure_of(report, code, nodes, given_up)
     outcome = (_first if nodes is None or nodes.rank == 0 else _other)(folder, code, failed, asked, nodes)
     if outcome.word == "interrupted":
         raise Interrupted(outcome.number, before.get(outcome.number))
@@ -214,15 +214,17 @@ def _pass_on(folder: RunFolder, process: subprocess.Popen[bytes], number: int) -
         os.kill(pid, number)
 
 
-def _watched(folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes | None, asked: list[int]) -> int:
-    """Wait until torchrun has ended, and end it if another node is gone or has failed."""
+def _watched(
+    folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes | None, asked: list[int]
+) -> tuple[int, bool]:
+    """Wait until torchrun has ended, and end it if another node is gone or has failed; tell its code, and if so."""
     if nodes is None:
-        return process.wait()
-    told = False
+        return process.wait(), False
+    told = given_up = False
     until: float | None = None
     while True:
         try:
-            return process.wait(0.2)
+            return process.wait(0.2), given_up
         except subprocess.TimeoutExpired:
             if not told and nodes.rank == 0 and nodes.asked is not None:
                 told = True
@@ -237,6 +239,7 @@ def _watched(folder: RunFolder, process: subprocess.Popen[bytes], nodes: Nodes |
             if until is None and (nodes.trouble() is not None or 0 in nodes.ends()):
                 until = time.monotonic() + GRACE
             if until is not None and time.monotonic() > until:
+                given_up = True
                 process.kill()
 
 

@@ -51,14 +51,46 @@ def _average(scalar: Tensor) -> None:
     scalar.grad /= dist.get_world_size()
 
 
+class PutTogether(pl.Callback):
+    """A callback that puts the weights of a :class:`Sharded` training together between its steps.
+
+    It has to be the first, because the others look at the model.
+
+    Args:
+        strategy: strategy of the training.
+    """
+
+    def __init__(self, strategy: "Sharded") -> None:
+        self.strategy = strategy
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._unshard()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        for model in self.strategy.models()[1:]:  # the average is updated in its parts
+            model.reshard()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        self._unshard()
+
+    @torch.no_grad()
+    def _unshard(self) -> None:
+        for model in self.strategy.models():
+            model.unshard()
+
+
 class Sharded(DDPStrategy):
     """Lightning strategy for a training procedure whose model, and its average, are divided among the processes.
 
     Checkpoints are those of one process: any number of processes goes on from them.
+
+    Attributes:
+        callbacks: callbacks that the trainer needs, before all others.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.callbacks = [PutTogether(self)]
         self._given: dict[nn.Module, nn.Module] = {}  # whole models, by their owners, while divided copies are trained
 
     def configure_ddp(self) -> None:
@@ -68,6 +100,7 @@ class Sharded(DDPStrategy):
         for owner in self._owners():
             self._given[owner] = owner.model
             owner.model = shard(self._given[owner], mesh)
+            self._given[owner].cpu()  # where Lightning moves a model after its training, too
 
     @property
     def _training(self) -> TrainingModule:
@@ -118,24 +151,3 @@ class Sharded(DDPStrategy):
                 owner.model = given
             self._given = {}
         super().teardown()
-
-
-class PutTogether(pl.Callback):
-    """A callback, to be the first, that puts the weights of a :class:`Sharded` training together between its steps."""
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._unshard(trainer)
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        if isinstance(trainer.strategy, Sharded):
-            for model in trainer.strategy.models()[1:]:  # the average is updated in its parts
-                model.reshard()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        self._unshard(trainer)
-
-    @torch.no_grad()
-    def _unshard(self, trainer: pl.Trainer) -> None:
-        if isinstance(trainer.strategy, Sharded):
-            for model in trainer.strategy.models():
-                model.unshard()
