@@ -48,12 +48,12 @@ from genlab.speed.throwaway import throwaway
 HERE = Path(__file__).parent
 COUNTED = {"costs"}  # parts that are the same on every machine
 
-# Of each family one, as it is configured by default, on data of MNIST's shape; and one of small, quick steps.
+# Of each family one, as it is configured by default, on data of MNIST's shape or on text; and one of small, quick steps.
 PAIRS = {
     "PixelCNN": ("model=autoregressive/pixel_cnn", "dataset=binarized_mnist", "dataset.batch_size=64"),
     "RealNVP": ("model=flow/real_nvp", "dataset=mnist", "dataset.batch_size=64"),
     "DCGAN": ("model=gan/dcgan", "dataset=mnist", "dataset.batch_size=64"),
-    "GPT": ("model=transformer/gpt", "dataset=tinyshakespeare", "dataset.batch_size=12"),
+    "GPT": ("model=transformer/gpt", "dataset=python_docs", "dataset.batch_size=8"),  # characters, no download
     "ImageGPT": ("model=transformer/image_gpt", "dataset=mnist", "dataset.batch_size=8"),
     "VAE": ("model=vae/vae", "dataset=binarized_mnist", "dataset.batch_size=128"),
     "VAE, small": ("model=vae/vae", "dataset=digits", "dataset.batch_size=64"),

@@ -1,7 +1,8 @@
 """ELU, and ELU of features and their negatives, fast on CPUs.
 
 PyTorch's kernel computes ``expm1`` value by value on a CPU, which without a backward pass takes 17 times as long as
-vectorized functions, also in bfloat16. Here ``exp(x) - 1`` is computed in at least float32, so that its error is one rounding of 1 (6e-8).
+vectorized functions, also in bfloat16. Here ``exp(x) - 1`` is computed in at least float32, so that its error is one
+rounding of 1 (6e-8).
 """
 
 from typing import Any
