@@ -84,7 +84,7 @@ def seconds_of_a_step(parts: Parts, precision: str, device: torch.device) -> flo
     except Exception:  # such as too little memory; the measurement will say it
         return None
     finally:
-        if device.type == "cuda":
+        if device.type == "cuda" and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
     return seconds
