@@ -15,8 +15,9 @@ from support.small_runs import COMMON, FAMILIES
 @pytest.mark.slow
 def test_two_processes_measure_what_one_does(genlab: Genlab, trained: Trained) -> None:
     run = trained("model=vae/vae", *COMMON, *FAMILIES["vae/vae"])
-    # Three calls of the sampler, the last of them smaller; two settings; and weights that are told apart.
-    arguments = ("sampling.temperature=0.7,1", "weights=both", "metrics.num_samples=520", "metrics.num_test=20")
+    # Three calls of the sampler, the last of them smaller, under each of two settings.
+    likelihood = ("metrics.num_test=20", "metrics.importance_samples=null")
+    arguments = ("sampling.temperature=0.7,1", "metrics.num_samples=520", *likelihood)
     found = []
     for devices in (1, 2):
         (run / "evaluation.json").unlink(missing_ok=True)
@@ -31,7 +32,9 @@ def test_two_processes_measure_what_one_does(genlab: Genlab, trained: Trained) -
 def test_without_measures_of_samples_none_are_drawn(genlab: Genlab, trained: Trained) -> None:
     run = trained("model=vae/vae", *COMMON, *FAMILIES["vae/vae"])
     without = [f"~metrics.measures.{name}" for name in _measures_of_samples()]
-    result = genlab("evaluate", run, *without, "metrics.num_test=20", "devices=2", "device=cpu")
+    result = genlab(
+        "evaluate", run, *without, "metrics.num_test=20", "metrics.importance_samples=null", "devices=2", "device=cpu"
+    )
     assert result.code == 0, result.err
     assert json.loads((run / "evaluation.json").read_text())["metrics"].keys() >= {"test/nll"}
 

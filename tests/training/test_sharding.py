@@ -104,7 +104,7 @@ def test_what_is_put_together_is_what_was_divided(tmp_path: Path) -> None:
         assert found[2] == shapes
 
 
-@pytest.mark.parametrize("optimizer", ["AdamW", "Muon"])
+@pytest.mark.parametrize("optimizer", ["AdamW", pytest.param("Muon", marks=pytest.mark.slow)])
 def test_a_run_with_divided_weights_and_its_checkpoints(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genlab: Genlab
 ) -> None:
