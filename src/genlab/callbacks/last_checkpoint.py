@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from pytorch_lightning.callbacks import Checkpoint
 
 from genlab.callbacks.best_checkpoint import BestCheckpoint
-from genlab.errors import Diverged, InputError, Interrupted
+from genlab.errors import InputError, Interrupted
 from genlab.machine.process import OF_RUN, SIGNALS
 from genlab.training.module import TrainingModule
 
@@ -108,8 +108,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if not module.is_finite():
-            raise Diverged("weights are NaN or infinite", module.images_seen, module.batches_seen)
+        module.check_weights()
         if self.every_images is not None:
             self._saved = module.images_seen // self.every_images
         trainer.save_checkpoint(self.path, weights_only=False)

@@ -109,11 +109,17 @@ LATER_KEYS: dict[str, dict[str, tuple[str, Any]]] = {
         "real_noise": ("2026-11-29", 0.0),
         "ema_images": ("2026-11-29", None),
         "ema_ramp": ("2026-11-29", None),
+        "on_nan": ("2026-11-30", "end"),
+        "rollback_factor": ("2026-11-30", 0.5),
+        "max_rollbacks": ("2026-11-30", 3),
     },
     "genlab.training.objective.ObjectiveTraining": {
         "channels_last": ("2026-11-23", False),
         "fused": ("2026-11-23", True),
         "skip_above": ("2026-11-29", None),
+        "on_nan": ("2026-11-30", "end"),
+        "rollback_factor": ("2026-11-30", 0.5),
+        "max_rollbacks": ("2026-11-30", 3),
     },
     "genlab.training.schedules.cosine": {"until": ("2026-11-27", 1.0)},
     "pytorch_lightning.Trainer": {

@@ -24,8 +24,9 @@ from genlab.composition.explaining import first_line
 from genlab.composition.failures import failure
 from genlab.composition.named_parts import named
 from genlab.composition.trust import own_values, remember
-from genlab.errors import InputError, Interrupted
+from genlab.errors import Diverged, InputError, Interrupted
 from genlab.launching.progress import progress_kept, progress_of
+from genlab.launching.rollback import roll_back, rolled_back
 from genlab.launching.summary import report, summarize
 from genlab.loggers.metrics_csv import MetricsCSV
 from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols, record_verdicts
@@ -92,7 +93,17 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
             _restore(parts, callbacks, found)
             progress = status.get("training") or progress_kept(folder, found, callbacks)
         else:
-            _fit(trainer, parts, config, found)
+            parts.training.going_back_to = rolled_back(folder, found[1] if found else None)
+            while (error := _fit(trainer, parts, config, found)) is not None:
+                found = newest_checkpoint(folder, put_aside=first)
+                count = roll_back(folder, parts.training, error, found[1] if found else None, first)
+                if first:
+                    _forget_rows(folder, found)
+                # All is built anew, as by a resume.
+                parts = assemble(config, trained_on(found))
+                parts.training.going_back_to = count
+                callbacks = built_callbacks(config) | {"stopwatch": watch}
+                trainer = built_trainer(config, parts, callbacks, loggers, world_size)
             progress = progress_of(trainer.current_epoch, callbacks)
         best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
         if not first:
@@ -128,12 +139,16 @@ def _open(folder: RunFolder, config: dict[str, Any], parts: Parts, found: Found 
     folder.set_status("running", commits=list(dict.fromkeys(filter(None, commits))))
     folder.clear_halves()
     parts.data.keep(folder.path)
-    rows = found[1]["progress"]["rows_logged"] if found else 0
-    # Rows logged after the checkpoint will be logged again.
-    MetricsCSV(str(folder.path / METRICS)).cut(rows_to_keep(folder.read_json(STATUS), rows))
+    _forget_rows(folder, found)
     if config["trainer"].get("fast_dev_run"):  # Lightning logs nothing either
         return []
     return [build(node, f"logger.{name}") for name, node in named(config["logger"])]
+
+
+def _forget_rows(folder: RunFolder, found: Found | None) -> None:
+    """Take away the rows that were logged after a checkpoint, and that will be logged again."""
+    rows = found[1]["progress"]["rows_logged"] if found else 0
+    MetricsCSV(str(folder.path / METRICS)).cut(rows_to_keep(folder.read_json(STATUS), rows))
 
 
 def built_callbacks(config: dict[str, Any]) -> dict[str, Any]:
@@ -217,11 +232,18 @@ def check_weights(path: Path, checkpoint: dict[str, Any], parts: Parts) -> None:
         raise InputError(f"{path} has weights that are NaN or infinite: there is nothing to go on from")
 
 
-def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> None:
+def _fit(trainer: pl.Trainer, parts: Parts, config: dict[str, Any], found: Found | None) -> Diverged | None:
+    """Train to the end, or until the training diverges; what diverged is returned, without the frames that hold it."""
     torch.manual_seed(config["seed"])
     check_for_gpus_quickly()
     leave_out_empty_hooks(trainer, parts.training)
-    trainer.fit(parts.training, datamodule=parts.data, ckpt_path=str(found[0]) if found else None)
+    try:
+        trainer.fit(parts.training, datamodule=parts.data, ckpt_path=str(found[0]) if found else None)
+    except Diverged as error:
+        if parts.training.on_nan != "rollback":
+            raise
+        return error.with_traceback(None)
+    return None
 
 
 def _restore(parts: Parts, callbacks: dict[str, Any], found: Found) -> None:

@@ -115,6 +115,7 @@ def _facts(
     return {
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "images_seen": training.images_seen,
+        **({"rollbacks": training.rollbacks} if training.on_nan == "rollback" or training.rollbacks else {}),
         **progress,
         "peak_memory_mb": peak_memory_mb(device),
         "environment": {
@@ -129,6 +130,10 @@ def _ended(trainer: Any) -> bool:
     """Tell whether the training ended by its own criterion: by early stopping, if the run has that."""
     stops = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]
     return not stops or any(callback.stopped_epoch for callback in stops)
+
+
+def _rollbacks(count: int) -> str:
+    return f"{count}: the run diverged and went on from a checkpoint with smaller steps"
 
 
 def report(
@@ -149,6 +154,7 @@ def report(
             **({"published": [one.line for one in beside.values()]} if beside else {}),
             "images seen": f"{summary['images_seen']:,}",
             "images/s": f"{rate:,.0f} (training alone, without validation and pictures)" if rate else "-",
+            **({"rollbacks": _rollbacks(summary["rollbacks"])} if summary.get("rollbacks") else {}),
             "wall time": f"{summary['wall_seconds']:.0f} s",
             "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),
             **({"checkpoints": str(folder.checkpoints)} if any(folder.checkpoints.glob("*.ckpt")) else {}),

@@ -19,6 +19,8 @@ from genlab.runs.lock import STALE
 MAY_CHANGE = (
     "budget",
     "training.images",
+    "training.on_nan",
+    "training.max_rollbacks",
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.max_time",

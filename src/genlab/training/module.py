@@ -22,6 +22,7 @@ from genlab.training.ema_images import AverageOverImages
 from genlab.training.optimizers import check_settings
 from genlab.training.processes import share_buffers
 from genlab.training.randomness import State, capture, gathered, restore
+from genlab.training.rollback import in_any_process, scale_steps
 from genlab.training.whole import whole
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -72,12 +73,18 @@ class TrainingModule(pl.LightningModule):
         images: number of images after which training ends, in addition to Lightning's own limits; None for no limit.
         channels_last: whether convolutions use the channels-last memory format, which is faster for many of them.
         fused: whether the optimizer updates all weights in one kernel, if it has one and gradients are not scaled.
+        on_nan: what a loss or a weight that is NaN or infinite does: ``"end"`` ends the run, and ``"rollback"`` lets it
+            go on from its newest checkpoint with smaller steps.
+        rollback_factor: factor of the learning rates for each time that the run has gone back, between 0 and 1.
+        max_rollbacks: number of times that the run may go back; the next time ends it.
 
     Attributes:
+        rollbacks: number of times that the run has gone back.
+        going_back_to: number of rollbacks to begin the training with; None for that of the checkpoint.
         progress: names of the attributes that checkpoints contain.
     """
 
-    progress: ClassVar[tuple[str, ...]] = ("images_seen", "batches_seen", "rows_logged", "_logged_at")
+    progress: ClassVar[tuple[str, ...]] = ("images_seen", "batches_seen", "rows_logged", "_logged_at", "rollbacks")
 
     def __init__(
         self,
@@ -93,8 +100,13 @@ class TrainingModule(pl.LightningModule):
         images: PositiveInt | None = None,
         channels_last: bool = False,
         fused: bool = True,
+        on_nan: Literal["end", "rollback"] = "end",
+        rollback_factor: PositiveFloat = 0.5,
+        max_rollbacks: PositiveInt = 3,
     ) -> None:
         super().__init__()
+        if not 0 < rollback_factor < 1:
+            raise InputError(f"rollback_factor={rollback_factor}: a factor that makes steps smaller, between 0 and 1")
         if accumulate < 1:
             raise InputError(f"accumulate={accumulate}: at least one batch makes a step")
         if ema_decay is not None and not 0 <= ema_decay < 1:
@@ -112,6 +124,9 @@ class TrainingModule(pl.LightningModule):
         self.schedule, self.schedule_interval = schedule, schedule_interval
         self.gradient_clip, self.accumulate, self.images = gradient_clip, accumulate, images
         self.fused = fused
+        self.on_nan, self.rollback_factor, self.max_rollbacks = on_nan, rollback_factor, max_rollbacks
+        self.rollbacks = 0
+        self.going_back_to: int | None = None
         self.images_seen = 0
         self.batches_seen = 0
         self._latest: dict[str, Tensor] = {}  # figures of the last step, still on the device
@@ -224,9 +239,15 @@ class TrainingModule(pl.LightningModule):
         made = getattr(factory, "func", factory)
         has_kernel = "fused" in inspect.signature(made).parameters
         given = "fused" in getattr(factory, "keywords", {})
-        if self.fused and has_kernel and not given and self._scaler() is None:
-            return factory(parameters, fused=True)
-        return factory(parameters)
+        fused = {"fused": True} if self.fused and has_kernel and not given and self._scaler() is None else {}
+        optimizer = factory(parameters, **fused)
+        scale_steps(optimizer, lambda: self.step_scale)
+        return optimizer
+
+    @property
+    def step_scale(self) -> float:
+        """The factor of the learning rates; 1 for a run that has never gone back."""
+        return self.rollback_factor**self.rollbacks
 
     def _scaler(self) -> Any:
         """Return the scaler of float16 gradients; None for other precisions."""
@@ -305,8 +326,18 @@ class TrainingModule(pl.LightningModule):
             figures = self.latest_values()
             self.log_now(figures)
             wrong = [name for name, value in figures.items() if name.endswith("loss") and not math.isfinite(value)]
-            if wrong:
-                raise Diverged(f"{wrong[0]} is {figures[wrong[0]]}", self.images_seen, self.batches_seen)
+            if self._is_wrong(bool(wrong)):
+                what = f"{wrong[0]} is {figures[wrong[0]]}" if wrong else "a loss of another process is not finite"
+                raise Diverged(what, self.images_seen, self.batches_seen)
+
+    def _is_wrong(self, here: bool) -> bool:
+        """Tell whether to end the training, here or because of another process: only all together can go back."""
+        return in_any_process(here, self.device) if self.on_nan == "rollback" else here
+
+    def check_weights(self) -> None:
+        """Raise Diverged if a weight is not finite."""
+        if self._is_wrong(not self.is_finite()):
+            raise Diverged("weights are NaN or infinite", self.images_seen, self.batches_seen)
 
     def log_now(self, metrics: Mapping[str, float]) -> None:
         """Send figures to the loggers, with the number of images seen as the step."""
@@ -346,7 +377,7 @@ class TrainingModule(pl.LightningModule):
         self._log_latest()  # an epoch may be shorter than the logging interval
 
     def _learning_rate(self) -> float:
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self.step_scale
 
     # -- validation draws its own randomness ---------------------------------------------------------------------------
 
@@ -388,6 +419,9 @@ class TrainingModule(pl.LightningModule):
         self._resumed = checkpoint["randomness"]
 
     def on_train_start(self) -> None:
+        if self.going_back_to is not None:
+            self.rollbacks = self.going_back_to
+            self.log_now({"rollbacks": self.rollbacks})
         if self._resumed:
             if len(self._resumed) == self.trainer.world_size:
                 restore(self._resumed[self.trainer.global_rank], self.device)
