@@ -48,7 +48,7 @@ from genlab.speed.throwaway import throwaway
 HERE = Path(__file__).parent
 COUNTED = {"costs"}  # parts that are the same on every machine
 
-# Of each family one, as it is configured by default, on data of MNIST's shape or on text; and one of small, quick steps.
+# Of each family one, as it is configured by default, on data of MNIST's shape or on text; and one of quick steps.
 PAIRS = {
     "PixelCNN": ("model=autoregressive/pixel_cnn", "dataset=binarized_mnist", "dataset.batch_size=64"),
     "RealNVP": ("model=flow/real_nvp", "dataset=mnist", "dataset.batch_size=64"),

@@ -147,6 +147,7 @@ class _AffineStep(torch.autograd.Function):
         rows, weight, out, slope, *of_net = ctx.saved_tensors
         grad, of_params = Affine.change_backward(grad, grad_log_det, out, slope, ctx.kept)
         below, *of_convs = convolved_backward(of_params.to(of_net[0].dtype), ctx.has_classes, *of_net)
+        assert below is not None
         grad[:, : ctx.kept] += below
         grad_rows = rows_of(grad)
         of_h = from_rows(grad_rows @ weight, grad) if ctx.needs_input_grad[0] else None
@@ -172,7 +173,7 @@ class Steps(nn.ModuleList):
 
     def _parts(self) -> tuple[list[Step], list[ActNorm], list[ChannelMixing] | None]:
         steps = cast(list[Step], list(self))
-        mixes = [step.mix for step in steps if step.mix is not None]
+        mixes: list[ChannelMixing] = [step.mix for step in steps if step.mix is not None]
         return steps, [step.norm for step in steps], mixes or None
 
     def _nets(self, steps: list[Step], h: Tensor) -> list[FoldedNet]:
