@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from genlab.composition.building import build
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
+from genlab.data.text import TextDataModule
 from genlab.machine.devices import check_for_gpus_quickly
 from genlab.models.base import AdversarialModel, ObjectiveModel
 from genlab.speed.rounds import synchronize
@@ -46,6 +47,7 @@ class PlainLoop(ABC):
         else:
             self.images, self.labels = examples.images.to(device), examples.labels.to(device)
         self.to_float = 1 / (data.source_levels - 1) if isinstance(data, ImageDataModule) else 1.0
+        self.windows = data.transform("train") if isinstance(data, TextDataModule) else None  # tokens stay integers
         self.from_grey, self.batch_size = data.modality.from_grey, data.batch_size
         self.device = device
         self._order = torch.randperm(len(self.images), device=device)
@@ -57,8 +59,10 @@ class PlainLoop(ABC):
             self._order, self._at = torch.randperm(len(self.images), device=self.device), 0
         index = self._order[self._at : self._at + self.batch_size]
         self._at += self.batch_size
-        x = self.images[index].float() * self.to_float
-        return self.from_grey(x), self.labels[index]
+        x = self.images[index]
+        if self.windows is not None:
+            return self.windows(x, index, 0), self.labels[index]
+        return self.from_grey(x.float() * self.to_float), self.labels[index]
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> None:
