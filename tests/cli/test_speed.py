@@ -74,6 +74,20 @@ def _built(*overrides: str, folder: Path) -> tuple[ImageDataModule, object]:
     return parts.data, parts.training
 
 
+def test_the_plain_loop_reads_windows_of_text(tmp_path: Path) -> None:
+    small = ("model.width=8", "model.num_heads=1", "model.num_layers=1", "dataset.batch_size=3")
+    data, training = _built("dataset=python_docs", "model=transformer/gpt", *small, folder=tmp_path)
+    data.setup("fit")
+    loop = plain_loop(training, data, torch.device("cpu"))  # type: ignore[arg-type]
+    x, _ = loop.batch()
+    assert x.shape == (3, 257)  # a window and the token before it
+    assert x.dtype == torch.int64
+    before = [parameter.clone() for parameter in training.model.parameters()]  # type: ignore[attr-defined]
+    loop.seconds_per_step(1)
+    after = training.model.parameters()  # type: ignore[attr-defined]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 def test_the_plain_loop_takes_the_step_that_training_takes(tmp_path: Path) -> None:
     """One step of each on one batch ends in the same weights, so that their times can be compared."""
     import pytorch_lightning as pl
