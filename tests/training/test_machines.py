@@ -70,7 +70,7 @@ def test_a_node_that_dies_ends_the_run_and_the_run_goes_on(dies: int, tmp_path: 
     found[dies].kill()
     since = time.monotonic()
     assert found[1 - dies].end(60) == 2
-    assert time.monotonic() - since < 30
+    assert time.monotonic() - since < 45  # 15 to notice it, and more on a busy machine
     run = only_run(outputs)
     assert status(run)["status"] == "failed"
     words = f"node {dies} ("
@@ -79,12 +79,14 @@ def test_a_node_that_dies_ends_the_run_and_the_run_goes_on(dies: int, tmp_path: 
     last = found[1 - dies].text.splitlines()[-1]
     assert last.startswith("genlab: error: ")
     assert words in last
-    again = nodes(outputs, f"resume={run}")
-    assert [node.end() for node in again] == [0, 0], again[0].text + again[1].text
+    # On two machines again, or on one with as many devices.
+    one = ("trainer.num_nodes=1", "trainer.devices=4")
+    again = [Node(outputs, f"resume={run}", *one)] if dies else nodes(outputs, f"resume={run}")
+    assert [node.end() for node in again] == [0] * len(again), [node.text for node in again]
     assert status(run)["status"] == "done"
     assert len(status(run)["resumed"]) == 1
-    one = Node(tmp_path / "one", *LONG, "trainer.devices=4")
-    assert one.end() == 0, one.text
+    undisturbed = Node(tmp_path / "one", *LONG, "trainer.devices=4")
+    assert undisturbed.end() == 0, undisturbed.text
     assert_identical(only_run(tmp_path / "one"), run)
 
 
