@@ -38,6 +38,7 @@ FAST = "debug=fast_dev_run"
         (["trainer.precision=64-true"], "trainer.precision=64-true: expected 32-true, bf16-mixed or 16-mixed"),
         (["trainer.max_time=5minutes"], "trainer.max_time=5minutes: expected days:hours:minutes:seconds"),
         (["trainer=gpu"], "trainer.accelerator=gpu: no GPU was found"),
+        (["trainer=mps"], "trainer.accelerator=mps: no GPU of Apple (MPS) was found; leave trainer=... out"),
         (["trainer.accelerator=tpu"], "trainer.accelerator=tpu: no tpu was found"),
         (["trainer.accelerator=quantum"], "trainer.accelerator=quantum: expected auto, cpu"),
         (["trainer.devices=many"], "trainer.devices=many: expected a number of devices"),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from genlab.machine.devices import precise
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 _WORD = (1 << 64) - 1
@@ -62,7 +64,7 @@ def truncated(z: Tensor, bound: float) -> Tensor:
     """
     root2 = math.sqrt(2)
     within = math.erf(bound / root2)  # the probability of [-bound, bound]
-    return (root2 * torch.special.erfinv(torch.special.erf(z.double() / root2) * within)).to(z).clamp(-bound, bound)
+    return (root2 * torch.special.erfinv(torch.special.erf(precise(z) / root2) * within)).to(z).clamp(-bound, bound)
 
 
 def integers(high: int, num: int, generator: Generators, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genlab.layers.invertible import ActNorm, ChannelMixing
+from genlab.machine.devices import precise
 
 # A matrix (C, C) and a bias (C,) for each layer.
 ChannelMap = tuple[Tensor, Tensor]
@@ -54,9 +55,9 @@ def forward_maps(
 def inverse_maps(
     norms: Sequence[ActNorm], mixes: Sequence[ChannelMixing] | None, dtype: torch.dtype
 ) -> list[ChannelMap]:
-    """Give the inverses of :func:`forward_maps`, computed in float64 and then rounded."""
+    """Give the inverses of :func:`forward_maps`, computed in the finest precision and then rounded."""
     log_scale, bias = scales_and_biases(norms)
-    scale = torch.exp(-log_scale.double())
+    scale = torch.exp(-precise(log_scale))
     weight = scale.diag_embed() if mixes is None else type(mixes[0]).inverses(mixes) * scale.unsqueeze(2)
     return list(zip(weight.to(dtype).unbind(), (-bias).to(dtype).unbind(), strict=True))
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genlab.machine.devices import finest, precise
+
 
 class ActNorm(nn.Module):
     """Activation normalization, ``(h + bias) exp(log_factor log_scale)`` for each channel: section 3.1 of the paper.
@@ -97,7 +99,7 @@ class ChannelMixing(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def inverses(layers: Sequence[Any]) -> Tensor:
-        """Give the inverses of ``W`` of several layers of this class, float64 ``(layers, C, C)``.
+        """Give the inverses of ``W`` of several layers of this class, in the finest precision, ``(layers, C, C)``.
 
         Args:
             layers: layers with equally many channels.
@@ -157,7 +159,7 @@ class InvertibleConvolution(ChannelMixing):
     def inverses(layers: Sequence[Any]) -> Tensor:
         with torch.autocast(layers[0].lu.device.type, enabled=False):
             # Of these small matrices once, and not two triangular systems for each place.
-            permutation, lower, upper = InvertibleConvolution._factors(layers, torch.float64)
+            permutation, lower, upper = InvertibleConvolution._factors(layers, finest(layers[0].lu.device))
             half = torch.linalg.solve_triangular(lower, permutation.mT, upper=False, unitriangular=True)
             return torch.linalg.solve_triangular(upper, half, upper=True)
 
@@ -189,4 +191,4 @@ class FullConvolution(ChannelMixing):
     @staticmethod
     def inverses(layers: Sequence[Any]) -> Tensor:
         with torch.autocast(layers[0].weight.device.type, enabled=False):
-            return torch.linalg.inv(torch.stack([layer.weight for layer in layers]).double())
+            return torch.linalg.inv(precise(torch.stack([layer.weight for layer in layers])))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from genlab.errors import InputError
+from genlab.machine.devices import precise
 
 
 class LearnedPositions(nn.Module):
@@ -89,5 +90,5 @@ class Rotary(nn.Module):
 
 def _angles(positions: Tensor, dims: int, base: float) -> Tensor:
     """Give the angle of every position in every pair of dimensions, ``(T, dims / 2)``."""
-    frequencies = base ** (-torch.arange(0, dims, 2).double() / dims)
-    return torch.outer(positions.double(), frequencies).float()
+    frequencies = base ** (-precise(torch.arange(0, dims, 2, device=positions.device)) / dims)
+    return torch.outer(precise(positions), frequencies).float()

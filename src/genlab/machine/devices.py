@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch import Tensor
 
 
 def computes_in_bfloat16(accelerator: str) -> bool:
@@ -22,6 +23,16 @@ def computes_in_bfloat16(accelerator: str) -> bool:
 def computes_in_tf32(device: torch.device) -> bool:
     """Tell whether the device multiplies float32 matrices in TF32, as GPUs since Ampere do."""
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """Give the most precise type of numbers that a device computes with: float64, or float32 on Apple's GPUs."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def precise(x: Tensor) -> Tensor:
+    """Convert a tensor to the most precise type of numbers of its device."""
+    return x.to(finest(x.device))
 
 
 def check_for_gpus_quickly() -> None:

@@ -75,7 +75,7 @@ class FolderLikelihood:
                 black_or_white &= bool(((images == 0) | (images == 255)).all())
                 first = sum(map(len, log_probs))
                 x = transform(stored, torch.arange(first, first + len(images)), 0).to(model.device)
-                log_probs.append(marginal_log_prob(model, x).double().cpu())
+                log_probs.append(marginal_log_prob(model, x).cpu().double())
                 advance(len(images))
         say(self.images.found)
         nll = -torch.cat(log_probs)

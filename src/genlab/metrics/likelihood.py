@@ -28,7 +28,7 @@ def negative_log_likelihoods(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_examples(data, num, model.device):
-            log_probs.append(model.log_prob(x, y).double().cpu())
+            log_probs.append(model.log_prob(x, y).cpu().double())
             advance(len(x))
     return -torch.cat(log_probs)
 
@@ -60,7 +60,7 @@ def importance_weighted_bounds(
     log_probs: list[Tensor] = []
     with evaluating(model), own_randomness(seed, model.device):
         for x, y in _test_examples(data, num, model.device, batch_size):
-            log_probs.append(model.importance_weighted(x, y, num_samples=draws).double().cpu())
+            log_probs.append(model.importance_weighted(x, y, num_samples=draws).cpu().double())
             advance(len(x))
     return -torch.cat(log_probs)
 

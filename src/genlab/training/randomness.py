@@ -20,6 +20,8 @@ def capture(device: torch.device) -> State:
     }
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -32,6 +34,8 @@ def restore(state: State, device: torch.device) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     if "cuda" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    elif "mps" in state and device.type == "mps":
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 def gathered(state: State) -> list[State]:

@@ -71,8 +71,9 @@ def _check_device(accelerator: Any, devices: Any) -> None:
     kinds = ["cuda", "mps"] if accelerator == "gpu" else [accelerator]
     found = [kind for kind in kinds if kind == "cpu" or _is_there(kind)]
     if not found:
-        name = "GPU" if accelerator in ("gpu", "cuda", "mps") else accelerator
-        built = "" if torch.backends.cuda.is_built() else ", and this PyTorch is without CUDA"
+        name = {"gpu": "GPU", "cuda": "GPU", "mps": "GPU of Apple (MPS)"}.get(accelerator, accelerator)
+        asks_for_cuda = accelerator in ("gpu", "cuda") and not torch.backends.cuda.is_built()
+        built = ", and this PyTorch is without CUDA" if asks_for_cuda else ""
         raise InputError(
             f"trainer.accelerator={accelerator}: no {name} was found{built}; leave trainer=... out to train on what "
             "there is, or give trainer=cpu"

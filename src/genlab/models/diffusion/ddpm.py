@@ -8,6 +8,7 @@ from torch import Tensor
 
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
+from genlab.machine.devices import finest, precise
 from genlab.models.base import LikelihoodModel, given
 from genlab.models.diffusion.diffusion_model import DiffusionModel, NetworkFactory, Solver
 from genlab.models.diffusion.paths import Path, scaled
@@ -39,7 +40,7 @@ class Chain(Path):
         return (1 - k / self.num_steps).float()
 
     def _left(self, t: Tensor) -> Tensor:
-        return self.alpha_bar.to(t.device)[self.state(t)]
+        return self.alpha_bar.to(finest(t.device)).to(t.device)[self.state(t)]
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._left(t).sqrt()
@@ -165,21 +166,21 @@ class DDPM(DiffusionModel, LikelihoodModel):
             h = self.to_inner(x)
             T = self.chain.num_steps
             num = self.bound_steps or T
-            total = torch.zeros(len(h), dtype=torch.float64, device=h.device)
+            total = torch.zeros(len(h), dtype=finest(h.device), device=h.device)
             first = torch.rand(len(h), device=h.device)  # the same places in each of num equal parts of the chain
             for i in range(num):
                 k = 1 + ((i + first) * T / num).long().clamp(max=T - 1)
                 total += self._term(h, k, y)
             ends = torch.zeros(len(h), device=h.device)
             a, s = self.path.alpha(ends), self.path.sigma(ends)
-            of_prior = _kl(scaled(a, h.double()), s**2, torch.zeros_like(h).double(), torch.ones_like(s))
+            of_prior = _kl(scaled(a, precise(h)), s**2, precise(torch.zeros_like(h)), torch.ones_like(s))
             bound = -total * T / num - of_prior
             # Densities of points are those of the data, not of what has variance 1.
-            return (bound if self.of_images else bound - self.std.expand(self.shape).double().log().sum()).to(h.dtype)
+            return (bound if self.of_images else bound - precise(self.std.expand(self.shape)).log().sum()).to(h.dtype)
 
     def _term(self, h: Tensor, k: Tensor, y: Tensor | None) -> Tensor:
         """Compute the term of the step back from state k, in nats, float64 ``(B,)``; that of k = 1 gives the data."""
-        left = self.chain.alpha_bar.to(h.device)
+        left = self.chain.alpha_bar.to(finest(h.device)).to(h.device)
         now, before = left[k], left[k - 1]
         beta = 1 - now / before
         posterior = beta * (1 - before) / (1 - now)
@@ -187,14 +188,14 @@ class DDPM(DiffusionModel, LikelihoodModel):
         noisy = self.path.at(h, torch.randn_like(h), t)
         data, _ = self.denoise(noisy, t, y)
         of_data, of_noisy = before.sqrt() * beta / (1 - now), (now / before).sqrt() * (1 - before) / (1 - now)
-        mean = scaled(of_data, data.double()) + scaled(of_noisy, noisy.double())
-        target = scaled(of_data, h.double()) + scaled(of_noisy, noisy.double())
+        mean = scaled(of_data, precise(data)) + scaled(of_noisy, precise(noisy))
+        target = scaled(of_data, precise(h)) + scaled(of_noisy, precise(noisy))
         # The posterior of the first step has no variance; the authors take that of the second.
         second = left[2] if self.chain.num_steps > 1 else left[1]
         least = (1 - second / left[1]) * (1 - left[1]) / (1 - second)
         variance = beta if self.large_variance else torch.where(k == 1, least, posterior)
         divergence = _kl(target, posterior, mean, variance)
-        return torch.where(k == 1, -self._log_of_data(h.double(), mean, variance), divergence)
+        return torch.where(k == 1, -self._log_of_data(precise(h), mean, variance), divergence)
 
     def _log_of_data(self, h: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Compute the log-probability of grey levels, or the log-density of points, under a normal distribution."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from genlab.machine.devices import finest, precise
 from genlab.models.diffusion.paths import Path, scaled
 
 # A function from points and times ``(B,)`` to velocities.
@@ -112,7 +113,7 @@ def dopri5(
         The points at the time ``end``, and the number of evaluations of each example, ``(B,)``.
     """
     sign, length = (1.0 if end > start else -1.0), abs(end - start)
-    done = torch.zeros(len(x), dtype=torch.float64, device=x.device)  # share of the way, times its length
+    done = torch.zeros(len(x), dtype=finest(x.device), device=x.device)  # share of the way, times its length
     step = torch.full_like(done, min(0.05, length))
     evaluations = torch.zeros(len(x), dtype=torch.long, device=x.device)
     first = field(x, at := _filled(x, start))
@@ -132,7 +133,7 @@ def dopri5(
         stages.append(field(result, at := (t + signed).to(x.dtype)))
         evaluations += active * cost(at).long()
         scale = tolerance * (1 + x.abs().maximum(result.abs()))
-        error = (scaled(signed, _weighted(_ERROR, stages)) / scale).flatten(1).double().square().mean(1).sqrt()
+        error = precise((scaled(signed, _weighted(_ERROR, stages)) / scale).flatten(1)).square().mean(1).sqrt()
         accepted = active & (error <= 1)
         x = chosen(accepted, result, x)
         first = chosen(accepted, stages[-1], first)

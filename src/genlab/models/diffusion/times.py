@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genlab.errors import InputError
+from genlab.machine.devices import precise
 
 
 class Times(ABC):
@@ -48,5 +49,5 @@ class LogitNormal(Times):
         self.mean, self.std = mean, std
 
     def from_uniform(self, u: Tensor) -> Tensor:
-        normal = torch.special.ndtri(u.double().clamp(1e-7, 1 - 1e-7)).to(u.dtype)
+        normal = torch.special.ndtri(precise(u).clamp(1e-7, 1 - 1e-7)).to(u.dtype)
         return torch.sigmoid(self.mean + self.std * normal)

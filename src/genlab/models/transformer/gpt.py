@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
+from genlab.machine.devices import precise
 from genlab.models.base import LikelihoodModel
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
@@ -184,8 +185,8 @@ def sample_token(
         p = descending.softmax(1)
         left_out = p.cumsum(1) - p >= top_p  # the more likely tokens already reach top_p without this one
         logits = logits.masked_fill(left_out.gather(1, order.argsort(1)), -torch.inf)
-    p = logits.double().softmax(1)
-    token = torch.searchsorted(p.cumsum(1), u.double().unsqueeze(1), right=True).squeeze(1)
+    p = precise(logits).softmax(1)
+    token = torch.searchsorted(p.cumsum(1), precise(u).unsqueeze(1), right=True).squeeze(1)
     # If rounding makes the cumulative sum end below u, the result must still not be a token that was left out.
     last = p.shape[1] - 1 - (p > 0).flip(1).int().argmax(1)
     return token.minimum(last)

@@ -15,6 +15,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
+from genlab.machine.devices import finest
 from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
@@ -214,7 +215,7 @@ class MaskGIT(ObjectiveModel, Completes):
             num: number of initially masked tokens of each sample, int64 ``(N,)``.
             num_steps: number of sampling steps.
         """
-        r = torch.arange(1, num_steps + 1, device=num.device, dtype=torch.float64) / num_steps
+        r = torch.arange(1, num_steps + 1, device=num.device, dtype=finest(num.device)) / num_steps
         share = self.gamma(r) * num.unsqueeze(1)
         left = (share + 1e-9).floor().long()  # the offset corrects rounding: (1 - 1/3) * 3 must give 2
         for t in range(num_steps):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genlab.distributions.logistic import log_sigmoid
 from genlab.errors import InputError
 from genlab.layers.masked_linear import AutoregressiveNet
+from genlab.machine.devices import precise
 
 
 class Gaussian(NamedTuple):
@@ -45,7 +46,7 @@ class Gaussian(NamedTuple):
         many times as large as their sum if a Gaussian is narrow.
         """
         with torch.autocast(z.device.type, enabled=False):
-            points, mean, std = z.double(), self.mean.double(), self.std.double()
+            points, mean, std = precise(z), precise(self.mean), precise(self.std)
             precision = std.square().reciprocal()
             square = points.square() @ precision.T - 2 * points @ (mean * precision).T + (mean**2 * precision).sum(1)
             log_scale = std.log().sum(1) + 0.5 * math.log(2 * math.pi) * z.shape[1]

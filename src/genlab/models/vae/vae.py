@@ -8,6 +8,7 @@ from torch import Tensor
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
+from genlab.machine.devices import precise
 from genlab.models.base import LikelihoodModel
 from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
@@ -224,8 +225,8 @@ class VAE(LikelihoodModel):
             "active_units": float((means.var(0) > ACTIVE_VARIANCE).sum()),
         }
         if self._has_closed_kl and len(x) > 2 * self.latent_dim:
-            covariance = means.double().T.cov().view(self.latent_dim, -1) + stds.double().square().mean(0).diag()
-            mean = means.double().mean(0)
+            covariance = precise(means).T.cov().view(self.latent_dim, -1) + precise(stds).square().mean(0).diag()
+            mean = precise(means).mean(0)
             gap = 0.5 * (mean.square().sum() + covariance.trace() - len(mean) - torch.logdet(covariance))
             figures["aggregate_gap"] = float(gap)
             figures["kl_per_latent"] = kl.mean(0)
