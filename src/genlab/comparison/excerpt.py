@@ -32,6 +32,8 @@ def runs_table(arguments: str, root: Path) -> str:
     for run in runs:
         if run.status != "done":
             raise InputError(f"runs: {run.path} is {run.status}{f' ({run.reason})' if run.reason else ''}, not done")
+    # As each run measured itself at its end: later evaluations, under other settings, would be columns of their own.
+    runs = [replace(run, results={name: [result] for name, result in run.trained.items()}) for run in runs]
     facts = {fact.column.key for fact in FACTS}
     table = compared(runs, [name for name in columns if name not in facts], spread="sem")
     table = _with_columns(table, columns)
