@@ -256,7 +256,7 @@ def test_a_slurm_job_on_two_nodes_goes_back_into_the_queue_and_on(outputs: Path,
     if len(set(nodes)) < 2:
         pytest.skip("this SLURM has one node")
     two = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.log_every_n_steps=2")
-    sweep = Sweep(outputs, *on_slurm(*LONG, *two, "trainer.max_epochs=300", "seed=1"), **slurm)
+    sweep = Sweep(outputs, *on_slurm(*LONG, *two, "trainer.max_epochs=60", "seed=1"), **slurm)
     sweep.middle_of("0")
     (folder,) = sweep.folder.glob(".submitit/*/*_submitted.pkl")
     subprocess.run(["scancel", "--signal=USR2", folder.parent.name], env={**os.environ, **slurm}, check=True)
