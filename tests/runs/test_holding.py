@@ -298,7 +298,7 @@ def test_a_refused_resume_changes_no_byte(genlab: Genlab, trained: Trained) -> N
         (("training.images=many",), "training.images"),
         (("trainer.max_epochs=9", "trainer.max_time=soon"), "trainer.max_time=soon"),
         (("trainer.max_epochs=9", "trainer.accelerator=gpu"), "trainer"),
-        (("trainer.max_epochs=9", "+trainer.num_nodes=2"), "trainer.num_nodes=2"),
+        (("trainer.max_epochs=9", "trainer.num_nodes=0"), "trainer.num_nodes=0"),
         (("trainer.max_epochs=9", "callbacks.progress.nothing=2"), "callbacks.progress"),
         (("trainer.max_epochs=9", "logger.csv.nothing=2"), "logger.csv"),
     ):

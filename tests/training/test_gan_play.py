@@ -320,6 +320,7 @@ def test_a_run_of_before_goes_on_as_it_was() -> None:
     assert found == {key: parameters[key].default for key in found}
     assert found.keys() == {
         "discriminator_start", "adversarial_weight", "adaptive_weight", "real_noise", "ema_images", "ema_ramp",
+        "on_nan", "rollback_factor", "max_rollbacks",
     }  # fmt: skip
     assert current({"_target_": name, "adaptive_weight": True})["adaptive_weight"] is True
     text = {"_target_": "genlab.data.text.TextDataModule", "num_classes": 256}

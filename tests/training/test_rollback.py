@@ -28,13 +28,13 @@ def breaking(images: int, above: float, only_rank: int | None = None, stop_at: i
         def broken(cls: Any) -> None:
             original = cls.record
 
-            def record(self: Any, x: torch.Tensor, metrics: dict[str, torch.Tensor]) -> None:
+            def record(self: Any, x: torch.Tensor, metrics: dict[str, torch.Tensor], later: Any = None) -> None:
                 if stop_at is not None and self.rollbacks and self.images_seen >= stop_at:
                     os.kill(os.getpid(), signal.SIGKILL)
                 here = only_rank is None or self.trainer.global_rank == only_rank
                 if here and self.images_seen >= images and self.step_scale > above:
                     metrics = {name: value * float("nan") for name, value in metrics.items()}
-                original(self, x, metrics)
+                original(self, x, metrics, later)
 
             cls.record = record
 
