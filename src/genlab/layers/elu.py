@@ -17,12 +17,16 @@ VECTORIZED = (torch.float32, torch.bfloat16, torch.float16)
 
 def elu(x: Tensor) -> Tensor:
     """Apply ELU elementwise."""
-    return _ELU.apply(x) if _is_slow(x) else F.elu(x)
+    if not _is_slow(x):
+        return F.elu(x)
+    return _ELU.apply(x) if torch.is_grad_enabled() else _elu(x)
 
 
 def concat_elu(x: Tensor) -> Tensor:
     """Apply ELU to ``x`` and to ``-x``: ``(B, channels, ...)`` to ``(B, 2 channels, ...)``."""
-    return _ConcatELU.apply(x) if _is_slow(x) else F.elu(torch.cat([x, -x], dim=1))
+    if not _is_slow(x):
+        return F.elu(torch.cat([x, -x], dim=1))
+    return _ConcatELU.apply(x) if torch.is_grad_enabled() else _concat_elu(x)
 
 
 def _is_slow(x: Tensor) -> bool:
@@ -34,6 +38,15 @@ def _expm1_(x: Tensor) -> Tensor:
     return x.to(torch.float32).exp_().sub_(1).to(x.dtype)
 
 
+def _elu(x: Tensor) -> Tensor:
+    return F.relu(x).add_(_expm1_(x.clamp_max(0)))
+
+
+def _concat_elu(x: Tensor) -> Tensor:
+    below = _expm1_(x.abs().neg_())  # ELU of whichever of x and -x is negative
+    return torch.cat([torch.maximum(x, below), torch.maximum(-x, below)], dim=1)
+
+
 def _slopes_times(grad: Tensor, out: Tensor) -> Tensor:
     """Multiply gradients by the slopes of ELU where its results are ``out``."""
     return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, out)
@@ -42,7 +55,7 @@ def _slopes_times(grad: Tensor, out: Tensor) -> Tensor:
 class _ELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        out = F.relu(x).add_(_expm1_(x.clamp_max(0)))
+        out = _elu(x)
         ctx.save_for_backward(out)
         return out
 
@@ -55,8 +68,7 @@ class _ELU(torch.autograd.Function):
 class _ConcatELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        below = _expm1_(x.abs().neg_())  # ELU of whichever of x and -x is negative
-        out = torch.cat([torch.maximum(x, below), torch.maximum(-x, below)], dim=1)
+        out = _concat_elu(x)
         ctx.save_for_backward(out)
         return out
 

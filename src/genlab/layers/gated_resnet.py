@@ -19,10 +19,10 @@ Conv = ShiftedConv2d | SameConv2d
 
 def gated_sum(x: Tensor, z: Tensor) -> Tensor:
     """Compute ``x + a sigmoid(b)`` for ``z`` of ``a`` and ``b``, ``(B, 2 channels, ...)``."""
-    if x.device.type == "cpu" and x.dtype == z.dtype:
+    if x.device.type == "cpu" and x.dtype == z.dtype and torch.is_grad_enabled():
         return _GatedSum.apply(x, z)
     a, b = z.chunk(2, dim=1)
-    return x + a * torch.sigmoid(b)
+    return x + a * b.clone().sigmoid_()
 
 
 class _GatedSum(torch.autograd.Function):
@@ -33,7 +33,7 @@ class _GatedSum(torch.autograd.Function):
         a, b = z.chunk(2, dim=1)
         gate = b.clone().sigmoid_()
         ctx.save_for_backward(z, gate)
-        return torch.addcmul(x, a, gate)
+        return (a * gate).add_(x)
 
     @staticmethod
     @once_differentiable

@@ -192,3 +192,7 @@ class FullConvolution(ChannelMixing):
     def inverses(layers: Sequence[Any]) -> Tensor:
         with torch.autocast(layers[0].weight.device.type, enabled=False):
             return torch.linalg.inv(precise(torch.stack([layer.weight for layer in layers])))
+
+    def inverse(self, h: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            return torch.linalg.solve(self.weight.to(h.dtype), h.flatten(2)).view_as(h)
