@@ -9,7 +9,9 @@ from genlab.layers.gated_resnet import gated_sum
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_values_and_gradients_are_those_of_elu(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("few", [0, 2**14])
+def test_values_and_gradients_are_those_of_elu(dtype: torch.dtype, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genlab.layers.elu.FEW", few)
     torch.manual_seed(0)
     x = torch.cat([torch.randn(1000), torch.tensor([0.0, -0.0, 1e-8, -1e-8, 30.0, -30.0, 200.0, -200.0])])
     x = x.to(dtype).view(1, 7, -1).requires_grad_()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from genlab.errors import InputError
-from genlab.layers.elu import concat_elu
+from genlab.layers.elu import FEW, concat_elu
 from genlab.layers.same_conv import SameConv2d
 from genlab.layers.shifted_conv import ShiftedConv2d
 
@@ -22,7 +22,7 @@ def gated_sum(x: Tensor, z: Tensor) -> Tensor:
     if x.device.type == "cpu" and x.dtype == z.dtype and torch.is_grad_enabled():
         return _GatedSum.apply(x, z)
     a, b = z.chunk(2, dim=1)
-    return x + a * b.clone().sigmoid_()
+    return x + a * (torch.sigmoid(b) if b.numel() < FEW else b.clone().sigmoid_())
 
 
 class _GatedSum(torch.autograd.Function):
