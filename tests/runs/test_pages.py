@@ -325,7 +325,8 @@ def test_the_command_rewrites_the_pages(genlab: Genlab, copy: Path, monkeypatch:
     path = copy / "docs/gans.md"
     path.write_text(path.read_text(encoding="utf-8").replace("7.200 ± 0.374", "8"), encoding="utf-8")
     monkeypatch.chdir(copy)
-    assert genlab("reproduce", "--table").out.strip() == "docs/gans.md"
+    # The picture of a block is not there yet: pictures are not copied.
+    assert genlab("reproduce", "--table").out.split() == ["docs/gans.md", "docs/quality.png"]
     assert "nothing has changed" in genlab("reproduce", "--table").out
     assert path.read_text(encoding="utf-8") == (ROOT / "docs/gans.md").read_text(encoding="utf-8")
 
