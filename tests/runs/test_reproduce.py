@@ -439,6 +439,17 @@ def test_a_seed_with_a_record_is_not_run_again(
     assert (results / "tiny/0.json").read_bytes() == written
 
 
+def test_every_record_has_a_figure_that_stands_for_it() -> None:
+    root = CONF.parent / "results"
+    names = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.json")}
+    records = [record for name in names if not re.search(r"/\d+$", name) for record in records_of(name, root)]
+    assert all(record.main_figure in record.figures for record in records)
+    # Not measured on the test set, so that the first figure stands for the record.
+    (record,) = (one for one in records if "mean_flow" in str(one.path))
+    assert record.content["training"]["selection"]["metric"] == "val/mse"
+    assert record.main_figure == "fid"
+
+
 def test_every_record_is_shown_on_a_page() -> None:
     root = CONF.parent
     shown = "\n".join(path.read_text(encoding="utf-8") for path in pages(root))

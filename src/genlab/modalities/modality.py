@@ -45,6 +45,7 @@ class Modality(ABC):
             are only shown.
         is_tiled: whether an example is a picture by itself, so that examples can be arranged in a grid.
         is_overlaid: whether samples are shown on top of real examples, which :meth:`render` then needs.
+        is_numeric: whether the values are numbers, and not indices such as those of tokens.
     """
 
     name: ClassVar[str]
@@ -52,6 +53,7 @@ class Modality(ABC):
     is_measured: ClassVar[bool] = True
     is_tiled: ClassVar[bool] = False
     is_overlaid: ClassVar[bool] = False
+    is_numeric: ClassVar[bool] = True
 
     @abstractmethod
     def check(self, shape: Sequence[int]) -> None:

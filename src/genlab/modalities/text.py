@@ -32,6 +32,7 @@ class Text(Modality):
     """
 
     name = "tokens"
+    is_numeric = False
     noun = "texts"
     is_measured = False
 

@@ -101,7 +101,7 @@ def _measured_again(recipe: Recipe, record: Record, folder: Path) -> list[Check]
     content = json.loads((copy / EVALUATION).read_text(encoding="utf-8"))
     measured = {name.rpartition("/")[2]: value["value"] for name, value in content["metrics"].items()}
     found = []
-    for name in recipe.published.figures or [record.monitored]:
+    for name in recipe.published.figures or [record.main_figure]:
         before, now = record.figures[name].value, measured[name]
         words = f"{recipe.name}, seed {record.seed}: {figure(name).label} of its weights {now:.6g}, record {before:.6g}"
         found.append(Check(words, abs(now - before) <= ROUNDING * max(abs(before), 1e-12)))
@@ -117,7 +117,7 @@ def _trained_again(recipe: Recipe, records: Sequence[Record], folder: Path) -> l
     metrics = done.read_json(SUMMARY)["metrics"]
     measured = {name.rpartition("/")[2]: value["value"] for name, value in metrics.items()}
     found = []
-    for name in recipe.published.figures or [records[0].monitored]:
+    for name in recipe.published.figures or [records[0].main_figure]:
         values = [record.figures[name].value for record in records]
         mean, spread = statistics.mean(values), statistics.stdev(values)
         words = (

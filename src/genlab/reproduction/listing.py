@@ -26,8 +26,8 @@ def print_list(recipes: Iterable[Recipe], results: Path) -> None:
     for recipe in recipes:
         records = records_of(recipe.name, results)
         if not recipe.block and records:
-            found = of_values([record.figures[records[0].monitored].value for record in records])
-            label = figure(records[0].monitored).label
+            found = of_values([record.figures[records[0].main_figure].value for record in records])
+            label = figure(records[0].main_figure).label
             row = (label, "-", "-", found.measured, str(found.seeds), cost(records), "no published figure")
             table.add_row(recipe.name, recipe.family, *row)
         for name, verdict in judged(recipe.published, records).items():

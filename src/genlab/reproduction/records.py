@@ -36,9 +36,13 @@ class Record:
         return {name: Result.from_json(value) for name, value in self.content["figures"].items()}
 
     @property
-    def monitored(self) -> str:
-        """The short name of the figure by which the checkpoint was selected."""
-        return str(self.content["training"]["selection"]["metric"]).rpartition("/")[2]
+    def main_figure(self) -> str:
+        """The short name of the figure by which the checkpoint was selected, or else of the first one.
+
+        Some figures of the validation set, such as the error of a denoiser, are not measured at the end.
+        """
+        selected = str(self.content["training"]["selection"]["metric"]).rpartition("/")[2]
+        return selected if selected in self.content["figures"] else next(iter(self.content["figures"]))
 
     @property
     def sha256(self) -> str | None:

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from genlab.composition.building import build
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
-from genlab.data.text import TextDataModule
 from genlab.machine.devices import check_for_gpus_quickly
 from genlab.models.base import AdversarialModel, ObjectiveModel
 from genlab.speed.rounds import synchronize
@@ -47,7 +46,7 @@ class PlainLoop(ABC):
         else:
             self.images, self.labels = examples.images.to(device), examples.labels.to(device)
         self.to_float = 1 / (data.source_levels - 1) if isinstance(data, ImageDataModule) else 1.0
-        self.windows = data.transform("train") if isinstance(data, TextDataModule) else None  # tokens stay integers
+        self.windows = None if data.modality.is_numeric else data.transform("train")
         self.from_grey, self.batch_size = data.modality.from_grey, data.batch_size
         self.device = device
         self._order = torch.randperm(len(self.images), device=device)
