@@ -40,7 +40,7 @@ BLOCKS = {
         "results: exact_ring2d_flow_matching exact_grid2d_flow_matching "
         "cifar10_ddpm cifar10_cfm cifar10_edm cifar10_mean_flow",
         "runs: results/mnist/flow_matching results/mnist/dcgan | parameters, images_seen, fid, modes, kl_to_uniform",
-        "quality: quality.png results/mnist/flow_matching results/mnist/edm results/mnist/mean_flow",
+        "quality: quality.png results/mnist/flow_matching results/mnist/edm results/mnist/ddpm results/mnist/mean_flow",
     ],
     "docs/flows.md": [
         "results: exact_ring2d exact_grid2d exact_checkerboard cifar10_real_nvp cifar10_glow cifar10_flow_plus_plus",
