@@ -85,7 +85,7 @@ def pairs(short: bool) -> dict[str, Any]:
 
 
 def costs(short: bool) -> dict[str, Any]:
-    """What a step of one model of each family takes in operations, bytes and memory."""
+    """Count the operations, bytes and memory of a step of one model of each family."""
     found = {}
     for name, overrides in list(COSTS.items())[: 1 if short else None]:
         with configured(*overrides, "trainer.precision=bf16-mixed") as config:

@@ -1,4 +1,4 @@
-"""What archives of pictures hold, found without decoding a picture, and kept in the cache for later starts."""
+"""The contents of archives of pictures, found without decoding a picture, and kept in the cache for later starts."""
 
 import io
 import json
@@ -21,7 +21,7 @@ Label = str | int | None
 
 @dataclass(frozen=True)
 class Contents:
-    """What one archive holds.
+    """The contents of one archive.
 
     Attributes:
         names: a different name for each picture.
@@ -42,7 +42,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Index:
-    """What the archives of a split hold.
+    """The contents of the archives of a split.
 
     Attributes:
         names: a different name for each picture.
@@ -59,7 +59,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Found:
-    """What all archives of a source hold.
+    """The contents of all archives of a source.
 
     Attributes:
         splits: index of each split.

@@ -1,4 +1,4 @@
-"""What all sources of picture files share: pictures are decoded once to one shape, and kept in the cache."""
+"""The base of sources of picture files: pictures are decoded once to one shape, and kept in the cache."""
 
 from abc import ABC, abstractmethod
 from collections import Counter

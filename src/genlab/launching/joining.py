@@ -16,7 +16,7 @@ ANSWER = 15.0  # seconds in which the store has to answer
 
 
 class Full(Exception):  # noqa: N818, a state and no error of the user's
-    """As many nodes as there are to be have joined already, such as those of a run that has not ended yet."""
+    """The refusal of a node that comes when all have joined already, such as those of a run that has not ended yet."""
 
 
 def join(meeting: Meeting, num: int, seconds: float) -> tuple[TCPStore, int, list[str]]:

@@ -1,4 +1,4 @@
-"""Where the machines of a run meet: read from what a user, or what starts a command on several machines, has set."""
+"""The place where the machines of a run meet, read from what a user or a launcher of commands has set."""
 
 import re
 from collections.abc import Mapping

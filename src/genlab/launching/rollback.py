@@ -1,4 +1,4 @@
-"""Whether a diverged training goes back to its newest checkpoint, and with which steps."""
+"""The decision whether a diverged training goes back to its newest checkpoint, and with which steps."""
 
 import sys
 from typing import Any

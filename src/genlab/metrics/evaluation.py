@@ -172,7 +172,7 @@ class Evaluation:
 
     @property
     def needs_samples(self) -> bool:
-        """Whether a measure needs samples, if there is a kind of data that it applies to."""
+        """Tell whether a measure needs samples, if there is a kind of data that it applies to."""
         return any(measure.needs & {"samples", "features"} for measure in self.measures.values())
 
     def num_drawn(self, data: DataModule) -> int:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from genlab.errors import InputError
 from genlab.networks.time_embedding import TimeEmbedding
-from genlab.networks.unet import attention
+from genlab.networks.unet import attention, check_levels, normalization
 
+EPS = 1e-6  # of the normalizations
 Resampling = Literal["keep", "halve", "double"]
 
 
@@ -21,11 +22,6 @@ def convolution(inputs: int, outputs: int, side: int = 3, gain: float = 1.0) -> 
     nn.init.xavier_uniform_(conv.weight, gain)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
-
-
-def normalization(channels: int) -> nn.GroupNorm:
-    """Build a group normalization of 32 groups, or of as many as have four channels each."""
-    return nn.GroupNorm(math.gcd(channels, max(1, min(32, channels // 4))), channels, eps=1e-6)
 
 
 class Block(nn.Module):
@@ -53,15 +49,15 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.resampling = resampling
-        self.norm1, self.conv1 = normalization(inputs), convolution(inputs, outputs)
+        self.norm1, self.conv1 = normalization(inputs, eps=EPS), convolution(inputs, outputs)
         self.condition = nn.Linear(condition, outputs)
         nn.init.xavier_uniform_(self.condition.weight)
         nn.init.zeros_(self.condition.bias)
-        self.norm2, self.dropout = normalization(outputs), nn.Dropout(dropout)
+        self.norm2, self.dropout = normalization(outputs, eps=EPS), nn.Dropout(dropout)
         self.conv2 = convolution(outputs, outputs, gain=1e-5)
         changes = inputs != outputs or resampling != "keep"
         self.shortcut = convolution(inputs, outputs, 1) if changes else nn.Identity()
-        self.norm3 = normalization(outputs) if attends else None
+        self.norm3 = normalization(outputs, eps=EPS) if attends else None
         if attends:
             self.qkv = convolution(outputs, 3 * outputs, 1, math.sqrt(0.2))
             self.out = convolution(outputs, outputs, 1, 1e-5)
@@ -128,10 +124,7 @@ class DDPMpp(nn.Module):
                 f"width={width}, multipliers={list(multipliers)}, num_blocks={num_blocks}: expected a width of at "
                 "least 4, and at least 1 of each other"
             )
-        if not all(0 <= level < len(multipliers) for level in attention_levels):
-            raise InputError(
-                f"attention_levels={list(attention_levels)}: expected indices, from 0, of {len(multipliers)} sizes"
-            )
+        check_levels(attention_levels, multipliers)
         self.divisor = 2 ** (len(multipliers) - 1)
         self.embedding = TimeEmbedding(4 * width, num_times, num_classes, 2 * (width // 2), time_scale)
 
@@ -157,7 +150,7 @@ class DDPMpp(nn.Module):
                 attends = i == num_blocks and level in attention_levels
                 self.up.append(block(channels + kept.pop(), width * multiplier, attends))
                 channels = width * multiplier
-        self.norm, self.last = normalization(channels), convolution(channels, shape[0], gain=1e-5)
+        self.norm, self.last = normalization(channels, eps=EPS), convolution(channels, shape[0], gain=1e-5)
 
     def forward(self, x: Tensor, times: Tensor, y: Tensor | None = None) -> Tensor:
         H, W = x.shape[2:]

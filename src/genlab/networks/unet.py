@@ -10,7 +10,7 @@ from genlab.errors import InputError
 from genlab.networks.time_embedding import TimeEmbedding
 
 
-def normalization(channels: int, group_size: int) -> nn.GroupNorm:
+def normalization(channels: int, group_size: int = 4, eps: float = 1e-5) -> nn.GroupNorm:
     """Build a group normalization of 32 groups, or of fewer that divide the channels and have enough of them.
 
     Groups of one channel would take its mean away from every image, and at a size of 1x1 everything.
@@ -18,9 +18,22 @@ def normalization(channels: int, group_size: int) -> nn.GroupNorm:
     Args:
         channels: number of channels.
         group_size: least number of channels in a group; 4 as in EDM (arXiv:2206.00364).
+        eps: number added to the variance of a group.
     """
     most = max(1, min(32, channels // group_size))
-    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels, eps)
+
+
+def check_levels(attention_levels: Sequence[int], multipliers: Sequence[int]) -> None:
+    """Check that sizes with attention are indices into the sizes of a U-Net.
+
+    Raises:
+        InputError: if one is not.
+    """
+    if not all(0 <= level < len(multipliers) for level in attention_levels):
+        raise InputError(
+            f"attention_levels={list(attention_levels)}: expected indices, from 0, of {len(multipliers)} sizes"
+        )
 
 
 class ResidualBlock(nn.Module):
@@ -149,10 +162,7 @@ class UNet(nn.Module):
                 f"width={width}, multipliers={list(multipliers)}, num_blocks={num_blocks}, num_heads={num_heads}, "
                 f"group_size={group_size}: expected at least 1 of each"
             )
-        if not all(0 <= level < len(multipliers) for level in attention_levels):
-            raise InputError(
-                f"attention_levels={list(attention_levels)}: expected indices, from 0, of {len(multipliers)} sizes"
-            )
+        check_levels(attention_levels, multipliers)
         if any(width * multiplier % num_heads for multiplier in multipliers):
             raise InputError(f"width={width} times multipliers does not split into num_heads={num_heads}")
         self.divisor = 2 ** (len(multipliers) - 1)
