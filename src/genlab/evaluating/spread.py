@@ -17,14 +17,12 @@ from genlab.errors import InputError, RunFailed
 from genlab.machine.devices import tune_processor
 from genlab.machine.process import OF_RUN, end_with_parent, keep_freed_memory, quiet_libraries
 from genlab.machine.progress import with_progress
-from genlab.metrics.drawing import draw
+from genlab.metrics.drawing import BATCH, draw
 from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.norm_statistics import with_own_statistics
 from genlab.models.base import CountsEvaluations, GenerativeModel
 from genlab.models.sampling import SamplingSettings, Tally
 from genlab.runs.loading import Run, load
-
-BATCH = 250  # samples of one call, as one process draws them: the sums of some models depend on it in the last digits
 
 _run: Run | None = None
 _models: dict[str, GenerativeModel] = {}
@@ -150,5 +148,5 @@ def _draw(
         if key not in _models:
             _models[key] = with_own_statistics(model, norm_statistics, seed)
         model = _models[key]
-    drawn = draw(model, len(part), seed=seed, indices=part, batch_size=BATCH, decode=_run.data.decode).numpy()
+    drawn = draw(model, len(part), seed=seed, indices=part, decode=_run.data.decode).numpy()
     return drawn, model.tally if isinstance(model, CountsEvaluations) else None

@@ -13,6 +13,8 @@ from genlab.metrics.activations import FEW, samples_at_once
 from genlab.models.base import CountsEvaluations, GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings, Tally
 
+BATCH = 250  # samples of one call of a model: the sums of some models depend on it in the last digits
+
 Advance = Callable[[int], None]
 
 
@@ -53,7 +55,7 @@ def draw(
     seed: int,
     y: Tensor | None = None,
     indices: Sequence[int] | None = None,
-    batch_size: int = 250,
+    batch_size: int = BATCH,
     sampling: SamplingSettings | None = None,
     decode: Callable[[Tensor], Tensor] | None = None,
     advance: Advance = _nothing,
