@@ -32,7 +32,7 @@ class Contender:
 
     Attributes:
         train: function that trains for a number of steps.
-        sample: function that draws a number of samples.
+        sample: function that draws :data:`NUM_SAMPLES` samples a number of times.
         parameters: number of parameters.
     """
 
@@ -93,8 +93,9 @@ def of_genlab(overrides: tuple[str, ...], own: bool) -> Contender:
     def train(steps: int, _: ExitStack = stack) -> float:  # keeps the folder as long as it is called
         return loop.seconds_per_step(steps) * steps
 
-    def sample(num: int) -> None:
-        draw(parts.training.sampling_model, num, seed=0)
+    def sample(times: int) -> None:
+        for seed in range(times):
+            draw(parts.training.sampling_model, NUM_SAMPLES, seed=seed)
 
     return Contender(train, sample, size(parts.model))
 
@@ -127,7 +128,12 @@ def of_pythae(overrides: tuple[str, ...], latent_dim: int, batch_size: int) -> C
         return time.perf_counter() - started[-1]
 
     sampler = NormalSampler(model)
-    return Contender(timed, lambda num: sampler.sample(num_samples=num, batch_size=num), size(model))
+
+    def sample(times: int) -> None:
+        for _ in range(times):
+            sampler.sample(num_samples=NUM_SAMPLES, batch_size=NUM_SAMPLES)
+
+    return Contender(timed, sample, size(model))
 
 
 def of_normflows(overrides: tuple[str, ...], scales: int, steps: int, width: int, batch_size: int) -> Contender:
@@ -166,9 +172,10 @@ def of_normflows(overrides: tuple[str, ...], scales: int, steps: int, width: int
                 if done == num:
                     break
 
-    def sample(num: int) -> None:
+    def sample(times: int) -> None:
         with torch.no_grad():
-            model.sample(num)
+            for _ in range(times):
+                model.sample(NUM_SAMPLES)
 
     return Contender(train, sample, size(model))
 
@@ -197,9 +204,10 @@ def of_zuko(overrides: tuple[str, ...], batch_size: int) -> Contender:
                 if done == num:
                     break
 
-    def sample(num: int) -> None:
+    def sample(times: int) -> None:
         with torch.no_grad():
-            flow().sample((num,))
+            for _ in range(times):
+                flow().sample((NUM_SAMPLES,))
 
     return Contender(train, sample, size(flow))
 
@@ -253,15 +261,15 @@ def measured(name: str, rounds: int, seconds: float) -> dict[str, Any]:
         return answer
 
     found: dict[str, Any] = {"peer": peer, "version": version(peer), "parameters": parameters, "genlab": overrides}
-    for what, first in (("train", 3), ("sample", NUM_SAMPLES)):
+    for what, of_one in (("train", 1), ("sample", NUM_SAMPLES)):  # of a step, and of a sample
         for who in builds:
-            ask(who, what, first)
-        num = first if what == "sample" else max(3, round(seconds / (ask(peer, what, 5) / 5)))
+            ask(who, what, 3)
+        num = max(3, round(seconds / (ask(peer, what, 5) / 5)))
         turns = {who: partial(ask, who, what, num) for who in builds}
         timings = interleaved(turns, rounds)
         found[what] = {
-            "num": num,
-            "milliseconds": {who: round(1000 * timing.median / num, 4) for who, timing in timings.items()},
+            "num": num * of_one,
+            "milliseconds": {who: round(1000 * timing.median / num / of_one, 4) for who, timing in timings.items()},
             "times as fast": {
                 who: round(timings[peer].times(timings[who]), 3) for who in ("same precision", "defaults")
             },
@@ -273,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="*", choices=[[], *PAIRS], default=[])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn of the peer's training")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn of the peer")
     parser.add_argument("--output", type=Path, default=HERE / "peers.json")
     options = parser.parse_args()
     from genlab.machine.hardware import machine

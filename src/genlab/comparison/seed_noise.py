@@ -56,12 +56,8 @@ class _Sample:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "_Sample":
-        mean = statistics.fmean(values)
+        mean = statistics.fmean(values) if values else math.nan
         return cls(len(values), mean, sum((value - mean) ** 2 for value in values))
-
-    @property
-    def variance_of_mean(self) -> Any:
-        return self.squares / (self.num - 1) / self.num
 
     def joined(self, other: "_Sample") -> "_Sample":
         num = self.num + other.num
@@ -86,41 +82,37 @@ def difference(
     Returns:
         The difference; None if a value is not finite, or if a setting has fewer than two seeds.
     """
-    level = 1 - (1 - LEVEL) / comparisons
-    if not isinstance(second, Mapping):
-        negative = difference({seed: second - value for seed, value in first.items()}, {}, comparisons) if first else None
-        return negative
-    values = [*first.values(), *second.values()]
-    if not all(map(math.isfinite, values)):
+    if not all(map(math.isfinite, [*first.values(), *(second.values() if isinstance(second, Mapping) else [second])])):
         return None
-    if not second:
-        samples, paired = [_Sample.of(list(first.values()))], False
+    paired = False
+    if not isinstance(second, Mapping):
+        samples = [_Sample.of([second - value for value in first.values()])]
     elif (common := first.keys() & second.keys()) and len(common) == min(len(first), len(second)):
         samples, paired = [_Sample.of([second[seed] - first[seed] for seed in common])], True
     else:
-        samples, paired = [_Sample.of(list(second.values())), _Sample.of(list(first.values()))], False
+        samples = [_Sample.of([*second.values()]), _Sample.of([*first.values()])]
     num = min(sample.num for sample in samples)
     if num < 2:
         return None
-    value, half_width = _interval(samples, level)
-    found = Difference(float(value), float(half_width), level, num, paired)
-    return found if found.separable else Difference(*(float(value), float(half_width), level, num, paired), _further(samples, level))
-
-
-def _interval(samples: Sequence[_Sample], level: float) -> tuple[Any, Any]:
-    """Compute the mean of one sample, or the difference of the means of two, and half the width of its interval."""
     from scipy.special import stdtrit
 
-    variances = [sample.variance_of_mean for sample in samples]
+    level = 1 - (1 - LEVEL) / comparisons
+    value, error, freedom = _statistics(samples)
+    half_width = float(stdtrit(freedom, 0.5 + level / 2) * error)
+    further = None if abs(value) > half_width else _further(samples, level)
+    return Difference(float(value), half_width, level, num, paired, further)
+
+
+def _statistics(samples: Sequence[_Sample]) -> tuple[Any, Any, Any]:
+    """Compute the mean of one sample or the difference of two means, its standard error and its degrees of freedom."""
+    variances = [sample.squares / (sample.num - 1) / sample.num for sample in samples]
     variance = sum(variances)
-    value = samples[0].mean - (samples[1].mean if len(samples) > 1 else 0.0)
-    # Without any noise the degrees of freedom do not matter, but 0 / 0 would.
-    weights = [one / np.maximum(variance, np.finfo(float).tiny) for one in variances]
-    freedom = 1 / np.maximum(
-        sum(weight**2 / (sample.num - 1) for weight, sample in zip(weights, samples, strict=True)),
-        1 / sum(sample.num - 1 for sample in samples),
-    )
-    return value, stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance)
+    if len(samples) == 1:
+        return samples[0].mean, np.sqrt(variance), samples[0].num - 1
+    shares = [one / np.maximum(variance, np.finfo(float).tiny) for one in variances]  # 0, not 0 / 0, without any noise
+    inverse = sum(share**2 / (sample.num - 1) for share, sample in zip(shares, samples, strict=True))
+    freedom = 1 / np.maximum(inverse, 1 / sum(sample.num - 1 for sample in samples))
+    return samples[0].mean - samples[1].mean, np.sqrt(variance), freedom
 
 
 def _further(samples: Sequence[_Sample], level: float) -> int | None:
@@ -131,6 +123,8 @@ def _further(samples: Sequence[_Sample], level: float) -> int | None:
     A difference or a standard deviation that was only estimated is thus not taken for the true one.
     """
 
+    from scipy.special import stdtr
+
     def probability(further: int) -> float:
         draw = np.random.default_rng(0)  # the same means for each number
         later = []
@@ -140,8 +134,8 @@ def _further(samples: Sequence[_Sample], level: float) -> int | None:
             mean_of_further = mean + np.sqrt(variance / further) * draw.standard_normal(_DRAWS)
             squares = variance * draw.chisquare(further - 1, _DRAWS) if further > 1 else np.zeros(_DRAWS)
             later.append(sample.joined(_Sample(further, mean_of_further, squares)))
-        value, half_width = _interval(later, level)
-        return float(np.mean(np.abs(value) > half_width))
+        value, error, freedom = _statistics(later)
+        return float(np.mean(stdtr(freedom, -np.abs(value) / error) < (1 - level) / 2))
 
     if all(sample.squares == 0 for sample in samples) or probability(MOST) < ASSURANCE:
         return None

@@ -8,6 +8,7 @@ therefore drawn on the CPU, with one stream per sample, and then moved to the de
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -21,18 +22,20 @@ _WORD = (1 << 64) - 1
 
 def mix(*words: int) -> int:
     """Hash integers into one 63-bit seed (the finalizer of SplitMix64, folded over the words)."""
-    state = 0
-    for word in words:
-        state = (state + 0x9E3779B97F4A7C15 + (word & _WORD)) & _WORD
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _WORD
-        state ^= state >> 31
-    return state >> 1
+    return reduce(_fold, words, 0) >> 1
+
+
+def _fold(state: int, word: int) -> int:
+    state = (state + 0x9E3779B97F4A7C15 + (word & _WORD)) & _WORD
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _WORD
+    return state ^ (state >> 31)
 
 
 def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     """Make a generator for each sample index, which depends on ``(seed, index)`` alone."""
-    return [torch.Generator().manual_seed(mix(seed, index)) for index in indices]
+    first = _fold(0, seed)
+    return [torch.Generator().manual_seed(_fold(first, index) >> 1) for index in indices]
 
 
 def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:

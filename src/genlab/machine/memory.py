@@ -5,6 +5,8 @@ from pathlib import Path
 
 from genlab.errors import InputError
 
+LITTLE = 1 << 26  # bytes for which the machine is not asked, because the answer takes longer than many a computation
+
 
 def free_memory() -> int:
     """Give the bytes of memory that this process may still take, by the machine and by its control group."""
@@ -34,7 +36,7 @@ def check_fits(needed: int, what: str) -> None:
     Raises:
         InputError: if it does not fit.
     """
-    if needed > (free := free_memory()):
+    if needed > LITTLE and needed > (free := free_memory()):
         raise InputError(
             f"{what}: they need {needed / 1e9:,.1f} GB of memory, and {max(free, 0) / 1e9:,.1f} GB are free"
         )

@@ -34,13 +34,15 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode, without gradients or autocast, inside the context."""
     training = model.training
-    model.eval()
+    if changed := any(module.training for module in model.modules()):
+        model.eval()
     device = next(model.parameters()).device
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        model.train(training)
+        if changed:
+            model.train(training)
 
 
 def bytes_of(num: int, model: GenerativeModel) -> int:
