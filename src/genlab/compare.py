@@ -18,6 +18,7 @@ TYPES = {
     "html": str | None,
     "format": str,
     "spread": Literal["std", "sem"],
+    "baseline": str | None,
 }
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Run the command on this process's command line, with flags and paths rewritten as Hydra's overrides."""
     global _command
     _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
-    flags_as("format", "html", "sort", "spread", "title")
+    flags_as("baseline", "format", "html", "sort", "spread", "title")
     paths_as("runs")
     _main()
 
@@ -68,7 +69,7 @@ def compare(cfg: DictConfig) -> None:
     runs = [read_run(folder) for folder in find_runs(places)]
     if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
-    table = compared(runs, config["figures"], config["sort"], config["spread"])
+    table = compared(runs, config["figures"], config["sort"], config["spread"], config["baseline"])
     if form == "table":
         on_terminal(table)
         first = Path(places[0])
@@ -82,7 +83,7 @@ def compare(cfg: DictConfig) -> None:
         from genlab.comparison.page import write_page
         from genlab.comparison.report import report
 
-        everything = compared(runs, config["figures"] or ["all"], config["sort"], config["spread"])
+        everything = compared(runs, config["figures"] or ["all"], config["sort"], config["spread"], config["baseline"])
         page = Path(config["html"])
         write_page(report(everything, _command, config["title"]), page)
         print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)

@@ -19,7 +19,8 @@ def test_interval_of_pairs_is_that_of_the_paired_t_test(num: int) -> None:
     a, b = draw.normal(size=num), draw.normal(1, 2, size=num)
     found = difference(seeds(a), seeds(b))
     expected = stats.ttest_rel(b, a).confidence_interval()
-    assert found is not None and found.paired
+    assert found is not None
+    assert found.paired
     assert found.num == num
     assert (found.value - found.half_width, found.value + found.half_width) == pytest.approx(tuple(expected))
 
@@ -30,24 +31,26 @@ def test_interval_of_other_seeds_is_that_of_welchs_t_test(num_a: int, num_b: int
     a, b = draw.normal(size=num_a), draw.normal(1, 5, size=num_b)
     found = difference(seeds(a), seeds(b, first=100))
     expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
-    assert found is not None and not found.paired
+    assert found is not None
+    assert not found.paired
     assert found.num == min(num_a, num_b)
     assert (found.value - found.half_width, found.value + found.half_width) == pytest.approx(tuple(expected))
 
 
 def test_interval_about_a_published_value_is_that_of_one_sample() -> None:
     values = np.random.default_rng(0).normal(size=5)
-    found = difference(seeds(values), 0.25)
+    found = difference(0.25, seeds(values))
     expected = stats.ttest_1samp(values, 0.25).confidence_interval()  # of the mean of the values
     assert found is not None
-    assert 0.25 - found.value == pytest.approx(values.mean())
+    assert 0.25 + found.value == pytest.approx(values.mean())
     assert found.half_width == pytest.approx((expected.high - expected.low) / 2)
 
 
 def test_fewer_seeds_are_paired_if_each_has_its_pair() -> None:
     a, b = {0: 1.0, 1: 2.0, 2: 3.0, 3: 100.0}, {1: 2.5, 2: 3.6}
     found = difference(a, b)
-    assert found is not None and found.paired
+    assert found is not None
+    assert found.paired
     assert found.num == 2
     assert found.value == pytest.approx(0.55)
 
@@ -55,7 +58,8 @@ def test_fewer_seeds_are_paired_if_each_has_its_pair() -> None:
 def test_several_comparisons_have_wider_intervals() -> None:
     a, b = seeds(np.array([1.0, 2.0, 3.0])), seeds(np.array([2.0, 3.5, 4.0]))
     one, ten = difference(a, b), difference(a, b, comparisons=10)
-    assert one is not None and ten is not None
+    assert one is not None
+    assert ten is not None
     assert ten.half_width == pytest.approx(one.half_width * stats.t.ppf(0.9975, 2) / stats.t.ppf(0.975, 2))
 
 
@@ -64,7 +68,8 @@ def test_no_interval_without_noise_to_know() -> None:
     assert difference({0: 1.0, 1: 2.0}, {0: 2.0}) is None
     assert difference({0: 1.0, 1: float("nan")}, {0: 2.0, 1: 2.0}) is None
     same = difference({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0})
-    assert same is not None and not same.separable
+    assert same is not None
+    assert not same.separable
     assert same.further is None
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 import yaml
 
+from genlab.comparison.cells import Table
 from genlab.comparison.formats import descriptions, markdown, on_terminal
 from genlab.comparison.runs import read_run
-from genlab.comparison.table import Table, compared
+from genlab.comparison.table import compared
 from genlab.metrics.display import remark
 from genlab.metrics.result import Result
 from genlab.runs.folder import find_runs

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from genlab.comparison.cells import Table
+from genlab.comparison.figure_columns import number
 from genlab.comparison.formats import as_json, comma_separated, descriptions, latex, markdown, on_terminal
 from genlab.comparison.later_keys import with_later_keys
 from genlab.comparison.report import report
 from genlab.comparison.runs import read_run
-from genlab.comparison.table import Table, compared, number
+from genlab.comparison.table import compared
 from genlab.comparison.workspace import outline, plan, workspace
 from genlab.composition.configs import composed
 from genlab.errors import InputError
@@ -29,59 +31,11 @@ from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.lock import held
 from genlab.runs.moved import current
 from support.command import Genlab
+from support.made_runs import SAMPLES, make_run, result
 from support.paths import CONF, ROOT
 
 COMMAND = "genlab compare here"
-SAMPLES = {"dataset": "digits", "features": "digits", "num_samples": 1000, "num_real": 1347, "reference": "train"}
 LIKELIHOOD = {"dataset": "digits", "likelihood": "exact", "split": "test", "num": 300, "levels": 17}
-
-
-def result(value: float, protocol: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"value": value, "protocol": {**protocol, **more}}
-
-
-def make_run(
-    folder: Path,
-    *,
-    model: str = "vae/vae",
-    seed: int = 0,
-    overrides: tuple[str, ...] = (),
-    config: dict[str, Any] | None = None,
-    metrics: dict[str, Any] | None = None,
-    status: str | None = "done",
-    **more: Any,
-) -> Path:
-    """A run folder as ``genlab train`` leaves it, with made-up values."""
-    (folder / "samples").mkdir(parents=True)
-    content = {
-        "seed": seed,
-        "run_dir": str(folder),
-        "run_id": f"{abs(hash(folder)):x}"[:8],
-        "name": "made-up",
-        "choices": {"experiment": None, "model": model, "dataset": "digits"},
-        "model": {"_target_": f"genlab.models.{model}", "width": 8},
-        "training": {"optimizer": {"lr": 0.001}},
-        "dataset": {"seed": seed, "root": f"{folder}/data"},
-        "paths": {"data_dir": f"{folder}/data"},
-        "logger": {"wandb": {"project": "genlab", "id": folder.name}},
-        "monitor": {"metric": "val/bits_per_dim", "mode": "min"},
-        "group": "sweep/one",
-    }
-    for key, value in (config or {}).items():
-        *parents, last = key.split(".")
-        node: Any = content
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
-    words = [f"model={model}", f"seed={seed}", *overrides]
-    if status is not None:
-        about = {"status": status, "overrides": words, "command": "genlab train " + " ".join(words), **more}
-        (folder / "status.json").write_text(json.dumps(about))
-    if metrics is not None:
-        summary = {"metrics": metrics, "parameters": 100, "images_per_second": 50.0, "wall_seconds": 3.0}
-        (folder / "summary.json").write_text(json.dumps(summary))
-    return folder
 
 
 def table_of(root: Path, **options: Any) -> Table:
@@ -236,7 +190,25 @@ def test_records_that_do_not_say_their_weights_have_those_of_their_run(tmp_path:
     make_run(tmp_path / "b", config={**averaged, "model.width": 3}, metrics={"test/fid": said})
     make_run(tmp_path / "c", config={"model.width": 4}, metrics={"test/fid": result(3.0, SAMPLES)})
     make_run(tmp_path / "d", config={**averaged, "callbacks.best": None}, metrics={"test/fid": result(4.0, SAMPLES)})
-    assert shown(table_of(tmp_path)) == {"test/fid[1]": {"a", "b"}, "test/fid[2]": {"c"}, "test/fid[3]": {"d"}}
+    # c has no average: its weights are what it samples with, as those of a and b are.
+    assert shown(table_of(tmp_path)) == {"test/fid[1]": {"a", "b", "c"}, "test/fid[2]": {"d"}}
+
+
+def test_a_run_without_an_average_is_compared_with_averaged_weights_but_not_with_raw_ones_of_others(
+    tmp_path: Path,
+) -> None:
+    def fid(value: float, weights: str) -> dict[str, Any]:
+        return {"test/fid": result(value, SAMPLES, weights=weights, checkpoint="best")}
+
+    averaged = {"training.ema_decay": 0.999}
+    make_run(tmp_path / "averaged", config=averaged, metrics=fid(1.0, "ema"))
+    make_run(tmp_path / "plain", metrics=fid(3.0, "raw"))
+    make_run(tmp_path / "raw", config={**averaged, "model.width": 3}, metrics=fid(2.0, "raw"))
+    table = table_of(tmp_path)
+    assert shown(table) == {"test/fid[1]": {"averaged", "plain"}, "test/fid[2]": {"raw"}}
+    assert table.columns[2].protocol is not None
+    assert table.columns[2].protocol["weights"] == "ema, raw"
+    assert "FID [1]: each run's own weights, averaged ones if it has these" in table.notes
 
 
 def test_likelihoods_of_images_and_of_images_given_their_classes_stand_apart(tmp_path: Path) -> None:

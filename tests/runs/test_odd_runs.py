@@ -13,12 +13,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genlab.comparison.cells import Table
 from genlab.comparison.formats import FORMATS, on_terminal
 from genlab.comparison.page import write_page
 from genlab.comparison.picture import picture
 from genlab.comparison.report import report
 from genlab.comparison.runs import Run, read_run
-from genlab.comparison.table import Table, compared
+from genlab.comparison.table import compared
 from genlab.launching.sweeps import print_table
 from genlab.runs.folder import RunFolder, find_runs
 from support.command import Genlab

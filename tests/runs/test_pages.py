@@ -48,8 +48,8 @@ BLOCKS = {
     ],
     "docs/gans.md": [
         "results: cifar10_*gan*",
-        "runs: benchmarks/points/ring2d | modes, high_quality, kl_to_uniform",
-        "runs: benchmarks/points/grid2d | modes, high_quality, kl_to_uniform",
+        "runs: benchmarks/points/ring2d | modes, high_quality, kl_to_uniform | toy/gan",
+        "runs: benchmarks/points/grid2d | modes, high_quality, kl_to_uniform | toy/gan",
         "results: pacgan_*",
         "runs: results/mnist/dcgan | parameters, images_seen, fid, modes, kl_to_uniform",
     ],

@@ -15,27 +15,19 @@ from typing import Any
 import pytest
 import yaml
 
+from genlab.comparison.cells import Table
 from genlab.comparison.formats import as_json, comma_separated, latex, markdown, on_terminal
 from genlab.comparison.page import write_page
 from genlab.comparison.report import report
 from genlab.comparison.runs import read_run
-from genlab.comparison.table import Table, compared
+from genlab.comparison.table import compared
 from genlab.metrics.published import Published
 from genlab.metrics.result import Result
 from genlab.runs.checkpoints import write_checkpoint
 from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.verdicts import OTHER_DATA, Finished, ended, overridden, published_in, standings
 from support.command import Genlab
-
-BLOCK: dict[str, Any] = {
-    "paper": "A paper, 2020",
-    "figures": {"nll": 80.0},
-    "read": "table 1",
-    "protocol": "exact",
-    "tolerance": {"nll": {"value": 0.5, "why": "the spread of two reproductions"}},
-    "images": 1000,
-}
-PROTOCOL = {"dataset": "digits", "split": "test", "num": 300, "levels": 2, "checkpoint": "best", "weights": "raw"}
+from support.made_runs import BLOCK, PROTOCOL, write_run
 
 
 def finished(
@@ -219,32 +211,6 @@ def test_a_run_with_early_stopping_must_have_been_stopped_by_it(tmp_path: Path) 
 
 
 # -- comparisons -------------------------------------------------------------------------------------------------------
-
-
-def write_run(folder: Path, value: float | None, seed: int, **more: Any) -> None:
-    """A run folder as ``genlab train`` leaves it, with a made-up figure; None for a run without one, which failed."""
-    folder.mkdir(parents=True)
-    experiment, block = more.get("experiment", "paper/tiny"), more.get("reference", BLOCK)
-    config = {
-        "seed": seed,
-        "run_dir": str(folder),
-        "choices": {"experiment": experiment, "model": "vae/vae", "dataset": "digits"},
-        "reference": block,
-        "callbacks": {},
-        "metrics": {},
-    }
-    status = {
-        "status": "failed" if value is None else "done",
-        "overrides": [f"experiment={experiment}", f"seed={seed}"],
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "status.json").write_text(json.dumps(status))
-    curve = "images_seen,seconds,val/nll\n500,1,90\n1000,2,85\n"
-    (folder / "metrics.csv").write_text(curve)
-    if value is not None:
-        result = Result(value, {**PROTOCOL, **more.get("protocol", {})}).to_json()
-        summary = {"metrics": {"test/nll": result}, "images_seen": more.get("images_seen", 1000), "ended": True}
-        (folder / "summary.json").write_text(json.dumps(summary))
 
 
 def table_of(root: Path, **options: Any) -> Table:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from genlab.comparison.cells import Table
+from genlab.comparison.facts import FACTS
 from genlab.comparison.formats import markdown
 from genlab.comparison.places import expanded
 from genlab.comparison.runs import Run, read_run
-from genlab.comparison.table import FACTS, Table, compared
+from genlab.comparison.table import compared
 from genlab.errors import InputError
 from genlab.metrics.figure import short
 from genlab.runs.folder import find_runs
@@ -17,14 +19,14 @@ def runs_table(arguments: str, root: Path) -> str:
     """Make the content of a block of runs: a row for each setting, with mean and standard error over its seeds.
 
     Args:
-        arguments: folders of runs relative to ``root``, then ``|``, then names of figures and facts:
-            ``benchmarks/points/ring2d | modes, kl_to_uniform, parameters``.
+        arguments: folders of runs relative to ``root``, then ``|``, then names of figures and facts, and after another
+            ``|`` a baseline: ``benchmarks/points/ring2d | modes, kl_to_uniform, parameters | toy/gan``.
         root: folder of the checkout.
 
     Raises:
         InputError: if there are no runs, a run is not finished, or no run has one of the figures.
     """
-    folders, _, names = arguments.partition("|")
+    folders, names, baseline = [*map(str.strip, arguments.split("|")), "", ""][:3]
     columns = [name.strip() for name in names.split(",") if name.strip()]
     runs = [read_run(folder) for folder in find_runs(expanded([str(root / folder) for folder in folders.split()]))]
     if not runs or not columns:
@@ -35,7 +37,7 @@ def runs_table(arguments: str, root: Path) -> str:
     # As each run measured itself at its end: later evaluations, under other settings, would be columns of their own.
     runs = [replace(run, results={name: [result] for name, result in run.trained.items()}) for run in runs]
     facts = {fact.column.key for fact in FACTS}
-    table = compared(runs, [name for name in columns if name not in facts], spread="sem")
+    table = compared(runs, [name for name in columns if name not in facts], spread="sem", baseline=baseline or None)
     table = _with_columns(table, columns)
     return markdown(replace(table, notes=[*table.notes, _commits(runs)]))
 

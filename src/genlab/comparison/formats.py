@@ -6,15 +6,16 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from genlab.comparison.table import Cell, Column, Row, Table
+from genlab.comparison.cells import Cell, Column, Decision, Row, Table
+from genlab.comparison.decisions import about_intervals, said, sentences
 from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
 from genlab.metrics.figure import short
 
 NOTHING = Cell("-")
-NUMBERS = ("figure", "published", "fact")  # roles of columns of numbers
+NUMBERS = ("figure", "difference", "published", "fact")  # roles of columns of numbers
 
 
 def on_terminal(table: Table) -> None:
@@ -29,7 +30,10 @@ def on_terminal(table: Table) -> None:
     beside = {c.key for c in columns if c.role == "published"}
     figures = [c for c in columns if c.role == "figure"]
     figures.sort(key=lambda c: f"{short(c.key.partition('[')[0])}_published" not in beside)
-    droppable = figures[2:] + [c for c in columns if c.role == "fact"]
+    differences = {c.key: c for c in columns if c.role == "difference"}
+    droppable = [one for c in figures[2:] for one in (c, differences.get(f"difference/{c.key}")) if one is not None] + [
+        c for c in columns if c.role == "fact"
+    ]
     while width > out.width and droppable:
         left_out.insert(0, droppable.pop())
         columns.remove(left_out[0])
@@ -37,6 +41,8 @@ def on_terminal(table: Table) -> None:
     if table.shared:
         out.print("all: " + ", ".join(f"{key}={value}" for key, value in table.shared.items()), highlight=False)
     out.print(shown)
+    for sentence in sentences(said(table)):
+        out.print(styled(sentence, "bold"))
     notes = [*table.notes, *descriptions(replace(table, columns=columns))]
     if left_out:
         notes.append(f"left out, because the terminal is too narrow: {', '.join(map(title, left_out))}")
@@ -79,6 +85,8 @@ def descriptions(table: Table) -> list[str]:
         lines.append("images/s: of training alone, without validation and pictures, which the wall time includes")
     if any(c.role == "published" for c in table.columns):
         lines.append("published: the published value ± the tolerance within which a result counts as the same")
+    if (about := about_intervals(table)) is not None:
+        lines.append(about)
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):
         of = {"std": "the standard deviation of one run over seeds", "sem": "the standard error of the mean over seeds"}
         lines.append(f"±: {of[table.spread]}")
@@ -104,7 +112,8 @@ def markdown(table: Table) -> str:
     lines.append("|" + "|".join(" ---: " if c.role in NUMBERS else " --- " for c in table.columns) + "|")
     for r in table.rows:
         lines.append(row([shown(r.cells.get(c.key, NOTHING)) for c in table.columns]))
-    return "\n".join([*lines, "", *(f"- {_literal(note)}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+    said_below = [*sentences(said(table)), *table.notes, *descriptions(table)]
+    return "\n".join([*lines, "", *(f"- {_literal(note)}" for note in said_below)]) + "\n"
 
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -136,6 +145,13 @@ def comma_separated(table: Table) -> str:
         if column.role == "figure" and any(r.cells.get(column.key, NOTHING).num > 1 for r in table.rows):
             add(f"{column.key} std", lambda cell: "" if cell.std is None else cell.std, column.key)
             add(f"{column.key} n", lambda cell: cell.num, column.key)
+        if column.role == "difference":
+            add(
+                f"{column.key} ±",
+                lambda cell: "" if cell.difference is None else cell.difference.half_width,
+                column.key,
+            )
+            add(f"{column.key} verdict", lambda cell: cell.text.rpartition(" ")[2], column.key)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_inert, [*heads, "folders"]))
@@ -199,9 +215,17 @@ def as_json(table: Table) -> str:
             }
             for row in table.rows
         ],
+        "decisions": [_decision(one) for one in table.decisions],
         "notes": table.notes,
     }
     return json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    found = decision.difference
+    interval = {} if found is None else {**asdict(found), "separable": found.separable}
+    about = {"figure": decision.column, "setting": decision.setting, "against": decision.against}
+    return {**about, **interval, "better": decision.better, "sentence": decision.sentence}
 
 
 def latex(table: Table) -> str:
@@ -219,7 +243,15 @@ def latex(table: Table) -> str:
             " & ".join(f"\\textbf{{{t}}}" if c.best else t for t, c in zip(texts, cells, strict=True)) + r" \\"
         )
     lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {on_one_line(note)}" for note in [*table.notes, *descriptions(table)])]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                *(f"% {on_one_line(note)}" for note in [*sentences(said(table)), *table.notes, *descriptions(table)]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _unfinished(row: Row) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from genlab.comparison.cells import Row
 from genlab.comparison.runs import Run
-from genlab.comparison.table import Row
 from genlab.errors import InputError
 from genlab.machine.console import on_one_line
 from genlab.pictures.files import read_array

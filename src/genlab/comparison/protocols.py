@@ -1,6 +1,6 @@
 """Agreement of protocols: the conditions under which two values may share a column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,39 @@ class Agreement:
             names, the values must be equal. If the names differ, the results are comparable if both runs were sampled
             with the settings used at the end of their training.
         usual: whether the settings are those used at the end of training.
+        own_weights: whether the weights are those that the run samples with: the averaged ones if it has an average.
+            Then they are a part of the method, and the results of a run with and one without an average are comparable.
     """
 
     fields: Mapping[str, Any]
     settings: Mapping[str, Any]
     usual: bool
+    own_weights: bool = False
 
     def joins(self, other: "Agreement") -> bool:
         """Tell whether two results may share a column."""
         one_kind = self.settings.keys() == other.settings.keys()
         sampled_alike = self.settings == other.settings if one_kind else self.usual and other.usual
-        return self.fields == other.fields and sampled_alike
+        apart = {"weights"} if self.own_weights and other.own_weights else set()
+        keys = (self.fields.keys() | other.fields.keys()) - apart
+        return all(self.fields.get(key) == other.fields.get(key) for key in keys) and sampled_alike
 
     def shown(self) -> dict[str, Any]:
         """Give the fields and sampling settings that are not None."""
         stated = {key: value for key, value in self.fields.items() if value is not None}
         settings = {f"sampling.{key}": value for key, value in self.settings.items() if value is not None}
         return {**stated, **settings}
+
+
+def shared(terms: Sequence[Agreement]) -> dict[str, Any]:
+    """Give what the results of a column have in common, as far as it is not None; weights of several kinds are listed.
+
+    Args:
+        terms: agreements of the column's results, the most frequent first.
+    """
+    found = {key: value for one in reversed(terms) for key, value in one.shown().items()}
+    kinds = list(dict.fromkeys(str(one.fields["weights"]) for one in terms if one.fields.get("weights") is not None))
+    return {**found, "weights": ", ".join(kinds)} if len(kinds) > 1 else found
 
 
 def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
@@ -49,15 +65,17 @@ def agreement(run: Run, name: str, result: Result, about: Figure) -> Agreement:
         result: result of the figure.
         about: declaration of the figure.
     """
-    protocol = {**_unsaid(run), **result.protocol}
+    unsaid = _unsaid(run)
+    protocol = {**unsaid, **result.protocol}
+    own_weights = protocol["weights"] == unsaid["weights"]
     fields = {key: protocol.get(key) for key in about.protocol if key != "sampling"}
     if fields.get("test_sha256") is not None:
         fields.pop("split_seed", None)  # the hash says more
     if "checkpoint" in fields:
         fields["checkpoint"] = _checkpoint(str(fields["checkpoint"]))
     if "sampling" not in about.protocol:
-        return Agreement(fields, {}, True)
-    return Agreement(fields, _settings(run, result), _is_usual(run, result, run.trained.get(name)))
+        return Agreement(fields, {}, True, own_weights)
+    return Agreement(fields, _settings(run, result), _is_usual(run, result, run.trained.get(name)), own_weights)
 
 
 def _unsaid(run: Run) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from genlab.comparison.against_settings import against_settings
+from genlab.comparison.cells import Table
 from genlab.comparison.formats import descriptions, title
 from genlab.comparison.picture import as_picture, real_of, samples_of
 from genlab.comparison.runs import Run
-from genlab.comparison.table import Table
 from genlab.errors import InputError
 from genlab.metrics.catalogue import TRAINING, figure
 from genlab.metrics.display import digits, remark

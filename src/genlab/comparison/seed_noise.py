@@ -67,26 +67,26 @@ class _Sample:
 
 
 def difference(
-    first: Mapping[Any, float], second: Mapping[Any, float] | float, comparisons: int = 1
+    first: Mapping[Any, float] | float, second: Mapping[Any, float], comparisons: int = 1
 ) -> Difference | None:
     """Compute how much a second setting differs from a first, with a confidence interval.
 
     If each seed of the setting with fewer runs also has a run of the other setting, only these pairs count.
 
     Args:
-        first: values of the first setting by seed.
-        second: values of the second setting by seed, or a number that is known without seeds, such as a published one.
+        first: values of the first setting by seed, or a number that has no seeds, such as a published one.
+        second: values of the second setting by seed.
         comparisons: number of comparisons whose intervals shall hold together with probability :data:`LEVEL`; the level
             of each is raised accordingly (Bonferroni).
 
     Returns:
         The difference; None if a value is not finite, or if a setting has fewer than two seeds.
     """
-    if not all(map(math.isfinite, [*first.values(), *(second.values() if isinstance(second, Mapping) else [second])])):
+    if not all(map(math.isfinite, [*(first.values() if isinstance(first, Mapping) else [first]), *second.values()])):
         return None
     paired = False
-    if not isinstance(second, Mapping):
-        samples = [_Sample.of([second - value for value in first.values()])]
+    if not isinstance(first, Mapping):
+        samples = [_Sample.of([value - first for value in second.values()])]
     elif (common := first.keys() & second.keys()) and len(common) == min(len(first), len(second)):
         samples, paired = [_Sample.of([second[seed] - first[seed] for seed in common])], True
     else:
@@ -119,10 +119,9 @@ def _further(samples: Sequence[_Sample], level: float) -> int | None:
     """Find how many further seeds of each setting will separate them with probability :data:`ASSURANCE`.
 
     The probability is that of the Bayesian predictive distribution: means and standard deviations of the settings are
-    drawn from their posterior given the seeds so far, under the usual uninformative prior, and further seeds from these.
+    drawn from their posterior given the seeds so far, under the usual uninformative prior, and more seeds from these.
     A difference or a standard deviation that was only estimated is thus not taken for the true one.
     """
-
     from scipy.special import stdtr
 
     def probability(further: int) -> float:
