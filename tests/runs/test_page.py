@@ -26,13 +26,25 @@ def picture(shade: int) -> str:
 
 
 def curve(images: list[float], values: list[float | None], seconds_each: float | None = 0.5) -> dict[str, list[Any]]:
-    seconds = [None if seconds_each is None else seconds_each * x for x in images]
-    return {"images": images, "seconds": seconds, "values": values}
+    """A logged curve; ``a_run`` stores its places on the axes as a page has them."""
+    epochs = [x // 100 for x in images]
+    places = {"images": images, "epochs": epochs}
+    if seconds_each is not None:
+        places["seconds"] = [seconds_each * x for x in images]
+    return {"places": places, "values": values}
+
+
+def pictures(during: dict[int, int], final: int | None = None, kind: str = "samples") -> dict[str, Any]:
+    """Pictures of one kind: shades by the images seen, and that of the trained model."""
+    found = [{"images_seen": images, "src": picture(shade)} for images, shade in during.items()]
+    return {kind: [*found, *([] if final is None else [{"images_seen": None, "src": picture(final)}])]}
 
 
 def a_run(number: int, row: int, seed: int, **more: Any) -> dict[str, Any]:
+    curves = more.pop("curves", {})
     return {
         "id": number,
+        "key": f"{number:08x}",
         "row": row,
         "path": f"/somewhere/outputs/run-{number}",
         "name": f"run-{number}",
@@ -49,9 +61,10 @@ def a_run(number: int, row: int, seed: int, **more: Any) -> dict[str, Any]:
             },
             "test/nll": {"text": "95.1", "protocol": {"split": "test", "seed": 0}, "warning": None},
         },
-        "curves": {},
-        "grids": [],
-        "final": None,
+        "at": [one["places"] for one in curves.values()],
+        "curves": {name: {"at": i, "values": one["values"]} for i, (name, one) in enumerate(curves.items())},
+        "pictures": {},
+        "config": {"other": {"seed": seed, "model.width": 8 + number}, "lacks": []},
         **more,
     }
 
@@ -65,20 +78,18 @@ def a_report() -> dict[str, Any]:
             0,
             1,
             curves={"val/fid": curve([0, 100, 200], [4.0, 2.0, 0.0]), "train/loss": curve([0, 100], [2.0, 1.0], None)},
-            grids=[{"images_seen": 100, "src": picture(10)}, {"images_seen": 200, "src": picture(20)}],
-            final=picture(30),
+            pictures=pictures({100: 10, 200: 20}, 30) | pictures({100: 70}, 80, "reconstructions"),
         ),
         a_run(
             1,
             0,
             2,
             curves={"val/fid": curve([50, 150, 250], [3.0, 3.0, 3.0])},
-            grids=[{"images_seen": 150, "src": picture(40)}],
-            final=picture(50),
+            pictures=pictures({150: 40}, 50),
         ),
         a_run(2, 0, 3, status="failed", reason="the disk is full", curves={"val/fid": curve([0, 60], [90.0, 90.0])}),
         a_run(3, 1, 1, name=HOSTILE, command=HOSTILE, path=HOSTILE, reason=HOSTILE, status="failed", figures={}),
-        a_run(4, 2, 1, curves={"val/fid": curve([0, 300], [8.0, math.nan])}, final=picture(60)),
+        a_run(4, 2, 1, curves={"val/fid": curve([0, 300], [8.0, math.nan])}, pictures=pictures({}, 60)),
         *(a_run(row + 2, row, 1, curves={"val/fid": curve([0, 300], [8.0, 7.0])}) for row in range(3, 10)),
     ]
     runs[3]["facts"] = {HOSTILE: HOSTILE}
@@ -121,6 +132,7 @@ def a_report() -> dict[str, Any]:
         ],
         "rows": rows,
         "runs": runs,
+        "config": {"model._target_": "genlab.models.vae.vae.VAE", "training.lr": 0.001},
         "real": [{"dataset": "digits", "src": picture(255)}],
         "metrics": ["val/bits_per_dim", "val/fid", "train/loss"],
         "notes": ["one run was left out", HOSTILE],
@@ -197,8 +209,8 @@ class Opened:
 
     def check(self) -> None:
         """Nothing was asked of the network, and nothing failed."""
-        asked = [url for url in self.requests if not url.startswith("data:")]
-        assert asked == [self.page.url]
+        asked = [url for url in self.requests if not url.startswith(("data:", "blob:"))]
+        assert asked == [self.page.url.partition("#")[0]]
         assert self.complaints == []
         assert self.page.evaluate("window.hacked") is None
 
@@ -485,7 +497,7 @@ def test_the_page_fits_the_window(browser: Any, file: Path, width: int, scheme: 
 def test_rows_without_curves_samples_and_notes_make_a_page_too(browser: Any, tmp_path: Path) -> None:
     report = a_report() | {"metrics": [], "real": [], "notes": []}
     for run in report["runs"]:
-        run |= {"curves": {}, "grids": [], "final": None}
+        run |= {"at": [], "curves": {}, "pictures": {}}
     write_page(report, tmp_path / "bare.html")
     opened = Opened(browser, tmp_path / "bare.html")
     assert len(opened.order()) == 10

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +11,7 @@ from genlab.comparison.runs import Run
 from genlab.comparison.table import Row
 from genlab.errors import InputError
 from genlab.machine.console import on_one_line
-from genlab.pictures.files import read_array
+from genlab.pictures.files import read_array, save_png
 
 
 def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
@@ -54,6 +55,23 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
             left = label + j * (side + gap)
             sheet.paste(tile.resize(size, Image.Resampling.NEAREST), (left, top))
     return sheet
+
+
+def write_picture(rows: Sequence[Row], columns: int, target: Path) -> bool:
+    """Write a picture with the samples of several runs, if any of them has samples.
+
+    Args:
+        rows: rows of the comparison.
+        columns: number of images per row.
+        target: path of the picture.
+
+    Returns:
+        Whether there is a picture.
+    """
+    sheet = picture(rows, columns)
+    if sheet is not None:
+        save_png(sheet, target)
+    return sheet is not None
 
 
 def samples_of(run: Run) -> np.ndarray | None:

@@ -252,8 +252,8 @@ def _status(runs: Sequence[Run]) -> str:
 
 def _chosen(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping[str, Figure]) -> list[str]:
     known = list(dict.fromkeys(name for run in runs for name in run.results))
-    if wanted == ["all"]:
-        return known
+    if wanted == ["all"]:  # the usual ones first, as without a choice
+        return list(dict.fromkeys([*_chosen(runs, None, declared), *known]))
     if wanted is None:
         published = {name for run in runs if run.published for name in run.published.figures}
         places = {name: place for name in known if (place := figure(name, declared).column) is not None}
