@@ -88,6 +88,6 @@ function drawImportance() {
     marker: { color: token("--accent") }, hovertemplate: "%{y}: %{x:.0%} %{text}<extra></extra>", meta: { kind: "importance" } };
   const most = Math.floor(Math.min(34, importanceChart.box.clientWidth / 16));
   react(importanceChart, [trace], { ...layoutStyle(), dragmode: false, margin: { l: 10, r: 48, t: 6, b: 36 }, bargap: 0.35, uirevision: "",
-    xaxis: { ...axisStyle(), range: [0, 1], tickformat: ".0%", fixedrange: true, title: axisTitle("share of the differences that the key alone tells") },
+    xaxis: { ...axisStyle(), range: [0, 1], tickformat: ".0%", fixedrange: true, title: axisTitle("share that the key alone tells") },
     yaxis: { automargin: true, autorange: "reversed", fixedrange: true, tickfont: { color: token("--ink") }, tickvals: trace.y, ticktext: found.map((one) => literal(shortened(one.column.key.length > most ? `…${one.column.key.slice(1 - most)}` : one.column.key, most + 1))) } });
 }

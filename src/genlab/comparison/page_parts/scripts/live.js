@@ -1,6 +1,6 @@
 // A page that is served while runs are running asks for newer reports, and shows them without losing the view.
 
-const PAUSE = 3000;  // milliseconds between two questions
+const PAUSES = { next: 3000 };  // milliseconds between two questions
 
 async function watch(stamp) {
   try {
@@ -16,7 +16,7 @@ async function watch(stamp) {
   } catch {
     say("The server is gone: this is what it told last. Start genlab compare --watch again to go on.");
   }
-  setTimeout(() => watch(stamp), PAUSE);
+  setTimeout(() => watch(stamp), PAUSES.next);
 }
 
 function say(words) {

@@ -2,6 +2,7 @@
 // dragged over an axis asks the filter for the values in it.
 
 let parallelChart = null;
+const LEAST_GAP = 0.07;  // between the numbers of an axis
 const NUM_AXES = 7;  // keys that are shown unless others are chosen
 // From low to high as in cividis, which people with deficient colour vision tell apart, too; its ends show on both grounds.
 const RAMP = [[26, 82, 147], [87, 93, 120], [125, 124, 121], [171, 157, 104], [217, 184, 70]];
@@ -45,8 +46,9 @@ function parallelAxis(column) {
   const back = (at) => (log ? 10 ** (low + at * (high - low)) : low + at * (high - low));
   const distinct = [...new Set(values)].sort((a, b) => a - b);
   const ticks = distinct.length <= 6 ? distinct : [0, 0.25, 0.5, 0.75, 1].map(back);
+  const placed = ticks.map((value) => [place(value), number(value, 3)]).sort(([a], [b]) => a - b);
   return { column, back, place: (row) => (valueOf(row, column) === null ? null : place(valueOf(row, column))),
-    ticks: ticks.map((value) => [place(value), number(value, 3)]) };
+    ticks: placed.filter(([at], i) => i === 0 || at - placed[i - 1][0] > LEAST_GAP) };
 }
 
 function rampAt(share) {
@@ -75,9 +77,11 @@ function drawParallel() {
   const words = axes.flatMap(({ ticks }, i) => ticks.map(([y, text]) => ({ x: i, y, text: literal(shortened(text)), showarrow: false, xanchor: i === axes.length - 1 ? "right" : "left",
     xshift: i === axes.length - 1 ? -5 : 5, font: { size: 10.5, color: token("--ink") }, bgcolor: `${token("--surface")}cc` })));
   const title = ({ column }) => literal(shortened(column.title.split(".").at(-1), Math.floor(parallelChart.box.clientWidth / axes.length / 6.5)));
+  const sides = (i) => (i === 0 ? "left" : i === axes.length - 1 ? "right" : "center");
+  const titles = axes.map((axis, i) => ({ x: i, xanchor: sides(i), y: 1, yref: "paper", yanchor: "bottom", text: title(axis), showarrow: false, font: { size: 11.5 } }));
   react(parallelChart, traces, { ...layoutStyle(), margin: { l: 24, r: 24, t: 34, b: 12 }, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
-    shapes: axes.map(lineOf), annotations: words, selections: [], uirevision: "",
-    xaxis: { range: [-0.08, axes.length - 0.92], tickvals: axes.map((_, i) => i), ticktext: axes.map((axis, i) => aligned(title(axis), i, axes.length)), side: "top", showgrid: false, zeroline: false, fixedrange: true, tickangle: 0 },
+    shapes: axes.map(lineOf), annotations: [...words, ...titles], selections: [], uirevision: "",
+    xaxis: { range: [-0.08, axes.length - 0.92], visible: false, fixedrange: true },
     yaxis: { range: [-0.06, 1.06], visible: false, fixedrange: true } });
   parallelChart.axes = axes;
   if (parallelChart.listening !== parallelChart.plot._ev) {
@@ -88,13 +92,6 @@ function drawParallel() {
 
 function shortened(text, most = 22) {
   return text.length <= most ? text : `${text.slice(0, Math.max(3, most - 1))}…`;
-}
-
-/** The first title stands to the right of its axis, and the last to the left, so that neither is cut off. */
-function aligned(text, i, num) {
-  const room = "\u2007".repeat(Math.max(0, Math.ceil(text.length * 0.8) - 3));
-  if (i === 0) return room + text;
-  return i === num - 1 ? text + room : text;
 }
 
 /** Ask the filter for the values inside a box, on each axis that it covers. */

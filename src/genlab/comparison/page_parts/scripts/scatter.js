@@ -23,7 +23,7 @@ function buildRelations() {
     importanceChart = chartBox("Importance of keys", { id: "importance" });
     byId("scatter-box").append(scatterChart.box);
     byId("parallel-box").append(parallelChart.box);
-    byId("importance-box").prepend(importanceChart.box);
+    byId("importance-how").before(importanceChart.box);
   }
   const { x, y } = scatterColumns();
   const entries = columns.map((column) => [column.key, nameOf(column)]);
@@ -47,7 +47,7 @@ function drawScatter() {
   scatterChart.heading.textContent = name;
   scatterChart.plot.setAttribute("aria-label", name);
   if (!rows.length) return sayEmpty(scatterChart, "No row that the filter shows has both.");
-  const at = (row, column) => (hasNumbers(column) ? valueOf(row, column) : row.cells[column.key].text);
+  const at = (row, column) => (hasNumbers(column) ? valueOf(row, column) : literal(row.cells[column.key].text));
   const trace = (of, marker, meta) => ({ type: "scatter", mode: "markers", x: of.map((row) => at(row, x)), y: of.map((row) => at(row, y)),
     customdata: of.map((row) => row.id), text: of.map((row) => literal(shortLabel(row))), marker,
     error_y: deviations(of, y), hovertemplate: `%{text}<br>${literal(x.title)}: %{x}<br>${literal(y.title)}: %{y}<extra></extra>`, meta });
