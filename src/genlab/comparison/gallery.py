@@ -133,9 +133,13 @@ def _film(path: Path, side: int) -> tuple[bytes, str]:
         if path.stat().st_size <= MAX_FILM:
             return path.read_bytes(), "gif"
         chosen = {*np.linspace(0, num - 1, min(num, MAX_FRAMES)).round().astype(int)}
-        frames = [(i, frame) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
-        each = round(sum(frame.info.get("duration", 100) for _, frame in frames) / len(frames) * num / len(frames))
-        first, *others = [_within(frame.convert("RGB"), side) for _, frame in frames]
+        frames, milliseconds = list[Image.Image](), 0.0
+        for i, frame in enumerate(ImageSequence.Iterator(image)):  # one object, which changes
+            milliseconds += frame.info.get("duration", 100)
+            if i in chosen:
+                frames.append(_within(frame.convert("RGB"), side))
+        first, *others = frames
+        each = round(milliseconds / len(frames))
         content = io.BytesIO()
         first.save(
             content, format="WEBP", save_all=True, append_images=others, duration=each, loop=0, quality=60, method=0

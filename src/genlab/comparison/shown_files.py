@@ -51,11 +51,12 @@ def files_of(samples: Path) -> dict[str, list[Shown]]:
 
 def _shown(path: Path) -> Shown | None:
     stem = path.stem
+    if path.name == "final.npy":  # rather the images themselves than a picture of them
+        return Shown(path, SAMPLES)
     if path.suffix not in (".png", ".gif", ".txt") or stem == "real":
         return None
-    if stem == "final":  # rather the images themselves than a picture of them
-        array = path.with_suffix(".npy")
-        return Shown(array if path.suffix == ".png" and array.is_file() else path, SAMPLES)
+    if stem == "final":
+        return None if path.with_suffix(".npy").is_file() else Shown(path, SAMPLES)
     if path.suffix == ".gif":
         return Shown(path, "film" if stem == "film" else _name(stem) + FILM)
     if stem.isdecimal():
