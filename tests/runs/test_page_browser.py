@@ -108,7 +108,7 @@ def test_the_first_column_stays_in_sight(browser: Any, file: Path) -> None:
 
 
 def test_any_column_is_drawn_against_any_other(opened: Opened) -> None:
-    plot = opened.page.locator("#scatter .plot")
+    plot = opened.near("#scatter .plot")
     points = """node => node.data.flatMap(({x, y, customdata}) => customdata.map((id, i) => [id, x[i], y[i]]))"""
     with_both = {(row, row, float(27 + row)) for row in range(4, 10)} | {(0, 2, 20.5)}
     assert {tuple(point) for point in plot.evaluate(points)} == with_both  # a key with numbers, and the ranked figure
@@ -132,7 +132,7 @@ def test_any_column_is_drawn_against_any_other(opened: Opened) -> None:
 def test_a_box_over_an_axis_of_the_parallel_coordinates_filters_the_rows(opened: Opened) -> None:
     from playwright.sync_api import expect
 
-    plot = opened.page.locator("#parallel .plot")
+    plot = opened.near("#parallel .plot")
     lines = plot.evaluate("node => Object.fromEntries(node.data.map(({meta, y}) => [meta.row, y]))")
     assert len(lines) == 10
     assert lines["0"][1:] == pytest.approx([0.0, (math.log10(20.5 / 9.25)) / math.log10(100 / 9.25)])
@@ -172,7 +172,7 @@ def test_importance_is_the_share_of_the_ranks_variance_that_a_keys_values_tell(o
     assert opened.page.evaluate("omegaSquared([[1, 2], [1, 2]])") == 0
     assert opened.page.evaluate("ranks([5, 1, 5, 9])") == [2.5, 1, 2.5, 4]
     bars = "node => node.data.map(({x, y, text}) => [[...x], [...y], [...text]])"
-    plot = opened.page.locator("#importance .plot")
+    plot = opened.near("#importance .plot")
     opened.page.locator("#figure").select_option("test/nll")
     opened.settle()
     ((shares, keys, signs),) = plot.evaluate(bars)
@@ -320,6 +320,7 @@ STATE = """() => ({
 def test_a_link_shows_the_same_view(opened: Opened, browser: Any) -> None:
     page = opened.page
     assert "#" not in page.url
+    opened.near("#relations")
     before = page.evaluate(STATE)
     page.locator("#columns summary").click()
     page.locator('#columns [data-keep="columns parameters"]').check()
@@ -342,10 +343,11 @@ def test_a_link_shows_the_same_view(opened: Opened, browser: Any) -> None:
     page.locator("#config-b").select_option(label="gan/dcgan · seed 1")
     page.get_by_role("button", name="reconstructions", exact=True).click()
     page.wait_for_url(re.compile("kind=reconstructions"))
-    opened.settle()
+    opened.near("#relations")
     state = page.evaluate(STATE)
     assert {key for key in state if state[key] == before[key]} <= {"moment"}
     again = Opened(browser, Path(), viewport=SIZE, url=page.url)
+    again.near("#relations")
     assert again.page.evaluate(STATE) == state
     again.check()
     # Another link in the same window, one that names what is not there, and one that was cut.
@@ -374,6 +376,7 @@ def test_the_table_is_saved_as_csv_as_it_is_shown(opened: Opened) -> None:
 
 @pytest.mark.parametrize(("chart", "format"), [("val/fid", "PNG"), ("importance", "SVG")])
 def test_charts_are_saved_with_their_title_and_legend(opened: Opened, chart: str, format: str) -> None:
+    opened.near("#relations")
     box = opened.page.locator(f'[data-metric="{chart}"], #{chart.replace("/", "-")}')
     with opened.page.expect_download() as download:
         box.get_by_role("button", name=format).press("Enter")

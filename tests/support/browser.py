@@ -50,8 +50,16 @@ class Opened:
         self.settle()
 
     def settle(self) -> None:
-        """Until what is drawn before the next frame is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        """Until what is drawn before the next frame, or because it has come near the window, is drawn."""
+        for _ in range(2):
+            self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def near(self, selector: str) -> Any:
+        """An element that has come near the window."""
+        element = self.page.locator(selector)
+        element.scroll_into_view_if_needed()
+        self.settle()
+        return element
 
     def forget(self) -> None:
         """Show the page as it is without a hash."""

@@ -11,7 +11,7 @@ import numpy as np
 from genlab.metrics.catalogue import TRAINING, figure
 
 NUM_POINTS = 200  # upper limit for one curve
-ALL_POINTS = 300_000  # upper limit for all curves of a page together
+ALL_POINTS = 200_000  # upper limit for all curves of a page together
 AXES = {"images": "images_seen", "seconds": "seconds", "epochs": "epoch", "steps": "step"}  # of a page, in the file
 
 At = tuple[float | None, ...]  # a value of each of AXES

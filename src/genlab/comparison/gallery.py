@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence
 
-from genlab.comparison.picture import as_picture
+from genlab.comparison.picture import as_picture, read_images
 from genlab.errors import InputError
-from genlab.pictures.files import opened_picture, read_array
+from genlab.pictures.files import opened_picture
 
-BUDGET = 5_500_000  # bytes of all pictures of a page together; embedding makes them a third longer
+BUDGET = 6_000_000  # bytes of all pictures of a page together; embedding makes them a third longer
 MAX_FILM = 300_000  # bytes of a film that is taken as it is
 MAX_FRAMES = 40  # of a film that is made smaller
 MAX_TEXT = 3_000  # signs of a text
@@ -43,11 +43,17 @@ class Gallery:
     def __init__(self, place: Callable[[bytes, str], str] = as_data, budget: int = BUDGET) -> None:
         self._place, self._budget, self._left = place, budget, budget
         self._found: dict[tuple[Path, int], tuple[Stamp, tuple[int, str] | None]] = {}
-        self.left_out = 0
+        self._left_out = set[Path]()
 
     def begin(self) -> None:
         """Begin a page: nothing is spent yet, and nothing left out."""
-        self._left, self.left_out = self._budget, 0
+        self._left = self._budget
+        self._left_out.clear()
+
+    @property
+    def left_out(self) -> int:
+        """The number of files of this page for which there was no room."""
+        return len(self._left_out)
 
     def picture(self, path: Path, side: int) -> str | None:
         """Give the address of a picture's file, or of an array's images in a square grid.
@@ -75,6 +81,9 @@ class Gallery:
             about = path.stat()
         except OSError:
             return None
+        if self._left == 0:  # nothing else is read
+            self._left_out.add(path)
+            return None
         stamp = about.st_mtime_ns, about.st_size
         before = self._found.get((path, side))
         if before is None or before[0] != stamp:
@@ -85,7 +94,8 @@ class Gallery:
             return None
         size, address = before[1]
         if size > self._left:
-            self.left_out += 1
+            self._left = 0
+            self._left_out.add(path)
             return None
         self._left -= size
         return address
@@ -115,9 +125,9 @@ def _picture(path: Path, side: int) -> tuple[bytes, str]:
 
 def _sheet(path: Path, side: int) -> tuple[bytes, str] | None:
     """Arrange images, uint8 ``(N, C, H, W)``, in a square grid at their original size; the page enlarges them."""
-    images = read_array(path)
-    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
-        return None  # other arrays are not images: points, for example
+    images = read_images(path)
+    if images is None:
+        return None
     columns = math.ceil(math.sqrt(len(images)))
     height, width = images.shape[2:]
     size = columns * (width + 1) + 1, -(-len(images) // columns) * (height + 1) + 1

@@ -89,14 +89,23 @@ def _images(run: Run, name: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        images = read_array(path)
+        return read_images(path)
     except InputError as error:
         print(f"genlab: not shown: {error}", file=sys.stderr)
         return None
+
+
+def read_images(path: Path) -> np.ndarray | None:
+    """Read images from a ``.npy`` file, uint8 ``(N, C, H, W)``; None if it holds something else, such as points.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    images = read_array(path)
     match images.shape:
         case (_, _, _, _) if images.dtype == np.uint8 and images.size:
             return images
-    return None  # other arrays are not images: points, for example
+    return None
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

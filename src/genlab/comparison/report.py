@@ -11,7 +11,7 @@ from typing import Any
 from genlab.comparison.against_settings import against_settings
 from genlab.comparison.curves import in_order, points_each, read_curves, thinned
 from genlab.comparison.formats import descriptions, title
-from genlab.comparison.gallery import Gallery
+from genlab.comparison.gallery import BUDGET, Gallery
 from genlab.comparison.runs import Run
 from genlab.comparison.saved_configs import beside_usual, usual_config
 from genlab.comparison.shown_files import SMALL, pictures_of
@@ -21,7 +21,7 @@ from genlab.metrics.display import digits, remark
 from genlab.metrics.result import Result
 from genlab.runs.folder import METRICS
 
-MANY = 100  # runs; of more, only the first of each row is shown in pictures, so that the page loads fast
+MANY = 100  # runs; of more, only the first of each row is shown in pictures, and fewer, so that the page loads fast
 
 
 def report_of(
@@ -62,7 +62,7 @@ def report(table: Table, command: str, heading: str | None = None, gallery: Gall
     """
     runs = [(i, run) for i, row in enumerate(table.rows) for run in row.runs]
     shared = ", ".join(f"{key}={value}" for key, value in table.shared.items())
-    gallery = gallery or Gallery()
+    gallery = gallery or Gallery(budget=BUDGET if len(runs) <= MANY else BUDGET // 2)
     gallery.begin()
     real = _real([run for _, run in runs], gallery)
     pictured = [run for _, run in runs] if len(runs) <= MANY else [row.runs[0] for row in table.rows]

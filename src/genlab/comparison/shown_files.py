@@ -1,7 +1,7 @@
 """What the ``samples`` folders of runs hold, of every kind, for a page: pictures, films and texts."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ FEW = 16  # so many runs are shown in large pictures
 LARGE, SMALL = 560, 280  # upper limits on the height and width of a picture, in pixels
 SAMPLES = "samples"
 FILM = " (film)"
+FIRST = (SAMPLES, "reconstructions", "interpolations", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -82,25 +83,37 @@ def pictures_of(runs: Sequence[Run], gallery: Gallery) -> list[dict[str, list[di
         For each run, lists by kind. An entry has ``images_seen``, which is None for the trained model, and either the
         address of a picture, ``src``, or a ``text``.
     """
-    found: list[dict[str, list[dict[str, Any]]]] = [{} for _ in runs]
     files = [files_of(run.folder.samples) for run in runs]
+    kinds = sorted({kind for of_run in files for kind in of_run}, key=_place)
     side = LARGE if len(runs) <= FEW else SMALL
-    for kind, num in _in_turn(files, len(runs)):
+    found: list[dict[Shown, dict[str, Any]]] = [{} for _ in runs]
+    for kind, num in _in_turn(kinds, len(runs)):
         for own, of_run in zip(found, files, strict=True):
             for one in _chosen(of_run.get(kind, ()), num):
-                if (content := _content(one, gallery, side)) is not None:
-                    own.setdefault(kind, []).append({"images_seen": one.images_seen, **content})
-    return found
+                if one not in own and (content := _content(one, gallery, side)) is not None:
+                    own[one] = {"images_seen": one.images_seen, **content}
+    return [
+        {kind: shown for kind in kinds if (shown := [own[one] for one in of_run.get(kind, ()) if one in own])}
+        for own, of_run in zip(found, files, strict=True)
+    ]
 
 
-def _in_turn(files: Iterable[Mapping[str, Sequence[Shown]]], num_runs: int) -> Iterator[tuple[str, int]]:
-    """Iterate over kinds, the most telling first, each with the number of pictures from one run's training."""
-    kinds = dict.fromkeys(kind for of_run in files for kind in of_run)
-    order = [SAMPLES, "reconstructions", "interpolations", "neighbours"]
+def _in_turn(kinds: Sequence[str], num_runs: int) -> Iterator[tuple[str, int]]:
+    """Iterate over kinds, each with the number of pictures from one run's training.
+
+    The newest pictures of every run and kind come before what training looked like, and films last.
+    """
+    films = [kind for kind in kinds if _is_film(kind)]
+    pictures = [kind for kind in kinds if not _is_film(kind)]
     moments = ALL_MOMENTS // max(1, num_runs)
-    for kind in sorted(kinds, key=lambda k: (_is_film(k), order.index(k) if k in order else len(order), k)):
-        least, share = (2, 1) if kind == SAMPLES else (1, 4)
-        yield kind, min(NUM_MOMENTS, max(least, moments // share))
+    yield from ((kind, 1) for kind in pictures)
+    yield from ((kind, min(NUM_MOMENTS, max(1, moments if kind == SAMPLES else moments // 4))) for kind in pictures)
+    yield from ((kind, 1) for kind in films)
+
+
+def _place(kind: str) -> tuple[bool, int, str]:
+    """Give a sort key that puts the most telling kinds first, and films last."""
+    return _is_film(kind), FIRST.index(kind) if kind in FIRST else len(FIRST), kind
 
 
 def _is_film(kind: str) -> bool:

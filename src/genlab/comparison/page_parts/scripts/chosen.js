@@ -93,9 +93,7 @@ function redraw() {
     if (view.rows[0] === "best") chooseByView();
     paintRows();
     drawCurves();
-    drawScatter();
-    drawParallel();
-    drawImportance();
+    drawRelations();
     drawSettings();
     drawSamples();
   });

@@ -60,7 +60,7 @@ function isWide(column) {
 /** A menu of checkboxes; it is a <details>, which Enter opens and Escape closes. */
 function fillMenu(menu, title, columns, isOn, change) {
   const list = menu.querySelector(".panel");
-  const at = list.scrollTop;
+  const at = menu.open ? list.scrollTop : 0;  // asking makes the browser lay out the page
   menu.querySelector("summary").textContent = title;
   list.replaceChildren(...columns.map((column) => {
     const box = make("input", { type: "checkbox", checked: isOn(column), "data-keep": `${menu.id} ${column.key}` });
@@ -68,7 +68,7 @@ function fillMenu(menu, title, columns, isOn, change) {
     const constant = column.constant ? make("span", { class: "soft" }, ` ${report.rows[0].cells[column.key]?.text ?? "–"} in all rows`) : "";
     return make("label", { class: "check" }, box, make("span", {}, nameOf(column), constant));
   }));
-  list.scrollTop = at;
+  if (at) list.scrollTop = at;
 }
 
 function closeMenus(except) {

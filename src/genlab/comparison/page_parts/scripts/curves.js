@@ -11,7 +11,10 @@ function offeredMetrics() {
 
 function chosenMetrics() {
   const offered = offeredMetrics();
-  return view.metrics[0] === "first" ? offered.slice(0, 3) : offered.filter((metric) => view.metrics.includes(metric));
+  if (view.metrics[0] !== "first") return offered.filter((metric) => view.metrics.includes(metric));
+  const has = (row, metric) => row.runs.some((id) => runs.get(id).curves[metric]);
+  const isCommon = (metric) => 2 * report.rows.filter((row) => has(row, metric)).length >= report.rows.length;
+  return [...offered.filter(isCommon), ...offered.filter((metric) => !isCommon(metric))].slice(0, 3);
 }
 
 function buildCurves() {
@@ -47,7 +50,8 @@ function buildCurves() {
 
 function drawCurves() {
   const rows = drawn();
-  const metrics = chosenMetrics();
+  const on = new Set(chosenMetrics());
+  const metrics = offeredMetrics().filter((metric) => on.has(metric));
   byId("legend").replaceChildren(...rows.map((row) => make("li", {}, swatchOf(row), labelOf(row))));
   for (const [metric, chart] of charts) {
     if (metrics.includes(metric)) continue;

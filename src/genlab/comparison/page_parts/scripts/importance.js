@@ -71,7 +71,6 @@ function importances(rows, figure) {
 }
 
 function drawImportance() {
-  if (byId("relations").hidden) return;
   const figure = rankedBy();
   const rows = figure ? shownRows().filter((row) => valueOf(row, figure) !== null) : [];
   importanceChart.heading.textContent = figure ? `Importance of keys for ${figure.title}` : "Importance of keys";

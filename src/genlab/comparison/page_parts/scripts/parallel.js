@@ -1,5 +1,5 @@
 // Parallel coordinates: a line for each row that the filter shows, through its values on an axis for each column. A box
-// dragged over an axis asks the filter for the values in it.
+// dragged over an axis asks the filter for the values in it. A line passes by the axes of keys that the row lacks.
 
 let parallelChart = null;
 const LEAST_GAP = 0.07;  // between the numbers of an axis
@@ -58,7 +58,6 @@ function rampAt(share) {
 }
 
 function drawParallel() {
-  if (byId("relations").hidden) return;
   const axes = parallelColumns().map(parallelAxis);
   const rows = shownRows();
   const last = axes.at(-1);
@@ -68,7 +67,7 @@ function drawParallel() {
   if (axes.length < 2) return sayEmpty(parallelChart, "Choose two axes or more.");
   const traces = rows.map((row) => {
     const share = last.place(row);
-    return { type: "scatter", mode: "lines+markers", x: axes.map((_, i) => i), y: axes.map((axis) => axis.place(row)), connectgaps: false,
+    return { type: "scatter", mode: "lines+markers", x: axes.map((_, i) => i), y: axes.map((axis) => axis.place(row)), connectgaps: true,
       line: { color: share === null ? token("--soft") : rampAt(share), width: chosen.has(row.id) ? 2.5 : 1.2 }, marker: { size: 4 }, opacity: rows.length > 40 && !chosen.has(row.id) ? 0.55 : 0.9,
       text: axes.map(({ column }) => `${literal(shortLabel(row))}<br>${literal(column.title)}: ${literal(row.cells[column.key]?.text ?? "–")}`), hovertemplate: "%{text}<extra></extra>",
       unselected: { marker: { opacity: 1 } }, meta: { kind: "parallel", row: row.id } };
@@ -76,7 +75,8 @@ function drawParallel() {
   const lineOf = (_, i) => ({ type: "line", xref: "x", x0: i, x1: i, y0: 0, y1: 1, layer: "below", line: { color: token("--strong-line"), width: 1.5 } });
   const words = axes.flatMap(({ ticks }, i) => ticks.map(([y, text]) => ({ x: i, y, text: literal(shortened(text)), showarrow: false, xanchor: i === axes.length - 1 ? "right" : "left",
     xshift: i === axes.length - 1 ? -5 : 5, font: { size: 10.5, color: token("--ink") }, bgcolor: `${token("--surface")}cc` })));
-  const title = ({ column }) => literal(shortened(column.title.split(".").at(-1), Math.floor(parallelChart.box.clientWidth / axes.length / 6.5)));
+  const most = Math.floor(parallelChart.box.clientWidth / axes.length / 6.5);
+  const title = ({ column }) => literal(shortened(shortTitle(column, axes.map((axis) => axis.column)), most));
   const sides = (i) => (i === 0 ? "left" : i === axes.length - 1 ? "right" : "center");
   const titles = axes.map((axis, i) => ({ x: i, xanchor: sides(i), y: 1, yref: "paper", yanchor: "bottom", text: title(axis), showarrow: false, font: { size: 11.5 } }));
   react(parallelChart, traces, { ...layoutStyle(), margin: { l: 24, r: 24, t: 34, b: 12 }, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
@@ -88,6 +88,16 @@ function drawParallel() {
     parallelChart.plot.on("plotly_selected", (event) => { if (event?.range) brush(event.range); });
     parallelChart.listening = parallelChart.plot._ev;
   }
+}
+
+/** The last words of a key that tell it from the others: lr, or generator_optimizer.lr where there are two. */
+function shortTitle(column, among) {
+  const words = column.title.split(".");
+  for (let num = 1; num < words.length; num += 1) {
+    const end = words.slice(-num).join(".");
+    if (among.every((other) => other === column || !`.${other.title}`.endsWith(`.${end}`))) return end;
+  }
+  return column.title;
 }
 
 function shortened(text, most = 22) {

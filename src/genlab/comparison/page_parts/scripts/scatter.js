@@ -1,6 +1,8 @@
 // Any column against any other: a point for each row that the filter shows. Enter or a click draws a row in the curves.
 
 let scatterChart = null;
+let nearRelations = false;
+let staleRelations = true;
 
 /** The columns of the axes: the chosen ones, or else a key with numbers, and the figure that rows are ranked by. */
 function scatterColumns() {
@@ -11,6 +13,20 @@ function scatterColumns() {
   const x = of(view.sx) ?? others.find((column) => column.kind === "config" && hasNumbers(column))
     ?? others.find((column) => column.kind !== "config") ?? others[0] ?? y;
   return { x, y };
+}
+
+/** Draw the charts of keys and figures when they come near the window, not before: many rows take long. */
+function drawRelations() {
+  staleRelations = true;
+  if (nearRelations) drawStaleRelations();
+}
+
+function drawStaleRelations() {
+  if (byId("relations").hidden || !staleRelations) return;
+  staleRelations = false;
+  drawScatter();
+  drawParallel();
+  drawImportance();
 }
 
 function buildRelations() {
@@ -35,7 +51,6 @@ function buildRelations() {
 const isLog = (column, said) => hasNumbers(column) && (said === "" ? column.kind !== "figure" && isWide(column) : said === "yes");
 
 function drawScatter() {
-  if (byId("relations").hidden) return;
   const { x, y } = scatterColumns();
   const logs = { x: isLog(x, view.slogx), y: isLog(y, view.slogy) };
   byId("scatter-log-x").checked = logs.x;
@@ -77,6 +92,10 @@ function toggleRow(id) {
 }
 
 function listenToRelations() {
+  new IntersectionObserver(([{ isIntersecting }]) => {
+    nearRelations = isIntersecting;
+    if (nearRelations) drawStaleRelations();
+  }, { rootMargin: "300px" }).observe(byId("relations"));
   for (const [id, name, log] of [["scatter-x", "sx", "slogx"], ["scatter-y", "sy", "slogy"]]) {
     byId(id).addEventListener("change", (event) => { setView({ [name]: event.target.value, [log]: "" }); drawScatter(); });
   }

@@ -56,6 +56,7 @@ function show(next) {
 
 /** Paper does not scroll: the table is made as small as it must be, and every picture is shown; charts keep their size. */
 function prepareForPaper() {
+  drawStaleRelations();
   const WIDTH = 980;  // of a landscape page, in CSS pixels
   byId("table").style.setProperty("--fit", Math.min(1, WIDTH / byId("table").scrollWidth));
   for (const box of document.querySelectorAll(".chart")) box.style.setProperty("--width", `${box.offsetWidth}px`);
