@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from functools import partial
 from typing import Literal
 
 import hydra
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import flags_as, paths_as
+from genlab.composition.command_line import flags_as, paths_as, switches_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
 
@@ -15,6 +16,8 @@ TYPES = {
     "figures": list[str] | None,
     "sort": str | None,
     "columns": int,
+    "watch": bool,
+    "port": int,
     "html": str | None,
     "format": str,
     "spread": Literal["std", "sem"],
@@ -29,7 +32,8 @@ def main() -> None:
     """Run the command on this process's command line, with flags and paths rewritten as Hydra's overrides."""
     global _command
     _command = shlex.join(["genlab", "compare", *sys.argv[1:]])
-    flags_as("baseline", "format", "html", "sort", "spread", "title")
+    flags_as("baseline", "format", "html", "sort", "spread", "title", "port")
+    switches_as("", "watch")
     paths_as("runs")
     _main()
 
@@ -41,7 +45,7 @@ def _main(cfg: DictConfig) -> None:
 
 
 def compare(cfg: DictConfig) -> None:
-    """Print a table of runs; write a picture of their samples, and a page if ``html`` is given.
+    """Print a table of runs; write a picture of their samples, and a page if ``html`` is given; or serve the page.
 
     Args:
         cfg: composed config of ``genlab compare``.
@@ -52,41 +56,49 @@ def compare(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from genlab.comparison.formats import FORMATS, on_terminal
-    from genlab.comparison.picture import picture
+    from genlab.comparison.page import write_page
+    from genlab.comparison.picture import write_picture
     from genlab.comparison.places import expanded
-    from genlab.comparison.runs import read_run
+    from genlab.comparison.report import report_of
+    from genlab.comparison.rereading import Reader
     from genlab.comparison.table import compared
+    from genlab.comparison.watching import watch
     from genlab.composition.building import plain
     from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
-    from genlab.pictures.files import save_png
-    from genlab.runs.folder import find_runs
 
     config = plain(cfg, **TYPES)
-    form, places = config["format"], expanded(config["runs"])
+    figures, sort, spread, baseline = (config[key] for key in ("figures", "sort", "spread", "baseline"))
+    page_of = partial(
+        report_of,
+        figures=figures,
+        sort=sort,
+        spread=spread,
+        command=_command,
+        heading=config["title"],
+        baseline=baseline,
+    )
+    if config["watch"]:
+        if config["html"] or config["format"] != "table":
+            raise InputError("--watch serves the page and prints no table: leave out --html and --format, or --watch")
+        watch(config["runs"], page_of, config["port"])
+        return
+    form = config["format"]
     if form not in ("table", *FORMATS):
         raise InputError(f"format={form}: no such format{did_you_mean(form, ['table', *FORMATS])}")
-    runs = [read_run(folder) for folder in find_runs(places)]
-    if not runs:
-        raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
-    table = compared(runs, config["figures"], config["sort"], config["spread"], config["baseline"])
+    runs = Reader(config["runs"]).runs()
+    table = compared(runs, figures, sort, spread, baseline)
     if form == "table":
         on_terminal(table)
-        first = Path(places[0])
+        first = Path(expanded(config["runs"])[0])
         target = Path(config["output"] or (first if first.is_dir() else Path()) / "comparison.png")
-        if (sheet := picture(table.rows, config["columns"])) is not None:
-            save_png(sheet, target)
+        if write_picture(table.rows, config["columns"], target):
             print(f"\npicture: {target}")
     else:
         print(FORMATS[form](table), end="")
     if config["html"]:
-        from genlab.comparison.page import write_page
-        from genlab.comparison.report import report
-
-        everything = compared(runs, config["figures"] or ["all"], config["sort"], config["spread"], config["baseline"])
-        page = Path(config["html"])
-        write_page(report(everything, _command, config["title"]), page)
-        print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)
+        write_page(page_of(runs), Path(config["html"]))
+        print(f"page: {config['html']}", file=sys.stdout if form == "table" else sys.stderr)
 
 
 if __name__ == "__main__":

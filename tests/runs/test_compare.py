@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from genlab.comparison.cells import Table
 from genlab.comparison.figure_columns import number
@@ -26,7 +27,7 @@ from genlab.comparison.table import compared
 from genlab.comparison.workspace import outline, plan, workspace
 from genlab.composition.configs import composed
 from genlab.errors import InputError
-from genlab.runs.config import read_yaml
+from genlab.runs.config import flat, read_yaml
 from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.lock import held
 from genlab.runs.moved import current
@@ -337,7 +338,7 @@ def test_figures_can_be_chosen(sweep: Path) -> None:
 
     assert shown() == ["test/bits_per_dim", "test/fid", "test/precision"]
     assert shown(figures=["precision", "test/fid"]) == ["test/precision", "test/fid"]
-    assert shown(figures=["all"]) == ["test/fid", "test/precision", "test/bits_per_dim"]
+    assert shown(figures=["all"]) == ["test/bits_per_dim", "test/fid", "test/precision"]  # the usual ones first
     with pytest.raises(InputError, match="no run has the figure fidd; did you mean fid"):
         shown(figures=["fidd"])
     with pytest.raises(InputError, match="there is no such column; did you mean"):
@@ -500,13 +501,16 @@ def test_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
     lines += [f"{i},{i / 10},0,{1000 - i},," for i in range(1000)] + ["1000,100,1,,5.0,", "1001,,1,,4.0,7.0", "10"]
     (run / "metrics.csv").write_text("\n".join(lines))
     content = report(table_of(tmp_path), COMMAND)
-    curves = content["runs"][0]["curves"]
+    (shown,) = content["runs"]
+    curves = shown["curves"]
     assert curves.keys() == {"train/loss", "val/fid"}
     assert content["metrics"][0] == "val/fid"
     assert len(curves["train/loss"]["values"]) == 200
-    assert (curves["train/loss"]["images"][0], curves["train/loss"]["images"][-1]) == (0, 999)
+    places = shown["at"][curves["train/loss"]["at"]]
+    assert (places["images"][0], places["images"][-1]) == (0, 999)
     assert curves["train/loss"]["values"][-1] == 1.0
-    assert curves["val/fid"] == {"images": [1000, 1001], "seconds": [100, None], "values": [5.0, 4.0]}
+    assert curves["val/fid"]["values"] == [5.0, 4.0]
+    assert shown["at"][curves["val/fid"]["at"]] == {"images": [1000, 1001], "seconds": [100, None], "epochs": [1, 1]}
     json.dumps(content, allow_nan=False)
 
 
@@ -526,13 +530,77 @@ def test_pictures_of_training_and_of_the_end(tmp_path: Path) -> None:
     np.save(run / "samples" / "final.npy", rng.integers(0, 256, (9, 3, 8, 8), dtype=np.uint8))
     np.save(run / "samples" / "real.npy", rng.integers(0, 256, (9, 2, 8, 8), dtype=np.uint8))
     (shown,) = report(table_of(tmp_path), COMMAND)["runs"]
-    seen = [grid["images_seen"] for grid in shown["grids"]]
-    assert seen == sorted(seen)
+    seen = [picture["images_seen"] for picture in shown["pictures"]["samples"]]
+    assert seen[-1] is None  # the trained model's come last
+    assert seen[:-1] == sorted(seen[:-1])
     assert seen[0] == 0
     assert 9999 not in seen
-    assert 8 <= len(seen) <= 12
-    assert shown["final"].startswith("data:image/webp;base64,")
+    assert 8 <= len(seen) <= 13
+    assert shown["pictures"]["samples"][-1]["src"].startswith("data:image/webp;base64,")
+    assert [one["images_seen"] for one in shown["pictures"]["reconstructions"]] == [100]
     assert [real["dataset"] for real in report(table_of(tmp_path), COMMAND)["real"]] == ["digits"]
+
+
+def test_whatever_a_run_shows_is_on_its_page_as_far_as_there_is_room(tmp_path: Path) -> None:
+    from genlab.comparison.gallery import Gallery
+    from genlab.pictures.files import film, save_png
+
+    run = make_run(tmp_path / "a", metrics={})
+    sheets = [Image.new("RGB", (20, 20), (shade, 0, 0)) for shade in range(0, 250, 50)]
+    for name in ("neighbours", "likelihood_histogram", "interpolate-seed0-n8", "final", "seed0-n64"):
+        save_png(sheets[0], run / "samples" / f"{name}.png")
+    np.save(run / "samples" / "final.npy", np.zeros((5, 2), np.float32))  # points: their picture is shown
+    film(sheets, run / "samples" / "film.gif")
+    film(sheets, run / "samples" / "noise_to_data.gif")
+    (run / "samples" / "notes.txt").write_text("read me <b>")
+    (run / "samples" / ".final.png.half").write_bytes(b"")
+    (shown,) = report(table_of(tmp_path), COMMAND)["runs"]
+    pictures = shown["pictures"]
+    assert next(iter(pictures)) == "samples"
+    assert pictures.keys() == {
+        "samples", "neighbours", "likelihood histogram", "interpolate-seed0-n8", "samples seed0-n64", "film",
+        "noise to data (film)", "notes",
+    }  # fmt: skip
+    assert pictures["film"][0]["src"].startswith("data:image/gif;base64,")
+    assert pictures["notes"] == [{"images_seen": None, "text": "read me <b>"}]
+    content = report(table_of(tmp_path), COMMAND, gallery=Gallery(budget=200))
+    assert next(iter(content["runs"][0]["pictures"])) == "samples"
+    assert "film" not in content["runs"][0]["pictures"]
+    assert re.match(r"\d pictures and films are not on the page", content["notes"][-1])
+
+
+def test_a_film_that_takes_much_room_is_made_smaller(tmp_path: Path) -> None:
+    from genlab.comparison.gallery import MAX_FILM, Gallery
+    from genlab.pictures.files import film
+
+    rng = np.random.default_rng(0)
+    film([Image.fromarray(rng.integers(0, 256, (300, 300), dtype=np.uint8)) for _ in range(50)], tmp_path / "film.gif")
+    assert (tmp_path / "film.gif").stat().st_size > MAX_FILM
+    kept: list[bytes] = []
+    assert Gallery(lambda content, kind: kept.append(content) or kind, 10**9).film(tmp_path / "film.gif", 100) == "webp"
+    with Image.open(io.BytesIO(kept[0])) as smaller:
+        assert (smaller.size, smaller.n_frames) == ((100, 100), 40)
+
+
+def test_a_page_has_the_columns_of_the_text_table_first_and_knows_constant_ones(sweep: Path) -> None:
+    text = [column.key for column in table_of(sweep).columns]
+    columns = {column["key"]: column for column in report(table_of(sweep, figures=["all"]), COMMAND)["columns"]}
+    assert [key for key in columns if key in text] == text
+    assert [*columns][: text.index("test/fid") + 1] == text[: text.index("test/fid") + 1]
+    constant = {key for key, column in columns.items() if column["constant"]}
+    assert constant == {"seeds", "parameters", "images_per_second", "wall_seconds", "status"}
+
+
+def test_whole_configs_are_told_once_where_they_agree(tmp_path: Path) -> None:
+    for i, width in enumerate((8, 8, 16)):
+        make_run(tmp_path / str(i), seed=i, config={"model.width": width}, metrics={})
+    content = report(table_of(tmp_path), COMMAND)
+    assert content["config"]["model.width"] == 8
+    for run in content["runs"]:
+        of_page = {key: value for key, value in content["config"].items() if key not in run["config"]["lacks"]}
+        assert of_page | run["config"]["other"] == flat(read_yaml(Path(run["path"]) / "config.yaml"))
+    assert "model.width" in content["runs"][-1]["config"]["other"]
+    assert "training.optimizer.lr" not in content["runs"][-1]["config"]["other"]
 
 
 # -- a W&B workspace ---------------------------------------------------------------------------------------------------

@@ -1,131 +1,17 @@
 """The page of a comparison, in a browser that is offline: what it shows, and what its controls do."""
 
-import base64
-import io
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from genlab.comparison.page import write_page
-
-HOSTILE = '</script><img src=x onerror="window.hacked = 1"><b>{{plotly}} & <!-- \u2028 "quoted"'
-FID = {"features": "digits", "num_samples": 2000}
-
-
-def picture(shade: int) -> str:
-    content = io.BytesIO()
-    Image.new("L", (4, 4), shade).save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def curve(images: list[float], values: list[float | None], seconds_each: float | None = 0.5) -> dict[str, list[Any]]:
-    seconds = [None if seconds_each is None else seconds_each * x for x in images]
-    return {"images": images, "seconds": seconds, "values": values}
-
-
-def a_run(number: int, row: int, seed: int, **more: Any) -> dict[str, Any]:
-    return {
-        "id": number,
-        "row": row,
-        "path": f"/somewhere/outputs/run-{number}",
-        "name": f"run-{number}",
-        "seed": seed,
-        "status": "done",
-        "reason": None,
-        "command": f"genlab train model=vae/vae seed={seed} number={number}",
-        "facts": {"device": "x86_64", "version of torch": "2.14.1"},
-        "figures": {
-            "test/fid": {
-                "text": "20.4",
-                "protocol": {"": "in a few words", **FID, "seed": 0},
-                "warning": "few samples",
-            },
-            "test/nll": {"text": "95.1", "protocol": {"split": "test", "seed": 0}, "warning": None},
-        },
-        "curves": {},
-        "grids": [],
-        "final": None,
-        **more,
-    }
-
-
-def a_report() -> dict[str, Any]:
-    """Ten rows. Row 0 has three seeds, one of which failed; row 1 has no FID and a hostile label; 100 is above 20.5."""
-    fids = [20.5, None, 9.25, 100.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0]
-    runs = [
-        a_run(
-            0,
-            0,
-            1,
-            curves={"val/fid": curve([0, 100, 200], [4.0, 2.0, 0.0]), "train/loss": curve([0, 100], [2.0, 1.0], None)},
-            grids=[{"images_seen": 100, "src": picture(10)}, {"images_seen": 200, "src": picture(20)}],
-            final=picture(30),
-        ),
-        a_run(
-            1,
-            0,
-            2,
-            curves={"val/fid": curve([50, 150, 250], [3.0, 3.0, 3.0])},
-            grids=[{"images_seen": 150, "src": picture(40)}],
-            final=picture(50),
-        ),
-        a_run(2, 0, 3, status="failed", reason="the disk is full", curves={"val/fid": curve([0, 60], [90.0, 90.0])}),
-        a_run(3, 1, 1, name=HOSTILE, command=HOSTILE, path=HOSTILE, reason=HOSTILE, status="failed", figures={}),
-        a_run(4, 2, 1, curves={"val/fid": curve([0, 300], [8.0, math.nan])}, final=picture(60)),
-        *(a_run(row + 2, row, 1, curves={"val/fid": curve([0, 300], [8.0, 7.0])}) for row in range(3, 10)),
-    ]
-    runs[3]["facts"] = {HOSTILE: HOSTILE}
-    labels = ["model=vae/vae model.latent_dim=2", HOSTILE, "model=gan/dcgan", "model=flow/real_nvp"]
-    labels += [f"model=vae/vae model.latent_dim={row}" for row in range(4, 10)]
-    rows = []
-    for i, (label, fid) in enumerate(zip(labels, fids, strict=True)):
-        name = label.partition(" ")[0].removeprefix("model=") if i != 1 else HOSTILE
-        own = [run for run in runs if run["row"] == i]
-        status = {s: sum(run["status"] == s for run in own) for s in {run["status"] for run in own}}
-        cells: dict[str, Any] = {
-            "model": {"text": name, "value": None, "best": False},
-            "status": {"text": ", ".join(f"{num} {s}" for s, num in sorted(status.items())), "value": None},
-        }
-        if "latent_dim" in label:
-            size = int(label.rpartition("=")[2])
-            cells["model.latent_dim"] = {"text": str(size), "value": size, "best": False}
-        if fid is not None:
-            cells["test/fid"] = {"text": f"{fid:.2f} ± 0.10", "value": fid, "best": fid == 9.25}
-        rows.append({"id": i, "label": label, "cells": cells, "runs": [run["id"] for run in own], "status": status})
-    common = {"unit": None, "better": None, "description": None, "protocol": None}
-    return {
-        "title": f"Digits {HOSTILE}",
-        "made": "2026-01-01 12:00",
-        "version": "0.1.0",
-        "command": "genlab compare outputs --html report.html",
-        "columns": [
-            {**common, "key": "model", "title": "model", "kind": "config"},
-            {**common, "key": "model.latent_dim", "title": "model.latent_dim", "kind": "config"},
-            {
-                **common,
-                "key": "test/fid",
-                "title": "FID",
-                "kind": "figure",
-                "better": "min",
-                "description": "digits features",
-                "protocol": FID,
-            },
-            {**common, "key": "status", "title": "status", "kind": "status"},
-        ],
-        "rows": rows,
-        "runs": runs,
-        "real": [{"dataset": "digits", "src": picture(255)}],
-        "metrics": ["val/bits_per_dim", "val/fid", "train/loss"],
-        "notes": ["one run was left out", HOSTILE],
-    }
-
+from support.browser import Opened, launched
+from support.made_up_report import HOSTILE, a_report, picture
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 
@@ -151,7 +37,7 @@ def test_the_page_holds_the_report_and_the_chart_library_whole(tmp_path: Path) -
 
 
 def test_no_value_ends_the_data_or_becomes_a_tag(tmp_path: Path) -> None:
-    plain = a_report() | {"rows": [], "runs": [], "notes": [], "title": "plain"}
+    plain = a_report() | {"rows": [], "runs": [], "decisions": [], "notes": [], "title": "plain"}
     write_page(plain, tmp_path / "plain.html")
     write_page(a_report(), tmp_path / "hostile.html")
     tags = [
@@ -165,64 +51,8 @@ def test_no_value_ends_the_data_or_becomes_a_tag(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    if path is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
-
-
-class Opened:
-    """The page in a window of its own, and whatever went wrong there."""
-
-    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.context.set_default_timeout(60_000)
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.context.route("**/*", lambda r: r.continue_() if r.request.url.startswith("file:") else r.abort())
-        self.page = self.context.new_page()
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(path.as_uri())
-        self.settle()
-
-    def settle(self) -> None:
-        """Until what is drawn before the next frame is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def check(self) -> None:
-        """Nothing was asked of the network, and nothing failed."""
-        asked = [url for url in self.requests if not url.startswith("data:")]
-        assert asked == [self.page.url]
-        assert self.complaints == []
-        assert self.page.evaluate("window.hacked") is None
-
-    def click(self, selector: str) -> None:
-        self.page.locator(selector).click()
-        self.settle()
-
-    def order(self) -> list[int]:
-        """The rows shown, from the top."""
-        return [int(row.get_attribute("data-row")) for row in self.page.locator("tr.row:visible").all()]
-
-    def filtered(self, text: str) -> set[int]:
-        self.page.locator("#filter").fill(text)
-        return set(self.order())
-
-    def traces(self, metric: str, kind: str) -> dict[int, dict[str, Any]]:
-        """The last trace of a kind for each row in a metric's chart."""
-        plot = self.page.locator(f'[data-metric="{metric}"] .plot')
-        found = plot.evaluate("node => node.data.map(({x, y, meta, line}) => ({x: [...x], y: [...y], meta, line}))")
-        return {trace["meta"]["row"]: trace for trace in found if trace["meta"]["kind"] == kind}
-
-    def move_to(self, step: int) -> None:
-        self.page.locator("#step").fill(str(step))
-        self.settle()
 
 
 @pytest.fixture(scope="module")
@@ -232,12 +62,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def opened(browser: Any, file: Path) -> Iterator[Opened]:
+@pytest.fixture(scope="module")
+def window(browser: Any, file: Path) -> Iterator[Opened]:
     window = Opened(browser, file, viewport={"width": 1600, "height": 1200})
     yield window
-    window.check()
     window.context.close()
+
+
+@pytest.fixture
+def opened(window: Opened) -> Iterator[Opened]:
+    """The page as it is when it has just been opened; opening it anew would take seconds."""
+    window.forget()
+    yield window
+    window.check()
 
 
 def test_a_head_sorts_and_sorts_back_with_the_missing_last(opened: Opened) -> None:
@@ -290,12 +127,12 @@ def test_the_filter_takes_words_values_and_bounds(opened: Opened, text: str, row
 
 
 def test_the_rows_chosen_are_the_rows_drawn(opened: Opened) -> None:
-    assert set(opened.traces("val/fid", "mean")) == {0, 2, 3, 4, 5, 6, 7}  # the first eight; row 1 has no curve
+    assert set(opened.traces("val/fid", "mean")) == {0, 2, 4, 5, 6, 7, 8, 9}  # the best eight; row 1 has no FID
     opened.page.get_by_role("checkbox", name="Draw model=gan/dcgan").uncheck()
-    opened.page.get_by_role("checkbox", name="Draw model=vae/vae model.latent_dim=9").check()
+    opened.page.get_by_role("checkbox", name="Draw model=flow/real_nvp").check()
     opened.settle()
     drawn = opened.traces("val/fid", "mean")
-    assert set(drawn) == {0, 3, 4, 5, 6, 7, 9}
+    assert set(drawn) == {0, 3, 4, 5, 6, 7, 8, 9}
     colours = {(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn.values()}
     assert len(colours) == len(drawn)
     swatch = opened.page.locator('tr[data-row="9"] .swatch').evaluate("node => getComputedStyle(node).borderTopColor")
@@ -404,6 +241,7 @@ def test_the_pointer_tells_the_values(opened: Opened) -> None:
 def test_the_slider_shows_each_runs_newest_samples_until_then(opened: Opened) -> None:
     from playwright.sync_api import expect
 
+    opened.page.locator("#samples").scroll_into_view_if_needed()
     image = opened.page.locator('#cards [data-row="0"] img')
     expect(image).to_have_attribute("src", picture(30))  # at the end, the final samples
     assert opened.page.locator("#moment").inner_text() == "final"
@@ -463,6 +301,8 @@ def test_text_of_runs_stays_text(opened: Opened) -> None:
     assert opened.page.locator("h1").text_content() == f"Digits {HOSTILE}"
     assert opened.page.title() == f"Digits {HOSTILE}"
     assert opened.page.locator("#notes li").last.text_content() == HOSTILE
+    assert opened.page.locator("#decisions li").all_text_contents()[0].startswith("FID: b is better than a by")
+    assert opened.page.locator("#decisions li").last.text_content() == HOSTILE
     assert opened.page.locator("img[src=x]").count() == 0
 
 
@@ -485,7 +325,7 @@ def test_the_page_fits_the_window(browser: Any, file: Path, width: int, scheme: 
 def test_rows_without_curves_samples_and_notes_make_a_page_too(browser: Any, tmp_path: Path) -> None:
     report = a_report() | {"metrics": [], "real": [], "notes": []}
     for run in report["runs"]:
-        run |= {"curves": {}, "grids": [], "final": None}
+        run |= {"at": [], "curves": {}, "pictures": {}}
     write_page(report, tmp_path / "bare.html")
     opened = Opened(browser, tmp_path / "bare.html")
     assert len(opened.order()) == 10

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from genlab.metrics.figure import Figure, short
 from genlab.metrics.result import Result
 
 
-def chosen_figures(runs: Iterable[Run], wanted: Sequence[str] | None, declared: Mapping[str, Figure]) -> list[str]:
+def chosen_figures(runs: Sequence[Run], wanted: Sequence[str] | None, declared: Mapping[str, Figure]) -> list[str]:
     """Choose the figures to show, by name.
 
     Args:
@@ -29,8 +29,8 @@ def chosen_figures(runs: Iterable[Run], wanted: Sequence[str] | None, declared: 
         InputError: if no run has one of the figures.
     """
     known = list(dict.fromkeys(name for run in runs for name in run.results))
-    if wanted == ["all"]:
-        return known
+    if wanted == ["all"]:  # the usual ones first, as without a choice
+        return list(dict.fromkeys([*chosen_figures(runs, None, declared), *known]))
     if wanted is None:
         published = {name for run in runs if run.published for name in run.published.figures}
         places = {name: place for name in known if (place := figure(name, declared).column) is not None}

@@ -71,7 +71,7 @@ def title(column: Column) -> str:
 
 
 def descriptions(table: Table) -> list[str]:
-    """Describe each figure in a line: its protocol and direction of improvement; then explain the signs ≤ and ±."""
+    """Describe each figure in a line, its protocol and direction of improvement, and then the signs of the table."""
     better = {"min": "lower is better", "max": "higher is better", None: ""}
     figures = [column for column in table.columns if column.role == "figure"]
     marks: dict[tuple[str, str], list[str]] = {}  # of the columns that a figure and its description have
@@ -79,6 +79,12 @@ def descriptions(table: Table) -> list[str]:
         description = "; ".join(filter(None, (_of_all(table, c), better[c.better])))
         marks.setdefault((c.title, description), []).append(c.mark)
     lines = [f"{' '.join([name, ', '.join(of)]).rstrip()}: {text}" for (name, text), of in marks.items()]
+    return [*lines, *signs(table)]
+
+
+def signs(table: Table) -> list[str]:
+    """Explain the signs of a table, such as ≤ and ±, a line each."""
+    lines = []
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
     if any(c.key == "images_per_second" for c in table.columns):

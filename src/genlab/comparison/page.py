@@ -9,7 +9,10 @@ from typing import Any
 
 from genlab.machine.files import write_atomically
 
-TEMPLATE = Path(__file__).with_name("page.html")
+PARTS = Path(__file__).with_name("page_parts")  # a template, and the styles and scripts that it names
+_INSIDE = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+OFFLINE = f"{_INSIDE}; img-src data: blob:"  # what the browser allows the page to load
+SERVED = f"{_INSIDE}; img-src 'self' data: blob:; connect-src 'self'"
 
 
 def write_page(report: dict[str, Any], path: Path) -> None:
@@ -18,16 +21,37 @@ def write_page(report: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page_of(encoded(report), report["title"]))
+
+
+def page_of(report: str, heading: str, *, live: bool = False) -> str:
+    """Join the parts of the page.
+
+    Args:
+        report: encoded report.
+        heading: title of the page.
+        live: whether the page is served and asks its server for newer reports; otherwise it loads nothing at all.
+    """
     from plotly.offline import get_plotlyjs
 
-    parts = {"title": html.escape(report["title"]), "report": _embedded(report), "plotly": get_plotlyjs()}
-    # One pass over the template, so that placeholders inside inserted text are not replaced.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], TEMPLATE.read_text(encoding="utf-8"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page)
+    values = {
+        "title": html.escape(heading),
+        "policy": SERVED if live else OFFLINE,
+        "live": "live" if live else "file",
+        "report": report,
+        "plotly": get_plotlyjs(),
+    }
+
+    # One pass over each part, so that placeholders inside inserted text are not replaced.
+    def part(found: re.Match[str]) -> str:
+        name = found[1]
+        return values[name] if name in values else (PARTS / name).read_text(encoding="utf-8")
+
+    return re.sub(r"\{\{([\w./]+)\}\}", part, (PARTS / "page.html").read_text(encoding="utf-8"))
 
 
-def _embedded(report: dict[str, Any]) -> str:
+def encoded(report: Any) -> str:
     """Encode as JSON that is safe inside HTML: it contains no character that could form a tag, comment or entity."""
     text = json.dumps(_finite(report), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

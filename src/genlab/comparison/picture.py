@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +11,7 @@ from genlab.comparison.cells import Row
 from genlab.comparison.runs import Run
 from genlab.errors import InputError
 from genlab.machine.console import on_one_line
-from genlab.pictures.files import read_array
+from genlab.pictures.files import read_array, save_png
 
 
 def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Image | None:
@@ -56,6 +57,23 @@ def picture(rows: Sequence[Row], columns: int, max_rows: int = 30) -> Image.Imag
     return sheet
 
 
+def write_picture(rows: Sequence[Row], columns: int, target: Path) -> bool:
+    """Write a picture with the samples of several runs, if any of them has samples.
+
+    Args:
+        rows: rows of the comparison.
+        columns: number of images per row.
+        target: path of the picture.
+
+    Returns:
+        Whether there is a picture.
+    """
+    sheet = picture(rows, columns)
+    if sheet is not None:
+        save_png(sheet, target)
+    return sheet is not None
+
+
 def samples_of(run: Run) -> np.ndarray | None:
     """Load the final samples of a run, uint8 ``(N, C, H, W)``; None if it has none."""
     return _images(run, "final.npy")
@@ -71,14 +89,23 @@ def _images(run: Run, name: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        images = read_array(path)
+        return read_images(path)
     except InputError as error:
         print(f"genlab: not shown: {error}", file=sys.stderr)
         return None
+
+
+def read_images(path: Path) -> np.ndarray | None:
+    """Read images from a ``.npy`` file, uint8 ``(N, C, H, W)``; None if it holds something else, such as points.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    images = read_array(path)
     match images.shape:
         case (_, _, _, _) if images.dtype == np.uint8 and images.size:
             return images
-    return None  # other arrays are not images: points, for example
+    return None
 
 
 def as_picture(image: np.ndarray) -> Image.Image:

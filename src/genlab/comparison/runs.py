@@ -57,6 +57,7 @@ class Run:
         images_seen: number of images seen so far by a run in training.
         choices: chosen model, dataset and experiment.
         overrides: overrides that the run was started with, by key.
+        saved: whole config as it was saved, flat.
         config: flat config, without keys that do not define the experiment and without seeds derived from the run's.
         figures: latest result of each figure, from the last evaluation if it measured the figure.
         trained: results from the end of training.
@@ -75,6 +76,7 @@ class Run:
     images_seen: int | None = None
     choices: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
+    saved: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Result] = field(default_factory=dict)
     trained: dict[str, Result] = field(default_factory=dict)
@@ -134,6 +136,7 @@ def _read_run(folder: RunFolder) -> Run:
     run.overrides = overridden(status.get("overrides", []))
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
+    run.saved = flat(config)
     run.config = _own(with_later_keys(config, run.overrides), run.overrides)
     run.trained, last = (_corrected(_results(content), run.config) for content in (summary, later))
     run.figures = {**run.trained, **last}

@@ -107,10 +107,10 @@ def switches_as(prefix: str, *keys: str) -> None:
     """Turn ``--flops`` in ``sys.argv`` into Hydra's ``benchmark.flops=true``.
 
     Args:
-        prefix: config that has the keys, such as ``"benchmark"``.
+        prefix: config that has the keys, such as ``"benchmark"``; empty for the whole config.
         *keys: its keys that may be given as flags.
     """
-    switches = {f"--{key}": f"{prefix}.{key}=true" for key in keys}
+    switches = {f"--{key}": f"{prefix}.{key}=true".removeprefix(".") for key in keys}
     sys.argv = [sys.argv[0], *(switches.get(word, word) for word in sys.argv[1:])]
 
 
