@@ -27,7 +27,7 @@ from genlab.comparison.table import compared
 from genlab.comparison.workspace import outline, plan, workspace
 from genlab.composition.configs import composed
 from genlab.errors import InputError
-from genlab.runs.config import flat, read_yaml
+from genlab.runs.config import flat, read_yaml, within
 from genlab.runs.folder import RunFolder, find_runs
 from genlab.runs.lock import held
 from genlab.runs.moved import current
@@ -598,7 +598,7 @@ def test_whole_configs_are_told_once_where_they_agree(tmp_path: Path) -> None:
     assert content["config"]["model.width"] == 8
     for run in content["runs"]:
         of_page = {key: value for key, value in content["config"].items() if key not in run["config"]["lacks"]}
-        assert of_page | run["config"]["other"] == flat(read_yaml(Path(run["path"]) / "config.yaml"))
+        assert of_page | run["config"]["other"] == within(flat(read_yaml(Path(run["path"]) / "config.yaml")))
     assert "model.width" in content["runs"][-1]["config"]["other"]
     assert "training.optimizer.lr" not in content["runs"][-1]["config"]["other"]
 

@@ -57,7 +57,7 @@ class Run:
         images_seen: number of images seen so far by a run in training.
         choices: chosen model, dataset and experiment.
         overrides: overrides that the run was started with, by key.
-        saved: whole config as it was saved, flat.
+        saved: whole config as it was saved, flat, with ``run_dir`` in place of the run's folder.
         config: flat config, without keys that do not define the experiment and without seeds derived from the run's.
         figures: latest result of each figure, from the last evaluation if it measured the figure.
         trained: results from the end of training.
@@ -136,7 +136,7 @@ def _read_run(folder: RunFolder) -> Run:
     run.overrides = overridden(status.get("overrides", []))
     run.seed = config.get("seed")
     run.choices = {key: str(value) for key, value in (config.get("choices") or {}).items() if value is not None}
-    run.saved = flat(config)
+    run.saved = within(flat(config))
     run.config = _own(with_later_keys(config, run.overrides), run.overrides)
     run.trained, last = (_corrected(_results(content), run.config) for content in (summary, later))
     run.figures = {**run.trained, **last}

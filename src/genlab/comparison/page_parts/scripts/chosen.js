@@ -1,7 +1,7 @@
 // The rows that are drawn, each with the number of its colour and dashes.
 
-const BEST = 8;  // rows that are drawn unless others are chosen
-let chosen = new Map();  // a row's number to its slot
+const BEST = 8; // rows that are drawn unless others are chosen
+let chosen = new Map(); // a row's number to its slot
 
 /** Rows that are drawn, in the table's order. */
 function drawn() {
@@ -31,7 +31,9 @@ function chooseByView() {
     return;
   }
   chosen = new Map();
-  view.rows.forEach((key, slot) => { if (rowsByKey.has(key)) chosen.set(rowsByKey.get(key).id, slot); });
+  view.rows.forEach((key, slot) => {
+    if (rowsByKey.has(key)) chosen.set(rowsByKey.get(key).id, slot);
+  });
 }
 
 function freeSlot(taken) {
@@ -68,7 +70,11 @@ function chooseBest() {
 
 /** The first so many of the rows that the filter shows, and no others. */
 function chooseFirst(num) {
-  chosen = new Map(shownRows().slice(0, num).map((row, i) => [row.id, i]));
+  chosen = new Map(
+    shownRows()
+      .slice(0, num)
+      .map((row, i) => [row.id, i]),
+  );
   rememberChosen();
   redraw();
 }

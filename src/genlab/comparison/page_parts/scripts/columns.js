@@ -1,7 +1,8 @@
 // Columns: which are shown, which are numbers, and the menus that choose among them.
 
 const isNumeric = (column) => ["figure", "difference", "published", "fact"].includes(column.kind);
-const nameOf = (column) => column.title + ({ min: " ↓", max: " ↑" }[column.kind === "figure" ? column.better : ""] ?? "");
+const nameOf = (column) =>
+  column.title + ({ min: " ↓", max: " ↑" }[column.kind === "figure" ? column.better : ""] ?? "");
 const columnOf = (key) => report.columns.find((column) => column.key === key);
 
 function isShown(column) {
@@ -41,13 +42,16 @@ function hasSeveral(column) {
 
 /** Columns that a chart can have as an axis. */
 function axisColumns() {
-  return report.columns.filter((column) => ["config", "figure", "fact"].includes(column.kind) && column.key !== "run" && hasSeveral(column));
+  return report.columns.filter(
+    (column) => ["config", "figure", "fact"].includes(column.kind) && column.key !== "run" && hasSeveral(column),
+  );
 }
 
 /** The column that rows are ranked by: the chosen one, or else the first figure that has a direction. */
 function rankedBy() {
-  const figures = report.columns.filter((column) => column.kind === "figure" && column.better
-    && report.rows.some((row) => valueOf(row, column) !== null));
+  const figures = report.columns.filter(
+    (column) => column.kind === "figure" && column.better && report.rows.some((row) => valueOf(row, column) !== null),
+  );
   return figures.find((column) => column.key === view.figure) ?? figures[0] ?? null;
 }
 
@@ -60,14 +64,22 @@ function isWide(column) {
 /** A menu of checkboxes; it is a <details>, which Enter opens and Escape closes. */
 function fillMenu(menu, title, columns, isOn, change) {
   const list = menu.querySelector(".panel");
-  const at = menu.open ? list.scrollTop : 0;  // asking makes the browser lay out the page
+  const at = menu.open ? list.scrollTop : 0; // asking makes the browser lay out the page
   menu.querySelector("summary").textContent = title;
-  list.replaceChildren(...columns.map((column) => {
-    const box = make("input", { type: "checkbox", checked: isOn(column), "data-keep": `${menu.id} ${column.key}` });
-    box.addEventListener("change", () => change(column, box.checked));
-    const constant = column.constant ? make("span", { class: "soft" }, ` ${report.rows[0].cells[column.key]?.text ?? "–"} in all rows`) : "";
-    return make("label", { class: "check" }, box, make("span", {}, nameOf(column), constant));
-  }));
+  list.replaceChildren(
+    ...columns.map((column) => {
+      const box = make("input", {
+        "type": "checkbox",
+        "checked": isOn(column),
+        "data-keep": `${menu.id} ${column.key}`,
+      });
+      box.addEventListener("change", () => change(column, box.checked));
+      const constant = column.constant
+        ? make("span", { class: "soft" }, ` ${report.rows[0].cells[column.key]?.text ?? "–"} in all rows`)
+        : "";
+      return make("label", { class: "check" }, box, make("span", {}, nameOf(column), constant));
+    }),
+  );
   if (at) list.scrollTop = at;
 }
 
@@ -89,9 +101,15 @@ function listenToMenus() {
 
 function fillColumnMenu() {
   const hidden = report.columns.filter((column) => !isShown(column)).length;
-  fillMenu(byId("columns"), hidden ? `Columns (${hidden} hidden)` : "Columns", report.columns, isShown, (column, shown) => {
-    showColumn(column, shown);
-    buildTable();
-    keepingFocus(fillColumnMenu);
-  });
+  fillMenu(
+    byId("columns"),
+    hidden ? `Columns (${hidden} hidden)` : "Columns",
+    report.columns,
+    isShown,
+    (column, shown) => {
+      showColumn(column, shown);
+      buildTable();
+      keepingFocus(fillColumnMenu);
+    },
+  );
 }

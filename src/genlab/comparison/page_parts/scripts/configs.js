@@ -38,13 +38,22 @@ function drawConfigs() {
   const all = [...new Set(of.flatMap((config) => [...config.keys()]))].sort();
   const differing = all.filter((key) => b && text(of[0], key) !== text(of[1], key));
   const isDifferent = new Set(differing);
-  const keys = (b && !view.same ? differing : all)
-    .filter((key) => !word || key.toLowerCase().includes(word) || of.some((config) => text(config, key).toLowerCase().includes(word)));
+  const keys = (b && !view.same ? differing : all).filter(
+    (key) =>
+      !word || key.toLowerCase().includes(word) || of.some((config) => text(config, key).toLowerCase().includes(word)),
+  );
   const cell = (config, key) => make("td", { class: b && isDifferent.has(key) ? "differs" : null }, text(config, key));
   const head = ["key", seedAndLabel(a), ...(b ? [seedAndLabel(b)] : [])];
   byId("config-table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((title) => make("th", { scope: "col" }, title)))),
-    make("tbody", {}, ...keys.map((key) => make("tr", {}, make("th", { scope: "row" }, ...breakableKey(key)), ...of.map((config) => cell(config, key))))));
+    make(
+      "tbody",
+      {},
+      ...keys.map((key) =>
+        make("tr", {}, make("th", { scope: "row" }, ...breakableKey(key)), ...of.map((config) => cell(config, key))),
+      ),
+    ),
+  );
   byId("config-count").textContent = b ? `${differing.length} of ${all.length} keys differ` : `${all.length} keys`;
 }
 
@@ -61,8 +70,17 @@ function valueInConfig(value) {
 }
 
 function listenToConfigs() {
-  byId("config-a").addEventListener("change", (event) => { setView({ a: event.target.value }); drawConfigs(); });
-  byId("config-b").addEventListener("change", (event) => { setView({ a: byId("config-a").value, b: event.target.value }); drawConfigs(); });
-  byId("config-same").addEventListener("change", (event) => { setView({ same: event.target.checked }); drawConfigs(); });
+  byId("config-a").addEventListener("change", (event) => {
+    setView({ a: event.target.value });
+    drawConfigs();
+  });
+  byId("config-b").addEventListener("change", (event) => {
+    setView({ a: byId("config-a").value, b: event.target.value });
+    drawConfigs();
+  });
+  byId("config-same").addEventListener("change", (event) => {
+    setView({ same: event.target.checked });
+    drawConfigs();
+  });
   byId("config-keys").addEventListener("input", drawConfigs);
 }

@@ -1,7 +1,7 @@
 // The cursor, which all curves share, and the values at it. The pointer moves it, and the arrow keys of a chart.
 
-const MAX_ENTRIES = 12;  // of the values at the cursor
-const NUM_KEYS = 60;  // presses of an arrow key from one end of a chart to the other
+const MAX_ENTRIES = 12; // of the values at the cursor
+const NUM_KEYS = 60; // presses of an arrow key from one end of a chart to the other
 
 function addCursor(chart) {
   chart.cursor = make("div", { class: "cursor", hidden: true });
@@ -17,7 +17,7 @@ function addCursor(chart) {
 }
 
 function listenToPointer(chart) {
-  if (chart.listening === chart.plot._ev) return;  // Plotly forgets its listeners when a chart is purged
+  if (chart.listening === chart.plot._ev) return; // Plotly forgets its listeners when a chart is purged
   chart.plot.on("plotly_hover", (event) => showCursor(chart, event.xvals[0], event.event));
   chart.plot.on("plotly_unhover", hideCursor);
   chart.listening = chart.plot._ev;
@@ -32,7 +32,7 @@ function drawnAxis(chart) {
 function moveCursor(chart, step) {
   const axis = drawnAxis(chart);
   const before = chart.at === undefined ? null : axis.d2p(chart.at);
-  const pixel = before === null ? (step > 0 ? 0 : axis._length) : before + step * axis._length / NUM_KEYS;
+  const pixel = before === null ? (step > 0 ? 0 : axis._length) : before + (step * axis._length) / NUM_KEYS;
   chart.at = axis.p2d(Math.min(axis._length, Math.max(0, pixel)));
   const frame = chart.plot.getBoundingClientRect();
   showCursor(chart, chart.at, { clientX: frame.left + axis._offset + axis.d2p(chart.at), clientY: frame.top + 20 });
@@ -41,20 +41,39 @@ function moveCursor(chart, step) {
 /** Show the values of one chart at a place of its axis, and the place on all charts. */
 function showCursor(chart, at, { clientX, clientY }) {
   chart.at = at;
-  for (const other of charts.values()) placeCursor(other, at * chart.scale.by / other.scale.by);
+  for (const other of charts.values()) placeCursor(other, (at * chart.scale.by) / other.scale.by);
   const entries = chart.series
-    .map((one) => ({ one, value: interpolated(one, at * chart.scale.by),
-      deviation: one.deviation && interpolated({ x: one.x, y: one.deviation }, at * chart.scale.by) }))
+    .map((one) => ({
+      one,
+      value: interpolated(one, at * chart.scale.by),
+      deviation: one.deviation && interpolated({ x: one.x, y: one.deviation }, at * chart.scale.by),
+    }))
     .filter(({ value }) => value !== null)
     .sort((a, b) => b.value - a.value);
   const tip = byId("tip");
   tip.hidden = !entries.length;
   if (!entries.length) return;
-  const unit = view.x === "images" ? `${Math.round(at).toLocaleString("en-US")} images` : `${number(at)} ${chart.scale.unit}`;
+  const unit =
+    view.x === "images" ? `${Math.round(at).toLocaleString("en-US")} images` : `${number(at)} ${chart.scale.unit}`;
   const left = entries.length - MAX_ENTRIES;
-  tip.replaceChildren(make("div", { class: "soft" }, unit), ...entries.slice(0, MAX_ENTRIES).map((entry) =>
-    make("div", { class: "entry" }, swatchOf(entry.one.row), make("span", {}, shortLabel(entry.one.row)),
-      make("strong", {}, number(entry.value) + (entry.deviation === null ? "" : ` ± ${number(entry.deviation, 2)}`)))));
+  tip.replaceChildren(
+    make("div", { class: "soft" }, unit),
+    ...entries
+      .slice(0, MAX_ENTRIES)
+      .map((entry) =>
+        make(
+          "div",
+          { class: "entry" },
+          swatchOf(entry.one.row),
+          make("span", {}, shortLabel(entry.one.row)),
+          make(
+            "strong",
+            {},
+            number(entry.value) + (entry.deviation === null ? "" : ` ± ${number(entry.deviation, 2)}`),
+          ),
+        ),
+      ),
+  );
   if (left > 0) tip.append(make("div", { class: "soft" }, `and ${left} more`));
   const { width, height } = tip.getBoundingClientRect();
   const x = clientX + 16 + width < innerWidth - 8 ? clientX + 16 : Math.max(8, clientX - 16 - width);
@@ -68,7 +87,11 @@ function placeCursor(chart, at) {
   chart.cursor.hidden = !(pixel >= 0 && pixel <= axis?._length);
   if (chart.cursor.hidden) return;
   const { _offset: top, _length: height } = chart.plot._fullLayout.yaxis;
-  Object.assign(chart.cursor.style, { left: `${chart.plot.offsetLeft + axis._offset + pixel}px`, top: `${chart.plot.offsetTop + top}px`, height: `${height}px` });
+  Object.assign(chart.cursor.style, {
+    left: `${chart.plot.offsetLeft + axis._offset + pixel}px`,
+    top: `${chart.plot.offsetTop + top}px`,
+    height: `${height}px`,
+  });
 }
 
 function hideCursor() {

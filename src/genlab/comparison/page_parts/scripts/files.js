@@ -27,8 +27,13 @@ function tableAsCsv() {
     const spreads = report.rows.some((row) => Number.isFinite(row.cells[column.key]?.std));
     return spreads ? [own, [`${column.key} std`, of((cell) => cell.std)]] : [own];
   });
-  const rows = shownRows().map((row) => [...takers.map(([, take]) => take(row)), row.runs.map((id) => runs.get(id).path).join(" ")]);
-  return [[...takers.map(([head]) => head), "folders"], ...rows].map((cells) => `${cells.map(inCsv).join(",")}\n`).join("");
+  const rows = shownRows().map((row) => [
+    ...takers.map(([, take]) => take(row)),
+    row.runs.map((id) => runs.get(id).path).join(" "),
+  ]);
+  return [[...takers.map(([head]) => head), "folders"], ...rows]
+    .map((cells) => `${cells.map(inCsv).join(",")}\n`)
+    .join("");
 }
 
 function saveCsv() {

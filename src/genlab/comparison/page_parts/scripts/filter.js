@@ -11,18 +11,24 @@ function condition(word) {
   const parts = SIGNS.exec(word);
   const columns = parts ? columnsCalled(parts[1].toLowerCase()) : [];
   if (!columns.length) return (line) => line.words.includes(word.replaceAll('"', "").toLowerCase());
-  const values = parts[3].toLowerCase().split("|").map((value) => value.replaceAll('"', ""));
-  return (line) => columns.some((column) => {
-    const held = values.map((value) => holds(line.row.cells[column.key], parts[2], value));
-    return parts[2] === "!=" ? held.every(Boolean) : held.some(Boolean);
-  });
+  const values = parts[3]
+    .toLowerCase()
+    .split("|")
+    .map((value) => value.replaceAll('"', ""));
+  return (line) =>
+    columns.some((column) => {
+      const held = values.map((value) => holds(line.row.cells[column.key], parts[2], value));
+      return parts[2] === "!=" ? held.every(Boolean) : held.some(Boolean);
+    });
 }
 
 /** By the key, the title, or the last part of the key: fid is test/fid, and lr is training.optimizer.lr. */
 function columnsCalled(name) {
   return report.columns.filter((column) => {
     const key = column.key.toLowerCase();
-    return [key, column.title.toLowerCase(), key.split(/[/.]/).pop(), key.split("/").pop().split("[")[0]].includes(name);
+    return [key, column.title.toLowerCase(), key.split(/[/.]/).pop(), key.split("/").pop().split("[")[0]].includes(
+      name,
+    );
   });
 }
 
@@ -35,7 +41,9 @@ function holds(cell, sign, text) {
   if (sign === "!=") return !same;
   if (sign === "==") return numbers ? same : cell.text.toLowerCase() === text;
   if (!numbers) return false;
-  return { "<": cell.value < wanted, ">": cell.value > wanted, "<=": cell.value <= wanted, ">=": cell.value >= wanted }[sign];
+  return { "<": cell.value < wanted, ">": cell.value > wanted, "<=": cell.value <= wanted, ">=": cell.value >= wanted }[
+    sign
+  ];
 }
 
 function filter() {

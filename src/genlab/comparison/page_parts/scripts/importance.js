@@ -26,7 +26,7 @@ function ranks(values) {
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const squares = (values, centre) => values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
 
-/** The share of variance that groups explain, without what as many groups would by chance; null if it cannot be told. */
+/** The share of variance that groups explain, less what as many would by chance; null if it cannot be told. */
 function omegaSquared(groups) {
   const all = groups.flat();
   const within = groups.reduce((sum, group) => sum + squares(group, mean(group)), 0);
@@ -48,9 +48,10 @@ function correlation(a, b) {
 function grouped(values) {
   const numeric = values.every((value) => typeof value === "number");
   const most = Math.max(2, Math.min(5, Math.floor(values.length / 4)));
-  const label = numeric && new Set(values).size > most
-    ? ranks(values).map((rank) => Math.min(most - 1, Math.floor((rank - 0.5) / values.length * most)))
-    : values.map(String);
+  const label =
+    numeric && new Set(values).size > most
+      ? ranks(values).map((rank) => Math.min(most - 1, Math.floor(((rank - 0.5) / values.length) * most)))
+      : values.map(String);
   const found = new Map();
   label.forEach((one, i) => found.set(one, [...(found.get(one) ?? []), i]));
   return [...found.values()];
@@ -59,34 +60,78 @@ function grouped(values) {
 /** The importance of each swept key for a figure, the highest first; keys of which it cannot be told are left out. */
 function importances(rows, figure) {
   const keys = axisColumns().filter((column) => column.kind === "config");
-  return keys.map((column) => {
-    const there = rows.filter((row) => valueOf(row, column) !== null);
-    if (there.length < LEAST_ROWS) return { column, share: null };
-    const values = there.map((row) => valueOf(row, column));
-    const ranked = ranks(there.map((row) => valueOf(row, figure)));
-    const share = omegaSquared(grouped(values).map((group) => group.map((i) => ranked[i])));
-    const numeric = values.every((value) => typeof value === "number");
-    return { column, share, correlation: numeric ? correlation(ranks(values), ranked) : null };
-  }).filter((one) => one.share !== null).sort((a, b) => b.share - a.share);
+  return keys
+    .map((column) => {
+      const there = rows.filter((row) => valueOf(row, column) !== null);
+      if (there.length < LEAST_ROWS) return { column, share: null };
+      const values = there.map((row) => valueOf(row, column));
+      const ranked = ranks(there.map((row) => valueOf(row, figure)));
+      const share = omegaSquared(grouped(values).map((group) => group.map((i) => ranked[i])));
+      const numeric = values.every((value) => typeof value === "number");
+      return { column, share, correlation: numeric ? correlation(ranks(values), ranked) : null };
+    })
+    .filter((one) => one.share !== null)
+    .sort((a, b) => b.share - a.share);
 }
 
 function drawImportance() {
   const figure = rankedBy();
   const rows = figure ? shownRows().filter((row) => valueOf(row, figure) !== null) : [];
   importanceChart.heading.textContent = figure ? `Importance of keys for ${figure.title}` : "Importance of keys";
-  byId("importance-how").hidden = rows.length < LEAST_ROWS;
+  const found = rows.length < LEAST_ROWS ? [] : importances(rows, figure);
+  byId("importance-how").hidden = !found.length;
   if (rows.length < LEAST_ROWS) {
-    return sayEmpty(importanceChart, figure ? `Importance takes ${LEAST_ROWS} rows with ${figure.title} or more; there are ${rows.length}.` : "No row has a figure to rank by.");
+    return sayEmpty(
+      importanceChart,
+      figure
+        ? `Importance takes ${LEAST_ROWS} rows with ${figure.title} or more; there are ${rows.length}.`
+        : "No row has a figure to rank by.",
+    );
   }
-  const found = importances(rows, figure);
-  if (!found.length) return sayEmpty(importanceChart, "No key has a value that two rows share: nothing can be told of it.");
+  if (!found.length)
+    return sayEmpty(importanceChart, "No key has a value that two rows share: nothing can be told of it.");
   const few = rows.length < FEW_ROWS ? `Only ${rows.length} rows: take this as a hint. ` : "";
   byId("importance-few").textContent = few;
-  const signed = found.map((one) => one.correlation === null ? "" : `ρ ${one.correlation < 0 ? "−" : "+"}${Math.abs(one.correlation).toFixed(2)}`);
-  const trace = { type: "bar", orientation: "h", x: found.map((one) => one.share), y: found.map((one) => literal(one.column.key)), text: signed, textposition: "outside", cliponaxis: false,
-    marker: { color: token("--accent") }, hovertemplate: "%{y}: %{x:.0%} %{text}<extra></extra>", meta: { kind: "importance" } };
+  const signed = found.map((one) =>
+    one.correlation === null ? "" : `ρ ${one.correlation < 0 ? "−" : "+"}${Math.abs(one.correlation).toFixed(2)}`,
+  );
+  const trace = {
+    type: "bar",
+    orientation: "h",
+    x: found.map((one) => one.share),
+    y: found.map((one) => literal(one.column.key)),
+    text: signed,
+    textposition: "outside",
+    cliponaxis: false,
+    marker: { color: token("--accent") },
+    hovertemplate: "%{y}: %{x:.0%} %{text}<extra></extra>",
+    meta: { kind: "importance" },
+  };
   const most = Math.floor(Math.min(34, importanceChart.box.clientWidth / 16));
-  react(importanceChart, [trace], { ...layoutStyle(), dragmode: false, margin: { l: 10, r: 48, t: 6, b: 36 }, bargap: 0.35, uirevision: "",
-    xaxis: { ...axisStyle(), range: [0, 1], tickformat: ".0%", fixedrange: true, title: axisTitle("share that the key alone tells") },
-    yaxis: { automargin: true, autorange: "reversed", fixedrange: true, tickfont: { color: token("--ink") }, tickvals: trace.y, ticktext: found.map((one) => literal(shortened(one.column.key.length > most ? `…${one.column.key.slice(1 - most)}` : one.column.key, most + 1))) } });
+  react(importanceChart, [trace], {
+    ...layoutStyle(),
+    dragmode: false,
+    margin: { l: 10, r: 48, t: 6, b: 36 },
+    bargap: 0.35,
+    uirevision: "",
+    xaxis: {
+      ...axisStyle(),
+      range: [0, 1],
+      tickformat: ".0%",
+      fixedrange: true,
+      title: axisTitle("share that the key alone tells"),
+    },
+    yaxis: {
+      automargin: true,
+      autorange: "reversed",
+      fixedrange: true,
+      tickfont: { color: token("--ink") },
+      tickvals: trace.y,
+      ticktext: found.map((one) =>
+        literal(
+          shortened(one.column.key.length > most ? `…${one.column.key.slice(1 - most)}` : one.column.key, most + 1),
+        ),
+      ),
+    },
+  });
 }

@@ -1,24 +1,33 @@
 // One picture, as large as the window allows. Left and right go from row to row, up and down through training, Escape
 // or a click closes.
 
-let enlarged = null;  // the frame whose picture is large
+let enlarged = null; // the frame whose picture is large
 
 function enlarge(frame) {
   enlarged = frame;
   const { src, text, title, when } = frame.large();
   if (src === undefined && text === undefined) return;
   const content = text === undefined ? make("img", { src, alt: title }) : make("pre", {}, text);
-  byId("large").replaceChildren(make("div", { class: "large-head" }, make("strong", {}, title), make("span", { class: "soft" }, when),
-    makeButton("Previous", { class: "push" }, () => enlargeBeside(-1)), makeButton("Next", {}, () => enlargeBeside(1)),
-    makeButton("Close", { id: "large-close" }, () => byId("large").close())), content);
+  byId("large").replaceChildren(
+    make(
+      "div",
+      { class: "large-head" },
+      make("strong", {}, title),
+      make("span", { class: "soft" }, when),
+      makeButton("Previous", { class: "push" }, () => enlargeBeside(-1)),
+      makeButton("Next", {}, () => enlargeBeside(1)),
+      makeButton("Close", { id: "large-close" }, () => byId("large").close()),
+    ),
+    content,
+  );
   if (content.tagName === "IMG") content.addEventListener("load", () => fit(content));
   if (!byId("large").open) byId("large").showModal();
   byId("large-close").focus();
 }
 
-/** By whole numbers of times, so that each pixel of a small image stays a square; a picture that is too large is shrunk. */
+/** By whole numbers of times, so that each pixel of a small image stays a square; what is too large is shrunk. */
 function fit(image) {
-  const room = Math.min(0.94 * innerWidth / image.naturalWidth, (0.94 * innerHeight - 70) / image.naturalHeight);
+  const room = Math.min((0.94 * innerWidth) / image.naturalWidth, (0.94 * innerHeight - 70) / image.naturalHeight);
   image.style.width = `${image.naturalWidth * (room > 1 ? Math.floor(room) : room)}px`;
   image.classList.toggle("pixels", room >= 2);
 }
@@ -41,6 +50,10 @@ function listenToLarge() {
     moveTo(Math.max(0, Number(byId("step").value) + later));
     enlarge(enlarged);
   });
-  large.addEventListener("click", (event) => { if (event.target === large || event.target.tagName === "IMG") large.close(); });
-  large.addEventListener("close", () => { if (enlarged?.isConnected) enlarged.focus(); });
+  large.addEventListener("click", (event) => {
+    if (event.target === large || event.target.tagName === "IMG") large.close();
+  });
+  large.addEventListener("close", () => {
+    if (enlarged?.isConnected) enlarged.focus();
+  });
 }

@@ -1,6 +1,6 @@
 // A page that is served while runs are running asks for newer reports, and shows them without losing the view.
 
-const PAUSES = { next: 3000 };  // milliseconds between two questions
+const PAUSES = { next: 3000 }; // milliseconds between two questions
 
 async function watch(stamp) {
   try {

@@ -9,9 +9,15 @@ function scatterColumns() {
   const columns = axisColumns();
   const of = (key) => columns.find((column) => column.key === key);
   const y = of(view.sy) ?? of(rankedBy()?.key) ?? columns.find((column) => column.kind === "figure") ?? columns.at(-1);
-  const others = columns.filter((column) => column !== y);
-  const x = of(view.sx) ?? others.find((column) => column.kind === "config" && hasNumbers(column))
-    ?? others.find((column) => column.kind !== "config") ?? others[0] ?? y;
+  const meets = (column) =>
+    column !== y && report.rows.filter((row) => valueOf(row, column) !== null && valueOf(row, y) !== null).length > 1;
+  const others = columns.filter(meets);
+  const x =
+    of(view.sx) ??
+    others.find((column) => column.kind === "config" && hasNumbers(column)) ??
+    others.find((column) => column.kind !== "config") ??
+    others[0] ??
+    columns.find((column) => column !== y);
   return { x, y };
 }
 
@@ -48,7 +54,8 @@ function buildRelations() {
   fillAxisMenu();
 }
 
-const isLog = (column, said) => hasNumbers(column) && (said === "" ? column.kind !== "figure" && isWide(column) : said === "yes");
+const isLog = (column, said) =>
+  hasNumbers(column) && (said === "" ? column.kind !== "figure" && isWide(column) : said === "yes");
 
 function drawScatter() {
   const { x, y } = scatterColumns();
@@ -63,16 +70,50 @@ function drawScatter() {
   scatterChart.plot.setAttribute("aria-label", name);
   if (!rows.length) return sayEmpty(scatterChart, "No row that the filter shows has both.");
   const at = (row, column) => (hasNumbers(column) ? valueOf(row, column) : literal(row.cells[column.key].text));
-  const trace = (of, marker, meta) => ({ type: "scatter", mode: "markers", x: of.map((row) => at(row, x)), y: of.map((row) => at(row, y)),
-    customdata: of.map((row) => row.id), text: of.map((row) => literal(shortLabel(row))), marker,
-    error_y: deviations(of, y), hovertemplate: `%{text}<br>${literal(x.title)}: %{x}<br>${literal(y.title)}: %{y}<extra></extra>`, meta });
+  const trace = (of, marker, meta) => ({
+    type: "scatter",
+    mode: "markers",
+    x: of.map((row) => at(row, x)),
+    y: of.map((row) => at(row, y)),
+    customdata: of.map((row) => row.id),
+    text: of.map((row) => literal(shortLabel(row))),
+    marker,
+    error_y: deviations(of, y),
+    hovertemplate: `%{text}<br>${literal(x.title)}: %{x}<br>${literal(y.title)}: %{y}<extra></extra>`,
+    meta,
+  });
   const others = rows.filter((row) => !chosen.has(row.id));
-  const traces = [trace(others, { color: token("--soft"), size: 8, opacity: 0.45 }, { kind: "others" }),
-    ...rows.filter((row) => chosen.has(row.id)).map((row) => trace([row], { color: colour(chosen.get(row.id)), size: 10,
-      symbol: ["circle", "square", "diamond"][Math.floor(chosen.get(row.id) / NUM_COLOURS) % 3], line: { color: token("--surface"), width: 1 } }, { kind: "point", row: row.id }))];
-  const axis = (column, log) => ({ ...axisStyle(), type: hasNumbers(column) ? (log ? "log" : "linear") : "category", title: axisTitle(literal(nameOf(column))), automargin: true,
-    categoryorder: "category ascending" });
-  react(scatterChart, traces, { ...layoutStyle(), hovermode: "closest", xaxis: axis(x, logs.x), yaxis: axis(y, logs.y), uirevision: `${x.key} ${y.key} ${logs.x} ${logs.y}` });
+  const traces = [
+    trace(others, { color: token("--soft"), size: 8, opacity: 0.45 }, { kind: "others" }),
+    ...rows
+      .filter((row) => chosen.has(row.id))
+      .map((row) =>
+        trace(
+          [row],
+          {
+            color: colour(chosen.get(row.id)),
+            size: 10,
+            symbol: ["circle", "square", "diamond"][Math.floor(chosen.get(row.id) / NUM_COLOURS) % 3],
+            line: { color: token("--surface"), width: 1 },
+          },
+          { kind: "point", row: row.id },
+        ),
+      ),
+  ];
+  const axis = (column, log) => ({
+    ...axisStyle(),
+    type: hasNumbers(column) ? (log ? "log" : "linear") : "category",
+    title: axisTitle(literal(nameOf(column))),
+    automargin: true,
+    categoryorder: "category ascending",
+  });
+  react(scatterChart, traces, {
+    ...layoutStyle(),
+    hovermode: "closest",
+    xaxis: axis(x, logs.x),
+    yaxis: axis(y, logs.y),
+    uirevision: `${x.key} ${y.key} ${logs.x} ${logs.y}`,
+  });
   if (scatterChart.listening !== scatterChart.plot._ev) {
     scatterChart.plot.on("plotly_click", (event) => toggleRow(event.points[0].customdata));
     scatterChart.listening = scatterChart.plot._ev;
@@ -92,14 +133,29 @@ function toggleRow(id) {
 }
 
 function listenToRelations() {
-  new IntersectionObserver(([{ isIntersecting }]) => {
-    nearRelations = isIntersecting;
-    if (nearRelations) drawStaleRelations();
-  }, { rootMargin: "300px" }).observe(byId("relations"));
-  for (const [id, name, log] of [["scatter-x", "sx", "slogx"], ["scatter-y", "sy", "slogy"]]) {
-    byId(id).addEventListener("change", (event) => { setView({ [name]: event.target.value, [log]: "" }); drawScatter(); });
+  new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      nearRelations = isIntersecting;
+      if (nearRelations) drawStaleRelations();
+    },
+    { rootMargin: "300px" },
+  ).observe(byId("relations"));
+  for (const [id, name, log] of [
+    ["scatter-x", "sx", "slogx"],
+    ["scatter-y", "sy", "slogy"],
+  ]) {
+    byId(id).addEventListener("change", (event) => {
+      setView({ [name]: event.target.value, [log]: "" });
+      drawScatter();
+    });
   }
-  for (const [id, name] of [["scatter-log-x", "slogx"], ["scatter-log-y", "slogy"]]) {
-    byId(id).addEventListener("change", (event) => { setView({ [name]: event.target.checked ? "yes" : "no" }); drawScatter(); });
+  for (const [id, name] of [
+    ["scatter-log-x", "slogx"],
+    ["scatter-log-y", "slogy"],
+  ]) {
+    byId(id).addEventListener("change", (event) => {
+      setView({ [name]: event.target.checked ? "yes" : "no" });
+      drawScatter();
+    });
   }
 }

@@ -1,13 +1,13 @@
 // The points of curves: of single runs, smoothed, and as means over seeds.
 
-const MAX_POINTS = 400;  // of a mean over seeds
+const MAX_POINTS = 400; // of a mean over seeds
 const X_AXES = { images: "Images seen", seconds: "Wall time", epochs: "Epochs", steps: "Steps" };
 
 /** One run's curve as ascending x and y, without points where either is unknown; of points at one x the last. */
 function points(run, metric) {
   const curve = run.curves[metric];
   const found = new Map();
-  (curve ? run.at[curve.at][view.x] ?? [] : []).forEach((x, i) => {
+  (curve ? (run.at[curve.at][view.x] ?? []) : []).forEach((x, i) => {
     if (x !== null && curve.values[i] !== null) found.set(x, curve.values[i]);
   });
   const x = [...found.keys()].sort((a, b) => a - b);
@@ -36,7 +36,7 @@ function interpolated({ x, y }, at) {
     else high = middle;
   }
   if (x[high] === x[low]) return y[low];
-  return y[low] + (y[high] - y[low]) * (at - x[low]) / (x[high] - x[low]);
+  return y[low] + ((y[high] - y[low]) * (at - x[low])) / (x[high] - x[low]);
 }
 
 /** Mean and standard deviation of one run, where all curves have values; deviations are null for a single curve. */
@@ -44,7 +44,9 @@ function overSeeds(curves) {
   if (curves.length === 1) return { x: curves[0].x, y: curves[0].y, deviation: null };
   const first = Math.max(...curves.map((curve) => curve.x[0]));
   const last = Math.min(...curves.map((curve) => curve.x.at(-1)));
-  let x = [...new Set(curves.flatMap((curve) => curve.x))].filter((at) => at >= first && at <= last).sort((a, b) => a - b);
+  let x = [...new Set(curves.flatMap((curve) => curve.x))]
+    .filter((at) => at >= first && at <= last)
+    .sort((a, b) => a - b);
   const every = Math.ceil(x.length / MAX_POINTS);
   x = x.filter((_, i) => i % every === 0 || i === x.length - 1);
   const y = [];
@@ -60,12 +62,20 @@ function overSeeds(curves) {
 
 /** A row's curves: each run's, their mean, and the mean before smoothing. */
 function seriesOf(row, metric) {
-  const all = row.runs.map((id) => ({ run: runs.get(id), ...points(runs.get(id), metric) })).filter((curve) => curve.x.length);
+  const all = row.runs
+    .map((id) => ({ run: runs.get(id), ...points(runs.get(id), metric) }))
+    .filter((curve) => curve.x.length);
   if (!all.length) return null;
   const finished = all.filter((curve) => curve.run.status === "done");
   const counted = finished.length ? finished : all;
   const smooth = (curve) => ({ ...curve, y: smoothed(curve.y, view.smooth) });
-  return { row, slot: chosen.get(row.id), single: all.map(smooth), raw: view.smooth ? overSeeds(counted) : null, ...overSeeds(counted.map(smooth)) };
+  return {
+    row,
+    slot: chosen.get(row.id),
+    single: all.map(smooth),
+    raw: view.smooth ? overSeeds(counted) : null,
+    ...overSeeds(counted.map(smooth)),
+  };
 }
 
 /** What seconds are divided by, so that the axis has few digits. */

@@ -1,13 +1,17 @@
 // What everything shares: the report, elements, labels, numbers and colours.
 
 let report = JSON.parse(document.getElementById("report").textContent);
-let runs = new Map();  // by number
-let rowsByKey = new Map();  // a row by the key of each of its runs, which stays the same when the page is made anew
+let runs = new Map(); // by number
+let rowsByKey = new Map(); // a row by the key of each of its runs, which stays the same when the page is made anew
 
 const byId = (id) => document.getElementById(id);
 
 const NUM_COLOURS = 8;
-const DASHES = [["solid", "solid"], ["dash", "dashed"], ["dot", "dotted"]];  // as Plotly and as CSS call them
+const DASHES = [
+  ["solid", "solid"],
+  ["dash", "dashed"],
+  ["dot", "dotted"],
+]; // as Plotly and as CSS call them
 
 function indexReport() {
   runs = new Map(report.runs.map((run) => [run.id, run]));
@@ -35,7 +39,9 @@ function makeButton(text, attributes, act) {
 }
 
 function makeOptions(select, entries, chosenValue) {
-  select.replaceChildren(...entries.map(([value, text]) => make("option", { value, selected: value === chosenValue }, text)));
+  select.replaceChildren(
+    ...entries.map(([value, text]) => make("option", { value, selected: value === chosenValue }, text)),
+  );
 }
 
 /** A row's label, its first word before the rest; only a word that is too long is broken, after a sign. */
@@ -65,8 +71,12 @@ function number(value, digits = 4) {
 function inWords(value) {
   if (value === null || value === undefined) return "none";
   if (Array.isArray(value)) return value.map(inWords).join(", ");
-  if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${inWords(one)}`).join(", ");
-  return /^[0-9a-f]{40,}$/.test(value) ? `${value.slice(0, 12)}…` : String(value);  // a checksum tells enough by its start
+  if (typeof value === "object")
+    return Object.entries(value)
+      .map(([name, one]) => `${name} ${inWords(one)}`)
+      .join(", ");
+  // A checksum tells enough by its start.
+  return /^[0-9a-f]{40,}$/.test(value) ? `${value.slice(0, 12)}…` : String(value);
 }
 
 function token(name) {

@@ -5,16 +5,26 @@ function buildFrame() {
   byId("title").textContent = report.title;
   const counts = {};
   for (const run of report.runs) counts[run.status] = (counts[run.status] ?? 0) + 1;
-  const states = Object.entries(counts).map(([status, count]) => `${count} ${status}`).join(", ");
+  const states = Object.entries(counts)
+    .map(([status, count]) => `${count} ${status}`)
+    .join(", ");
   const count = (num, noun) => `${num} ${noun}${num === 1 ? "" : "s"}`;
-  byId("summary").textContent = `${count(report.rows.length, "setting")}, ${count(report.runs.length, "run")}${states ? `: ${states}` : ""}`;
+  byId("summary").textContent =
+    `${count(report.rows.length, "setting")}, ${count(report.runs.length, "run")}${states ? `: ${states}` : ""}`;
   byId("notes").hidden = report.notes.length === 0;
   document.querySelector("#notes ul").replaceChildren(...report.notes.map((note) => make("li", {}, note)));
   byId("decisions").hidden = report.decisions.length === 0;
   byId("decisions").replaceChildren(...report.decisions.map((sentence) => make("li", {}, sentence)));
-  byId("made").replaceChildren(`Made ${report.made} by genlab ${report.version}: `, make("span", { class: "mono" }, report.command));
+  byId("made").replaceChildren(
+    `Made ${report.made} by genlab ${report.version}: `,
+    make("span", { class: "mono" }, report.command),
+  );
   const figures = report.columns.filter((column) => column.kind === "figure" && column.better);
-  makeOptions(byId("figure"), figures.map((column) => [column.key, nameOf(column)]), rankedBy()?.key);
+  makeOptions(
+    byId("figure"),
+    figures.map((column) => [column.key, nameOf(column)]),
+    rankedBy()?.key,
+  );
   byId("figure").closest("label").hidden = figures.length === 0;
 }
 
@@ -50,16 +60,18 @@ function show(next) {
   const seeds = [...runShown].map(([, id]) => runs.get(id)?.key);
   report = next;
   indexReport();
-  chosen = new Map([...slots].filter(([key]) => rowsByKey.has(key)).map(([key, slot]) => [rowsByKey.get(key).id, slot]));
+  chosen = new Map(
+    [...slots].filter(([key]) => rowsByKey.has(key)).map(([key, slot]) => [rowsByKey.get(key).id, slot]),
+  );
   runShown.clear();
   for (const run of report.runs) if (seeds.includes(run.key)) runShown.set(run.row, run.id);
   keepingFocus(build);
 }
 
-/** Paper does not scroll: the table is made as small as it must be, and every picture is shown; charts keep their size. */
+/** Paper does not scroll: the table is made as small as it must be, every picture is shown, charts keep their size. */
 function prepareForPaper() {
   drawStaleRelations();
-  const WIDTH = 980;  // of a landscape page, in CSS pixels
+  const WIDTH = 980; // of a landscape page, in CSS pixels
   byId("table").style.setProperty("--fit", Math.min(1, WIDTH / byId("table").scrollWidth));
   for (const box of document.querySelectorAll(".chart")) box.style.setProperty("--width", `${box.offsetWidth}px`);
   for (const frame of document.querySelectorAll(".frame")) frame.load();
@@ -86,10 +98,14 @@ function start() {
   listenToPictures();
   listenToLarge();
   listenToConfigs();
-  addEventListener("hashchange", () => { readHash(); chosen = new Map(); build(); });
+  addEventListener("hashchange", () => {
+    readHash();
+    chosen = new Map();
+    build();
+  });
   addEventListener("beforeprint", prepareForPaper);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   if (document.documentElement.dataset.page === "live") watch("");
 }
 
-document.addEventListener("DOMContentLoaded", start);  // after the chart library below
+document.addEventListener("DOMContentLoaded", start); // after the chart library below
