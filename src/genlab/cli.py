@@ -3,6 +3,7 @@
 Nothing heavy is imported here: a command's module imports Hydra, and torch only inside its task.
 """
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -64,11 +65,27 @@ def main(argv: list[str] | None = None) -> None:
     """Run a command.
 
     The exit code is 0 on success, 2 if one line says what was wrong (an input, the disk, a training that diverged), 130
-    for Ctrl-C and 1 for a bug.
+    for Ctrl-C, 141 if nobody reads what the command prints (as in ``genlab --help | head``), and 1 for a bug.
 
     Args:
         argv: arguments after the program's name; None for those of this process.
     """
+    from genlab.errors import OutputLost
+
+    try:
+        _run(argv)
+        sys.stdout.flush()
+    except (BrokenPipeError, OutputLost) as error:
+        from genlab.machine.console import forget_lost_output, is_lost
+
+        if isinstance(error, BrokenPipeError) and not (is_lost(sys.stdout) or is_lost(sys.stderr)):
+            raise
+        forget_lost_output()
+        sys.exit(128 + 13)  # what a shell says of a program that SIGPIPE ended
+
+
+def _run(argv: list[str] | None) -> None:
+    """Find the command and run it; see :func:`main`."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     program = sys.argv[0]
     completing = arguments[:1] in (["-sc"], ["--shell-completion"])
@@ -103,6 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ≤ shows ? in its place
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    logging.raiseExceptions = bool(os.environ.get("GENLAB_DEBUG"))  # no traceback of Hydra's logger if no one reads it
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")
@@ -119,8 +137,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         from genlab.composition.explaining import explain
-        from genlab.machine.console import on_one_line
+        from genlab.machine.console import is_lost, on_one_line
 
+        if isinstance(error, BrokenPipeError) and (is_lost(sys.stdout) or is_lost(sys.stderr)):
+            raise
         line = explain(error)
         if line is None or os.environ.get("GENLAB_DEBUG"):
             raise
