@@ -194,6 +194,7 @@ def test_tab_in_bash(bash: Terminal) -> None:
     bash.listed("genlab train model=gan/", "gan/biggan", "gan/dcgan", "gan/stylegan2")
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_tab_in_other_shells(shell: str, place: Path) -> None:
