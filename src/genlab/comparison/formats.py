@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from genlab.comparison.table import Cell, Column, Row, Table
+from genlab.comparison.table import SPEED, Cell, Column, Row, Table
 from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
 from genlab.metrics.figure import short
 
@@ -75,8 +75,8 @@ def descriptions(table: Table) -> list[str]:
     lines = [f"{' '.join([name, ', '.join(of)]).rstrip()}: {text}" for (name, text), of in marks.items()]
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
-    if any(c.key == "images_per_second" for c in table.columns):
-        lines.append("images/s: of training alone, without validation and pictures, which the wall time includes")
+    for c in (c for c in table.columns if c.key == SPEED):
+        lines.append(f"{c.title}: of training alone, without validation and pictures, which the wall time includes")
     if any(c.role == "published" for c in table.columns):
         lines.append("published: the published value ± the tolerance within which a result counts as the same")
     if any(cell.num > 1 for row in table.rows for cell in row.cells.values()):

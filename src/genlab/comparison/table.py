@@ -3,18 +3,20 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from genlab.comparison.protocols import Agreement, agreement
 from genlab.comparison.runs import ABSENT, Run, differing
 from genlab.errors import InputError
+from genlab.machine.rate import rate
 from genlab.metrics.catalogue import figure
 from genlab.metrics.display import remark
 from genlab.metrics.figure import Figure, short
 from genlab.metrics.published import Published
 from genlab.metrics.result import Result
+from genlab.runs.speed import speed_of
 from genlab.runs.verdicts import Standing, standings
 
 Role = Literal["config", "seeds", "figure", "published", "verdict", "fact", "status"]
@@ -167,7 +169,7 @@ def compared(
     notes += [_unlike(titles, protocols) for protocols, titles in unlike.items()]
     for fact in FACTS:
         if _fill_fact(fact, rows):
-            columns.append(fact.column)
+            columns.append(_in_units(fact.column, rows) if fact.column.key == SPEED else fact.column)
     columns.append(Column("status", "status", "status"))
     for row in rows:
         row.cells["status"] = Cell(_status(row.runs))
@@ -422,30 +424,32 @@ class Fact:
     Attributes:
         column: column in which it is shown.
         value: function that reads the value of a run.
-        form: format specification of the value.
+        form: function that writes the value.
     """
 
     column: Column
     value: Callable[[Run], Any]
-    form: str
+    form: Callable[[float], str]
 
+
+SPEED = "images_per_second"
 
 FACTS = (
-    Fact(Column("parameters", "parameters", "fact"), lambda run: run.summary.get("parameters"), ",.0f"),
+    Fact(Column("parameters", "parameters", "fact"), lambda run: run.summary.get("parameters"), "{:,.0f}".format),
     Fact(
         Column("images_seen", "images seen", "fact"),
         lambda run: run.summary.get("images_seen", run.images_seen),
-        ",.0f",
+        "{:,.0f}".format,
     ),
     Fact(
-        Column("images_per_second", "images/s", "fact", better="max"),
-        lambda run: run.summary.get("images_per_second"),
-        ",.0f",
+        Column(SPEED, "images/s", "fact", better="max"),
+        lambda run: speed_of(run.summary)[0],
+        rate,
     ),
     Fact(
         Column("wall_seconds", "wall time", "fact", better="min", unit="s"),
         lambda run: run.summary.get("wall_seconds"),
-        ",.0f",
+        "{:,.0f}".format,
     ),
 )
 
@@ -456,8 +460,19 @@ def _fill_fact(fact: Fact, rows: Sequence[Row]) -> bool:
         if values:
             mean = statistics.fmean(values)
             unit = f" {fact.column.unit}" if fact.column.unit else ""
-            row.cells[fact.column.key] = Cell(f"{mean:{fact.form}}{unit}", mean)
+            row.cells[fact.column.key] = Cell(f"{fact.form(mean)}{unit}", mean)
     return any(fact.column.key in row.cells for row in rows)
+
+
+def _in_units(column: Column, rows: Sequence[Row]) -> Column:
+    """Name the column of speeds by their unit; if there are several, each cell has its own."""
+    units = {row.label: speed_of(run.summary)[1] for row in rows for run in row.runs if speed_of(run.summary)[0]}
+    if len(set(units.values())) == 1:
+        return replace(column, title=next(iter(units.values())))
+    for row in rows:
+        if (cell := row.cells.get(column.key)) is not None:
+            row.cells[column.key] = replace(cell, text=f"{cell.text} {units[row.label]}")
+    return replace(column, title="speed")
 
 
 # -- order -------------------------------------------------------------------------------------------------------------
