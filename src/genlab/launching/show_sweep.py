@@ -77,7 +77,8 @@ def _clock(now: float) -> str:
 
 def _line(board: Board, job: Job, own_logs: bool) -> str:
     """Say in one line how a job ended, and where its output is if it failed."""
-    log = f"; see {log_of(board.folder, job.num)}" if job.state == "failed" and not own_logs else ""
+    output = board.folder / ".submitit" if own_logs else log_of(board.folder, job.num)
+    log = f"; see {output}" if job.state == "failed" else ""
     took = f"{job.state} after {job.time(time.time())}"
     return f"{_clock(job.told.get('ended', time.time()))}  job {job.num} {took}: {job.outcome}{log}"
 

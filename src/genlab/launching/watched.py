@@ -3,6 +3,7 @@
 Hydra imports this module at every start, so nothing heavy is imported at the top.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class Watched(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         unwatch(config)
         # A list of all jobs, a line for each, would scroll the sweep away.
-        OmegaConf.update(config, "hydra.hydra_logging.root.level", "WARNING", force_add=True)
+        logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
