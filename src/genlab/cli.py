@@ -3,6 +3,7 @@
 Nothing heavy is imported here: a command's module imports Hydra, and torch only inside its task.
 """
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -42,39 +43,47 @@ def usage() -> str:
     return USAGE.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items()))
 
 
-def _completing_command() -> str:
-    """Give the command to complete overrides for, and remove it from the shell's line, so Hydra sees only overrides."""
-    line = os.environ.get("COMP_LINE", "")
-    words = line.split()
-    if len(words) < 2 or words[1] not in COMMANDS or (len(words) == 2 and not line.endswith(" ")):
-        prefix = words[1] if len(words) > 1 else ""
-        print("\n".join(name for name in COMMANDS if name.startswith(prefix)))
-        sys.exit(0)
-    from genlab.composition.renamed_groups import with_new_names
-
-    command = words[1]
-    start = line.index(command)
-    overrides = " ".join(with_new_names(line[start + len(command) :].lstrip().split(" ")))
-    os.environ["COMP_LINE"] = line[:start] + overrides
-    os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
-    return command
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run a command.
 
     The exit code is 0 on success, 2 if one line says what was wrong (an input, the disk, a training that diverged), 130
-    for Ctrl-C and 1 for a bug.
+    for Ctrl-C, 141 if nobody reads what the command prints (as in ``genlab --help | head``), and 1 for a bug.
 
     Args:
         argv: arguments after the program's name; None for those of this process.
     """
+    from genlab.errors import OutputLost
+
+    try:
+        _run(argv)
+        sys.stdout.flush()
+    except (BrokenPipeError, OutputLost) as error:
+        from genlab.machine.console import forget_lost_output, is_lost
+
+        if isinstance(error, BrokenPipeError) and not (is_lost(sys.stdout) or is_lost(sys.stderr)):
+            raise
+        forget_lost_output()
+        sys.exit(128 + 13)  # what a shell says of a program that SIGPIPE ended
+
+
+def _complete(arguments: list[str]) -> None:
+    """Answer a shell; see :mod:`genlab.completion`."""
+    from genlab.completion.ask import answer
+    from genlab.errors import InputError
+
+    try:
+        answer(arguments, COMMANDS)
+    except InputError as error:
+        print(f"genlab: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(argv: list[str] | None) -> None:
+    """Find the command and run it; see :func:`main`."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    program = sys.argv[0]
-    completing = arguments[:1] in (["-sc"], ["--shell-completion"])
-    if completing:
-        command = _completing_command() if any(a.startswith("query") for a in arguments) else "train"
-    elif not arguments or arguments[0] in ("-h", "--help"):
+    if arguments[:1] in (["-sc"], ["--shell-completion"]):
+        return _complete(arguments[1:])
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return
     elif arguments[0] == "--version":
@@ -103,24 +112,25 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ≤ shows ? in its place
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    logging.raiseExceptions = bool(os.environ.get("GENLAB_DEBUG"))  # no traceback of Hydra's logger if no one reads it
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     module = import_module(f"genlab.{command}")
     try:
-        if not completing:
-            from genlab.composition.command_line import spelled
+        from genlab.composition.command_line import spelled
 
-            arguments = spelled(command, arguments)
-        # Lightning's DDP starts argv[0] again, so it must be a file; shell completion needs the program's own name.
-        sys.argv = [program if completing else str(module.__file__), *arguments]
+        # Lightning's DDP starts argv[0] again, so it must be a file.
+        sys.argv = [str(module.__file__), *spelled(command, arguments)]
         module.main()
     except KeyboardInterrupt:
         print("genlab: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         from genlab.composition.explaining import explain
-        from genlab.machine.console import on_one_line
+        from genlab.machine.console import is_lost, on_one_line
 
+        if isinstance(error, BrokenPipeError) and (is_lost(sys.stdout) or is_lost(sys.stderr)):
+            raise
         line = explain(error)
         if line is None or os.environ.get("GENLAB_DEBUG"):
             raise

@@ -1,4 +1,4 @@
-"""Exceptions that are not bugs: a user's wrong input, a run that a signal stopped, and one that diverged."""
+"""Exceptions that are not bugs: a user's wrong input, a run that a signal stopped, one that diverged, lost output."""
 
 import signal
 from typing import Any
@@ -20,6 +20,10 @@ class Interrupted(BaseException):
         """Call the signal handler installed before ours; submitit's puts the job back into the queue."""
         if callable(self.handler) and self.handler is not signal.default_int_handler:
             self.handler(self.number, None)
+
+
+class OutputLost(BaseException):
+    """The end of a command whose output nobody reads any more, as that of ``genlab compare RUNS | head``."""
 
 
 class InputError(ValueError):

@@ -1,19 +1,29 @@
 """One rate of training: what is shown while a run trains is what its summary reports."""
 
+import csv
+import json
+import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from genlab.callbacks.progress import TrainingProgress
+from genlab.callbacks.progress import Moment, TrainingProgress
 from genlab.callbacks.throughput import Throughput
 from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
 from genlab.distributions.pixel import Categorical
+from genlab.machine.rate import rate
+from genlab.modalities.codes import Codes
+from genlab.modalities.image import Image as Images
+from genlab.modalities.points import Points
+from genlab.modalities.text import Text
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.objectives import ELBO
 from genlab.models.vae.vae import VAE
@@ -71,3 +81,67 @@ def test_the_closing_report_names_what_the_rate_is_of(genlab: Genlab, tmp_path: 
     )  # fmt: skip
     assert result.code == 0, result.err
     assert re.search(r"images/s +[\d,]+ \(training alone, without validation and pictures\)", result.out + result.err)
+
+
+def test_every_place_writes_rates_alike() -> None:
+    assert [rate(x) for x in (None, 0.01234, 12.345, 123.45, 12345.6)] == ["-", "0.0123", "12.3", "123", "12,346"]
+    assert rate(12345.6, "tokens/s") == "12,346 tokens/s"
+
+
+def test_kinds_of_data_name_what_speeds_count() -> None:
+    text, kinds = Text(lambda tokens: []), (Images(), Codes(), Points())
+    assert [kind.unit_of_speed for kind in kinds] == ["images/s", "images/s", "points/s"]
+    assert [kind.counted_in((1, 8, 8)) for kind in kinds] == [1, 1, 1]
+    assert (text.unit_of_speed, text.counted_in((64,))) == ("tokens/s", 64)
+
+
+def test_a_run_of_text_counts_tokens_everywhere(genlab: Genlab, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a rose is a rose is a rose. " * 300)
+    result = genlab(
+        "train", "model=transformer/gpt", "dataset=text", f"dataset.source.path={tmp_path / 'text.txt'}",
+        "dataset.shape=[16]", "model.num_layers=1", "model.width=16", "model.num_heads=2", "trainer.max_epochs=1",
+        "callbacks.progress.line_every=0", "callbacks=minimal", "logger=csv",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "tokens/s" in result.err
+    assert "images/s" not in result.out + result.err
+    summary = json.loads((result.run / "summary.json").read_text())
+    assert summary["speed"] == {"unit": "tokens/s", "per_image": 16}
+    (row,) = [row for row in csv.DictReader((result.run / "metrics.csv").open()) if row["train/images_per_second"]]
+    assert float(row["train/tokens_per_second"]) == pytest.approx(16 * float(row["train/images_per_second"]))
+    shown = genlab("compare", result.run).out
+    assert "tokens/s: of training alone" in shown
+    assert rate(16 * summary["images_per_second"]) in shown
+
+
+# -- what fits in a line -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [40, 64, 80, 200])
+def test_a_line_leaves_out_what_it_has_no_room_for(width: int) -> None:
+    parts = ["1,234,567 images", "12,345 images/s", "train/loss 2.315", "val/bits_per_dim 2.415", "val/fid 12.3"]
+    line = Moment(0.42, 3723.0, False, parts).line(width)
+    assert len(line) <= width
+    assert line.startswith("ETA 1:02:03  1,234,567 images")
+    shown = [part for part in parts if part in line]
+    assert line == "  ".join(["ETA 1:02:03", *shown])  # each of them whole
+    if width >= 80:
+        assert "12,345 images/s" in shown
+    assert Moment(0.5, 61.0, True, []).line(80) == "max_time in 0:01:01"
+
+
+@pytest.mark.e2e
+def test_a_narrow_terminal_shows_percent_and_the_time_left_of_max_time(tmp_path: Path) -> None:
+    run = pexpect.spawn(
+        sys.executable,
+        ["-m", "genlab", "train", "model=vae/vae", "trainer.max_epochs=100000", "trainer.max_time=00:00:00:06",
+         "logger=csv", "metrics.num_samples=16", "metrics.memorization=false", "callbacks=minimal",
+         f"paths.output_dir={tmp_path}"],
+        env={**os.environ, "TERM": "xterm"}, dimensions=(24, 80), encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    run.expect(r"(\d+)%\S* [^\r\n]*max_time in 0:00:0(\d)  [\d,]+ images  [\d,]+ images/s(?! in all)")
+    percent, left = map(int, run.match.groups())
+    assert abs(percent / 100 - (6 - left) / 6) < 0.2
+    run.expect(pexpect.EOF)
+    run.close()
+    assert run.exitstatus == 0

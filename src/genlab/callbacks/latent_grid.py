@@ -12,10 +12,13 @@ from genlab.metrics.drawing import evaluating, own_randomness
 from genlab.models.base import LatentModel
 from genlab.pictures.files import save_png
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.pictures.scatter import scatter_classes
 from genlab.training.module import TrainingModule
+from genlab.views.interpolate import WAY, shares
 from genlab.views.latents import Latents, has_latents, interpolations, reconstructions
-from genlab.views.manifold import manifold
+from genlab.views.manifold import manifold, of_plane
+from genlab.views.reconstruct import PAIRS
 
 
 class LatentGrid(pl.Callback):
@@ -55,14 +58,16 @@ class LatentGrid(pl.Callback):
         x, y = self._batch
         with own_randomness(0, module.device), evaluating(model):
             found = {
-                "reconstructions": _sheet(reconstructions(model, x, y), 8),
-                "interpolations": _sheet(interpolations(model, x, y, self.steps), self.steps),
+                "reconstructions": _sheet(reconstructions(model, x, y), 8, PAIRS),
+                "interpolations": _sheet(
+                    interpolations(model, x, y, self.steps), self.steps, Labels(shares(self.steps), title=WAY)
+                ),
             }
         if isinstance(model, LatentModel) and getattr(model, "latent_dim", None) == 2 and model.num_classes is None:
             latents = Latents(model)
             images, classes = trainer.datamodule.some("val", 2000)  # type: ignore[attr-defined]
             found["encodings"] = scatter_classes(latents.encode(images, None), classes)
-            found["manifold"] = _sheet(manifold(latents, None, 16), 16)
+            found["manifold"] = _sheet(manifold(latents, None, 16), 16, of_plane(16))
         for name, picture in found.items():
             if picture is not None:
                 save_png(picture, self.folder / f"{name}-{module.images_seen:010d}.png")
@@ -75,5 +80,5 @@ class LatentGrid(pl.Callback):
         self.validations = state["validations"]
 
 
-def _sheet(images: Tensor | None, columns: int) -> Image.Image | None:
-    return None if images is None else grid(images, columns=columns)
+def _sheet(images: Tensor | None, columns: int, labels: Labels) -> Image.Image | None:
+    return None if images is None else grid(images, columns=columns, labels=labels)

@@ -2,24 +2,60 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 from pydantic import NonNegativeFloat
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from genlab.callbacks.throughput import Throughput
 from genlab.machine.console import LiteralConsole
+from genlab.machine.rate import rate
+from genlab.machine.told import tell
 from genlab.metrics.catalogue import figure
 from genlab.training.module import TrainingModule
 
+BAR, NARROW_BAR, WIDE = 30, 8, 120  # widths of the bar, and of a terminal that has room for the wide one
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training is.
+
+    Attributes:
+        fraction: share of it that is done, in [0, 1].
+        seconds_left: seconds left of it; None if nothing says when it ends.
+        by_clock: whether it is ``trainer.max_time`` that ends it.
+        parts: what else is to be said, the most important first.
+    """
+
+    fraction: float
+    seconds_left: float | None
+    by_clock: bool
+    parts: list[str]
+
+    def line(self, width: int | None = None) -> str:
+        """Say it in one line; parts that a width has no room for are left out whole.
+
+        Args:
+            width: maximal number of characters; None for any number.
+        """
+        left = "?" if self.seconds_left is None else str(timedelta(seconds=max(0, round(self.seconds_left))))
+        line = f"max_time in {left}" if self.by_clock else f"ETA {left}"
+        for part in self.parts:
+            if width is None or len(line) + 2 + len(part) <= width:
+                line += f"  {part}"
+        return line
+
 
 class TrainingProgress(pl.Callback):
-    """A callback that shows images seen, images/s, time left and the latest figures.
+    """A callback that shows the time left, images seen, images/s and the latest figures.
 
     The rate is that of training alone, as in the run's summary; the time left counts everything, as pictures and
-    validation take time as well.
+    validation take time as well, and is that of ``trainer.max_time`` if this ends the training first. A job of a
+    parallel sweep tells how far it is to the process that shows the sweep, too.
 
     Args:
         line_every: seconds between two lines if there is no terminal.
@@ -32,7 +68,7 @@ class TrainingProgress(pl.Callback):
         self.task: TaskID | None = None
         self.total: int | None = None
         self.max_seconds: float | None = None
-        self.started = self.shown = 0.0
+        self.started = self.shown = self.told = 0.0
         self.seen_at_start = 0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -46,8 +82,8 @@ class TrainingProgress(pl.Callback):
         self.seen_at_start = module.images_seen
         if trainer.is_global_zero and self.console.is_terminal:
             self.bar = Progress(
-                BarColumn(bar_width=30),
-                TaskProgressColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                BarColumn(bar_width=BAR if self.console.width >= WIDE else NARROW_BAR),
                 TextColumn("{task.description}", markup=False),
                 console=self.console,
                 transient=True,
@@ -59,35 +95,49 @@ class TrainingProgress(pl.Callback):
         if not trainer.is_global_zero:
             return
         now = time.monotonic()
-        if now - self.shown < (0.25 if self.bar else self.line_every):
+        tells, shows = now - self.told >= 1.0, now - self.shown >= (0.25 if self.bar else self.line_every)
+        if not tells and not shows:
             return
         assert isinstance(module, TrainingModule)
+        moment = self._moment(trainer, module, now - self.started)
+        if tells:
+            self.told = now
+            tell(stage="training", fraction=moment.fraction, trained=moment.fraction, left=moment.seconds_left)
+        if not shows:
+            return
         self.shown = now
-        fraction, line = self._describe(trainer, module, now - self.started)
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=fraction, description=line)
+            bar = BAR if self.console.width >= WIDE else NARROW_BAR
+            room = self.console.width - len("100% ") - bar - 2  # the terminal may have been made narrower
+            self.bar.update(self.task, completed=moment.fraction, description=moment.line(room))
         else:
-            self.console.print(f"{fraction:4.0%}  {line}", highlight=False, soft_wrap=True)
+            self.console.print(f"{moment.fraction:4.0%}  {moment.line()}", highlight=False, soft_wrap=True)
 
-    def _describe(self, trainer: pl.Trainer, module: TrainingModule, seconds: float) -> tuple[float, str]:
+    def _moment(self, trainer: pl.Trainer, module: TrainingModule, seconds: float) -> Moment:
+        modality = trainer.datamodule.modality  # type: ignore[attr-defined]
+        each = modality.counted_in(module.model.shape)
         done = module.images_seen - self.seen_at_start
-        rate = done / max(seconds, 1e-9)
-        fractions, left = [0.0], []
+        in_all = done / max(seconds, 1e-9)
+        fractions, left = [0.0], list[tuple[float, bool]]()
         if self.total:
             fractions.append(module.images_seen / self.total)
-            left.append((self.total - module.images_seen) / max(rate, 1e-9))
+            left.append(((self.total - module.images_seen) / max(in_all, 1e-9), False))
         if self.max_seconds:
             fractions.append(seconds / self.max_seconds)
-            left.append(self.max_seconds - seconds)
+            left.append((self.max_seconds - seconds, True))
+        soonest, by_clock = min(left, default=(None, False))
         figures = {name: value for name, value in module.latest_values().items() if name.endswith("loss")}
         figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if _is_live(name)}
-        eta = timedelta(seconds=max(0, round(min(left)))) if left else "?"
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        speed = f"{rate:,.0f} images/s in all"
+        speed = f"{rate(each * in_all, modality.unit_of_speed)} in all"
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Throughput) and (alone := callback.images_per_second_now(module)) is not None:
-                speed = f"{alone:,.0f} images/s"
-        return min(1.0, max(fractions)), f"{module.images_seen:,} images  {speed}  ETA {eta}  {shown}"
+                speed = rate(each * alone, modality.unit_of_speed)
+        parts = [
+            f"{module.images_seen:,} {modality.noun}",
+            speed,
+            *(f"{name} {value:.4g}" for name, value in figures.items()),
+        ]
+        return Moment(min(1.0, max(fractions)), soonest, by_clock, parts)
 
     def _stop(self) -> None:
         if self.bar is not None:

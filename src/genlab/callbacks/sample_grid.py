@@ -66,7 +66,8 @@ class SampleGrid(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         frames = sorted(path for path in self.folder.glob("*.png") if path.stem.isdigit())
         if trainer.is_global_zero and len(frames) > 1:
-            film(frames, self.folder / "film.gif")
+            captions = [f"{int(path.stem):,} images seen" for path in frames]
+            film(frames, self.folder / "film.gif", captions=captions)
 
     def state_dict(self) -> dict[str, int]:
         return {"validations": self.validations}

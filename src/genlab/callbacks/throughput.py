@@ -13,7 +13,6 @@ from lightning_fabric.utilities.throughput import get_available_flops
 from pydantic import NonNegativeInt
 
 from genlab.machine.environment import peak_memory_mb
-from genlab.models.base import Writes
 from genlab.training.module import TrainingModule
 
 
@@ -77,6 +76,7 @@ class Throughput(pl.Callback):
             module.log_now(
                 {
                     "train/images_per_second": self.images_per_second,
+                    **_counted(trainer, module, self.images_per_second),
                     **self._operations(trainer, module, self.images_per_second),
                     **({} if memory is None else {"train/peak_memory_mb": memory}),
                 }
@@ -90,14 +90,19 @@ class Throughput(pl.Callback):
 
     @staticmethod
     def _operations(trainer: pl.Trainer, module: TrainingModule, rate: float) -> dict[str, float]:
-        """Give operations and tokens per second, all devices together, and the share of the devices' peak (MFU)."""
+        """Give operations per second, all devices together, and the share of the devices' peak (MFU)."""
         flops = getattr(module.model, "flops", None)
         if flops is None:
             return {}
         found = {"train/teraflops": 1e-12 * rate * flops}
-        if isinstance(module.model, Writes):
-            found["train/tokens_per_second"] = rate * module.model.num_dims
         dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
         if module.device.type == "cuda" and (peak := get_available_flops(module.device, dtype)) is not None:
             found["train/mfu"] = rate * flops / (peak * trainer.world_size)
         return found
+
+
+def _counted(trainer: pl.Trainer, module: TrainingModule, rate: float) -> dict[str, float]:
+    """Give the rate in what the data's speeds count, if these are parts of examples, such as tokens."""
+    modality = trainer.datamodule.modality  # type: ignore[attr-defined]
+    each = modality.counted_in(module.model.shape)
+    return {} if each == 1 else {f"train/{modality.counted}_per_second": each * rate}

@@ -2,11 +2,13 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genlab.comparison.cells import Cell, Column, Row
 from genlab.comparison.runs import Run
+from genlab.machine.rate import rate
+from genlab.runs.speed import speed_of
 
 
 @dataclass(frozen=True)
@@ -16,30 +18,32 @@ class Fact:
     Attributes:
         column: column in which it is shown.
         value: function that reads the value of a run.
-        form: format specification of the value.
+        form: function that writes the value.
     """
 
     column: Column
     value: Callable[[Run], Any]
-    form: str
+    form: Callable[[float], str]
 
+
+SPEED = "images_per_second"
 
 FACTS = (
-    Fact(Column("parameters", "parameters", "fact"), lambda run: run.summary.get("parameters"), ",.0f"),
+    Fact(Column("parameters", "parameters", "fact"), lambda run: run.summary.get("parameters"), "{:,.0f}".format),
     Fact(
         Column("images_seen", "images seen", "fact"),
         lambda run: run.summary.get("images_seen", run.images_seen),
-        ",.0f",
+        "{:,.0f}".format,
     ),
     Fact(
-        Column("images_per_second", "images/s", "fact", better="max"),
-        lambda run: run.summary.get("images_per_second"),
-        ",.0f",
+        Column(SPEED, "images/s", "fact", better="max"),
+        lambda run: speed_of(run.summary)[0],
+        rate,
     ),
     Fact(
         Column("wall_seconds", "wall time", "fact", better="min", unit="s"),
         lambda run: run.summary.get("wall_seconds"),
-        ",.0f",
+        "{:,.0f}".format,
     ),
 )
 
@@ -51,5 +55,21 @@ def fill_fact(fact: Fact, rows: Sequence[Row]) -> bool:
         if values:
             mean = statistics.fmean(values)
             unit = f" {fact.column.unit}" if fact.column.unit else ""
-            row.cells[fact.column.key] = Cell(f"{mean:{fact.form}}{unit}", mean)
+            row.cells[fact.column.key] = Cell(f"{fact.form(mean)}{unit}", mean)
     return any(fact.column.key in row.cells for row in rows)
+
+
+def speed_column(column: Column, rows: Sequence[Row]) -> Column:
+    """Name the column of speeds by their unit; if there are several, each cell has its own.
+
+    Args:
+        column: column of speeds.
+        rows: rows of the table, whose cells are filled.
+    """
+    units = {row.label: speed_of(run.summary)[1] for row in rows for run in row.runs if speed_of(run.summary)[0]}
+    if len(set(units.values())) == 1:
+        return replace(column, title=next(iter(units.values())))
+    for row in rows:
+        if (cell := row.cells.get(column.key)) is not None:
+            row.cells[column.key] = replace(cell, text=f"{cell.text} {units[row.label]}")
+    return replace(column, title="speed")

@@ -11,6 +11,7 @@ from typing import Any
 
 from genlab.comparison.cells import Cell, Column, Decision, Row, Table
 from genlab.comparison.decisions import about_intervals, said, sentences
+from genlab.comparison.facts import SPEED
 from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
 from genlab.metrics.figure import short
 
@@ -87,8 +88,8 @@ def signs(table: Table) -> list[str]:
     lines = []
     if any(cell.text.startswith("≤") for row in table.rows for cell in row.cells.values()):
         lines.append("≤: an upper bound")
-    if any(c.key == "images_per_second" for c in table.columns):
-        lines.append("images/s: of training alone, without validation and pictures, which the wall time includes")
+    for c in (c for c in table.columns if c.key == SPEED):
+        lines.append(f"{c.title}: of training alone, without validation and pictures, which the wall time includes")
     if any(c.role == "published" for c in table.columns):
         lines.append("published: the published value ± the tolerance within which a result counts as the same")
     if (about := about_intervals(table)) is not None:

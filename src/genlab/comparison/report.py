@@ -18,10 +18,12 @@ from genlab.comparison.runs import Run
 from genlab.comparison.saved_configs import beside_usual, usual_config
 from genlab.comparison.shown_files import SMALL, pictures_of
 from genlab.comparison.table import compared
+from genlab.machine.rate import rate
 from genlab.metrics.catalogue import figure
 from genlab.metrics.display import digits, remark
 from genlab.metrics.result import Result
 from genlab.runs.folder import METRICS
+from genlab.runs.speed import speed_of
 
 MANY = 100  # runs; of more, only the first of each row is shown in pictures, and fewer, so that the page loads fast
 
@@ -191,11 +193,12 @@ def _figures(run: Run) -> dict[str, Result]:
 def _facts(run: Run) -> dict[str, str]:
     """Give facts about a run, and the verdicts on it alone, as text by name."""
     summary, environment = run.summary, run.summary.get("environment") or {}
+    speed, unit = speed_of(summary)
     facts = {
         "images seen": summary.get("images_seen", run.images_seen),
         "epochs": summary.get("epochs"),
         "parameters": summary.get("parameters"),
-        "images/s": _rounded(summary.get("images_per_second")),
+        unit: None if speed is None else rate(speed),
         "wall time": f"{summary['wall_seconds']:,.0f} s" if "wall_seconds" in summary else None,
         "peak memory": f"{summary['peak_memory_mb']:,.0f} MB" if summary.get("peak_memory_mb") else None,
         "device": environment.get("device"),
@@ -208,10 +211,6 @@ def _facts(run: Run) -> dict[str, str]:
         **{f"version of {name}": version for name, version in (environment.get("versions") or {}).items()},
     }
     return {k: f"{v:,}" if isinstance(v, int) else str(v) for k, v in facts.items() if v is not None}
-
-
-def _rounded(value: float | None) -> int | None:
-    return None if value is None else round(value)
 
 
 def _real(runs: Sequence[Run], gallery: Gallery) -> list[dict[str, str]]:

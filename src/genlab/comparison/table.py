@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from genlab.comparison.baseline import PUBLISHED, Baseline, find_baseline, label_of, published_row
 from genlab.comparison.cells import Cell, Column, Decision, Row, Spread, Table
 from genlab.comparison.decisions import against_baseline, deciding, difference_columns, with_the_best
-from genlab.comparison.facts import FACTS, fill_fact
+from genlab.comparison.facts import FACTS, SPEED, fill_fact, speed_column
 from genlab.comparison.figure_columns import chosen_figures, figure_columns, said_unlike, unlike_protocols
 from genlab.comparison.order import sort_rows
 from genlab.comparison.published_columns import published_columns
@@ -81,7 +81,7 @@ def compared(
         notes.append(f"{', '.join(map(label_of, own))}: each run's own weights, averaged ones if it has these")
     for fact in FACTS:
         if fill_fact(fact, rows):
-            columns.append(fact.column)
+            columns.append(speed_column(fact.column, rows) if fact.column.key == SPEED else fact.column)
     columns.append(Column("status", "status", "status"))
     for row in rows:
         row.cells["status"] = Cell(status_of(row.runs))

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from genlab.composition.renamed_groups import with_new_names
+from genlab.machine.installed import conf_dir as conf_dir
 
 
 def _itself(store: ConfigStore, memo: dict[int, Any]) -> ConfigStore:
@@ -21,15 +22,6 @@ def _itself(store: ConfigStore, memo: dict[int, Any]) -> ConfigStore:
 # composes and every group that it lists. The store is not changed once it is filled, and hands out copies; copying it
 # was most of the time of a composition, and nine tenths of that of --help.
 ConfigStore.__deepcopy__ = _itself  # type: ignore[attr-defined]
-
-
-def conf_dir() -> str:
-    """Find the folder of configs: inside the installed package, or at the top of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return str(folder)
-    raise FileNotFoundError(f"no conf/ beside {package}: the installation is incomplete")
 
 
 def groups() -> set[str]:

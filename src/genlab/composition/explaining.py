@@ -25,8 +25,8 @@ from genlab.composition.configs import conf_dir, groups
 from genlab.composition.failures import failure
 from genlab.composition.hints import elsewhere, file_of, having, in_yaml, unreadable
 from genlab.composition.renamed_groups import renamed_in_file
-from genlab.errors import InputError
-from genlab.machine.console import on_one_line
+from genlab.errors import InputError, OutputLost
+from genlab.machine.console import is_lost, on_one_line
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -159,6 +159,8 @@ def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
         try:
             return task(cfg)
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and (is_lost(sys.stdout) or is_lost(sys.stderr)):
+                raise OutputLost from error
             line = explain(error)
             in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
             if line is None or in_sweep or os.environ.get("GENLAB_DEBUG"):

@@ -6,7 +6,7 @@ If a run uses several devices, torchrun starts ``python -m genlab.launching.job 
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from genlab.composition.explaining import first_line
 from genlab.composition.failures import failure
 from genlab.composition.named_parts import named
 from genlab.composition.trust import own_values, remember
-from genlab.errors import Diverged, InputError, Interrupted
+from genlab.errors import Diverged, InputError, Interrupted, OutputLost
 from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.rollback import roll_back, rolled_back
 from genlab.launching.summary import report, summarize
@@ -115,7 +115,8 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
         beside = standings(finished.published, [finished]) if finished else {}
         _log_figures(loggers, folder, parts, summary, beside)
         folder.set_status("done")
-        report(summary, parts.evaluation.declared, folder, beside)
+        with suppress(OutputLost):  # the run is done, and the next one of a sweep is to begin
+            report(summary, parts.evaluation.declared, folder, beside)
         return best
     except BaseException as error:
         if first:
@@ -296,6 +297,8 @@ def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None
     details: dict[str, Any] = {"seconds": round(seconds, 1)}
     if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
         word, details["reason"] = "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+    elif isinstance(error, OutputLost):
+        word, details["reason"] = "interrupted", "nobody read its output any more"
     else:
         word = "failed"
         details["reason"] = failure(error) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

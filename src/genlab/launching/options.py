@@ -36,7 +36,20 @@ def overrides(without: str | None = None) -> list[str]:
     Args:
         without: further key to leave out.
     """
-    given = _resolved(HydraConfig.get().overrides.task)
+    return _of_run(HydraConfig.get().overrides.task, without)
+
+
+def overrides_of(config: DictConfig) -> list[str]:
+    """Give the overrides of a job, as :func:`overrides` does.
+
+    Args:
+        config: composed config of the job, with Hydra's own.
+    """
+    return _of_run(config.hydra.overrides.task)
+
+
+def _of_run(texts: Any, without: str | None = None) -> list[str]:
+    given = _resolved(texts)
     left_out = (without, "sweep.resume", "resume", "trust", "force")
     return [o for o in given if o.partition("=")[0].lstrip("+") not in left_out]
 

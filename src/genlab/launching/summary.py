@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from genlab.machine.environment import environment, peak_memory_mb
+from genlab.machine.rate import rate
 from genlab.metrics.display import print_figures
 from genlab.metrics.drawing import density_in_plane, evaluating
 from genlab.metrics.figure import Figure
@@ -15,6 +16,7 @@ from genlab.models.base import DiscreteLatents, LatentModel
 from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load
+from genlab.runs.speed import speed_facts, speed_of
 from genlab.runs.verdicts import Standing
 from genlab.training.module import TrainingModule
 from genlab.training.parts import Parts
@@ -47,6 +49,7 @@ def summarize(
         **_declared(parts.evaluation.declared),
         **_codes(parts),
         **_latents(parts),
+        **speed_facts(parts.data.modality, parts.model.shape),
         **_facts(parts.training, trainer, device, progress, config["trainer"]),
         "ended": _ended(trainer),
         "monitor": {**config["monitor"], "best": best},
@@ -147,13 +150,13 @@ def report(
         folder: folder of the run.
         beside: published figures beside the run's, by short name; empty if its experiment reproduces none.
     """
-    rate = summary["images_per_second"]
+    speed, unit = speed_of(summary)
     print_figures(
         {name: Result.from_json(result) for name, result in summary["metrics"].items()},
         {
             **({"published": [one.line for one in beside.values()]} if beside else {}),
             "images seen": f"{summary['images_seen']:,}",
-            "images/s": f"{rate:,.0f} (training alone, without validation and pictures)" if rate else "-",
+            unit: f"{rate(speed)} (training alone, without validation and pictures)" if speed else "-",
             **({"rollbacks": _rollbacks(summary["rollbacks"])} if summary.get("rollbacks") else {}),
             "wall time": f"{summary['wall_seconds']:.0f} s",
             "samples": str(text if (text := folder.samples / "final.txt").is_file() else folder.samples / "final.png"),

@@ -1,16 +1,22 @@
 """Hold the folder of a sweep while it runs; print a table at its end: which jobs are done, which failed, and why."""
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from genlab.errors import InputError
+from genlab.launching.watched import watch
+
+LOGS = "logs"  # folder of what jobs of parallel launchers print, inside that of the sweep
+IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 _folder: Path | None = None
 _swept: set[str] = set()
@@ -22,7 +28,11 @@ class _Refused(BaseException):
 
 
 class Sweep(Callback):
-    """A Hydra callback that checks and holds the folder of a sweep, and renames old groups in its params."""
+    """A Hydra callback that checks and holds the folder of a sweep, and renames old groups in its params.
+
+    If jobs run in processes of their own, it lets them be shown, in the sweep's process, and writes their logs, in
+    theirs.
+    """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         from hydra.plugins.sweeper import Sweeper
@@ -39,6 +49,25 @@ class Sweep(Callback):
         except InputError as error:
             raise _Refused(str(error)) from error
         _folder = folder
+        if is_parallel(config):
+            watch(config)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        from genlab.launching.job_log import begin_job_log
+
+        if is_parallel(config):
+            begin_job_log(config)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        from genlab.launching.job_log import end_job_log
+
+        if is_parallel(config):
+            end_job_log(job_return)
+
+
+def is_parallel(config: DictConfig) -> bool:
+    """Tell whether a composed config is of a sweep whose launcher runs jobs in processes of their own."""
+    return config.hydra.mode == RunMode.MULTIRUN and config.hydra.launcher.get("_target_") != IN_TURN
 
 
 def _hold_folder(folder: Path, config: DictConfig) -> None:
@@ -117,6 +146,23 @@ def finished() -> Iterator[None]:
             print_table(_folder, _swept)
 
 
+def done_jobs(folder: Path, numbers: Iterable[int]) -> frozenset[int]:
+    """Find the jobs of a sweep that are done, by their statuses.
+
+    Args:
+        folder: folder of the sweep.
+        numbers: numbers of the jobs to look at.
+    """
+    from genlab.runs.folder import STATUS, RunFolder
+
+    found = set()
+    for num in numbers:
+        with suppress(InputError, OSError):  # a damaged status is its job's to complain about
+            if RunFolder(folder / str(num)).read_json(STATUS).get("status") == "done":
+                found.add(num)
+    return frozenset(found)
+
+
 def print_table(folder: Path, swept: Collection[str] = ()) -> None:
     """Print one row per job: the overrides that not all jobs share, the best value, the status, why it failed.
 
@@ -163,3 +209,5 @@ def print_table(folder: Path, swept: Collection[str] = ()) -> None:
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
     again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} continues it"
     out.print(f"{words}: {folder}{again}", soft_wrap=True)
+    if (folder / LOGS).is_dir():
+        out.print(f"what job n printed: {folder / LOGS}/n.log", soft_wrap=True)

@@ -4,11 +4,16 @@ Texts of users and of run folders are shown as they are: nothing in them is take
 of theirs controls the terminal.
 """
 
+import os
 import re
+import select
+import sys
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from genlab.errors import OutputLost
 
 WIDE = 180
 
@@ -42,6 +47,10 @@ class LiteralConsole(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
+    def on_broken_pipe(self) -> None:
+        """Raise what ends the command without a word; Rich would end the process with the exit code 1."""
+        raise OutputLost
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Turn a string into Rich's text, also those in the cells of a table."""
         return super().render_str(printable(text), **options)
@@ -56,3 +65,26 @@ def console(*, stderr: bool = False, at_least: int = WIDE) -> Console:
     """
     found = LiteralConsole(stderr=stderr)
     return found if found.is_terminal else LiteralConsole(stderr=stderr, width=max(WIDE, at_least))
+
+
+def is_lost(stream: Any) -> bool:
+    """Tell whether a stream, such as standard output, is a pipe that nobody reads any more."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # no file, such as a notebook's
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def forget_lost_output() -> None:
+    """Let standard output and error write nowhere from now on, if they are pipes that nobody reads any more.
+
+    A command then ends without a word, as its last words would be an error, too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if is_lost(stream):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -7,6 +7,7 @@ from threading import Event, Thread
 from typing import ClassVar
 
 from genlab.machine.console import console, printable
+from genlab.machine.told import tell
 
 EVERY = 30.0  # seconds between two lines
 
@@ -110,5 +111,6 @@ class _Lines:
 
     def __call__(self, count: int) -> None:
         self.done += count
+        tell(stage=self.what, fraction=self.done / max(1, self.total), left=None)
         if time.monotonic() - max(self.started, _Signs.last) >= EVERY and self.done < self.total:
             _print(self.state())

@@ -8,3 +8,4 @@ class Codes(Image):
 
     name = "codes"
     noun = "codes"
+    counted = "images"  # which they stand for, each a grid of codes

@@ -41,6 +41,7 @@ class Modality(ABC):
     Attributes:
         name: identifier, used in a model's ``kinds`` and a dataset's ``kind``.
         noun: plural noun for examples in messages.
+        counted: plural noun for what speeds count, such as ``tokens``; None for that of examples.
         is_measured: whether figures are measured on samples, which then are drawn by the thousand; otherwise samples
             are only shown.
         is_tiled: whether an example is a picture by itself, so that examples can be arranged in a grid.
@@ -50,10 +51,20 @@ class Modality(ABC):
 
     name: ClassVar[str]
     noun: ClassVar[str]
+    counted: ClassVar[str | None] = None
     is_measured: ClassVar[bool] = True
     is_tiled: ClassVar[bool] = False
     is_overlaid: ClassVar[bool] = False
     is_numeric: ClassVar[bool] = True
+
+    @property
+    def unit_of_speed(self) -> str:
+        """Unit of speeds, such as ``images/s`` or ``tokens/s``."""
+        return f"{self.counted or self.noun}/s"
+
+    def counted_in(self, shape: Sequence[int]) -> int:
+        """Count what speeds count in an example of a shape: 1, as it is the example itself, unless overridden."""
+        return 1
 
     @abstractmethod
     def check(self, shape: Sequence[int]) -> None:

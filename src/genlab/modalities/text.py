@@ -1,5 +1,6 @@
 """Text: windows of tokens, decoded before they are shown."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,14 @@ class Text(Modality):
     name = "tokens"
     is_numeric = False
     noun = "texts"
+    counted = "tokens"
     is_measured = False
 
     def __init__(self, decode: Callable[[Tensor], list[str]]) -> None:
         self.decode = decode
+
+    def counted_in(self, shape: Sequence[int]) -> int:
+        return math.prod(shape)
 
     def check(self, shape: Sequence[int]) -> None:
         if len(shape) != 1 or shape[0] < 1:

@@ -11,9 +11,16 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from genlab.errors import InputError
 from genlab.machine.files import write_atomically
+from genlab.pictures.labels import captioned
 
 
-def film(frames: Sequence[Path | Image.Image], path: Path, max_frames: int = 100, seconds: float = 8.0) -> None:
+def film(
+    frames: Sequence[Path | Image.Image],
+    path: Path,
+    max_frames: int = 100,
+    seconds: float = 8.0,
+    captions: Sequence[str] = (),
+) -> None:
     """Write pictures as an animated GIF.
 
     Args:
@@ -21,9 +28,12 @@ def film(frames: Sequence[Path | Image.Image], path: Path, max_frames: int = 100
         path: path of the GIF.
         max_frames: upper limit on the number of frames; of more pictures, evenly spaced ones are chosen.
         seconds: duration of the film before its last frame, unless frames would be shorter than 40 ms.
+        captions: lines of text above the pictures, one for each; empty for none.
     """
-    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
-    opened = [frame if isinstance(frame, Image.Image) else Image.open(frame) for frame in chosen]
+    chosen = [round(i) for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
+    opened = [frame if isinstance(frame := frames[i], Image.Image) else Image.open(frame) for i in chosen]
+    if captions:
+        opened = [captioned(frame, captions[i], captions) for i, frame in zip(chosen, opened, strict=True)]
     images = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in opened]
     content = io.BytesIO()
     last = max(1, len(images) - 1)

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 
 
 def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> Image.Image:
@@ -26,7 +27,7 @@ def beside_heat(images: Tensor, values: Tensor, unit: str, columns: int = 4) -> 
     if images.shape[1] != 3:
         images = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     pairs = torch.stack([images, heat.movedim(-1, 1)], 1).flatten(0, 1)
-    sheet = grid(pairs, columns=2 * min(columns, len(images)), min_side=80)
+    sheet = grid(pairs, columns=2 * min(columns, len(images)), min_side=80, labels=Labels(["image", unit]))
     picture = Image.new("RGB", (sheet.width, sheet.height + 40), "white")
     picture.paste(sheet)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)

@@ -68,6 +68,11 @@ class _Environment(_Record):
     versions: dict[str, Any] | None = None
 
 
+class _Speed(_Record):
+    unit: str = "images/s"
+    per_image: int = 1
+
+
 class _Summary(_Record):
     metrics: dict[str, _Result] = {}
     figures: dict[str, _Figure] = {}
@@ -77,6 +82,7 @@ class _Summary(_Record):
     images_seen: int = 0
     epochs: int | None = None
     images_per_second: FiniteFloat | None = None
+    speed: _Speed | None = None
     wall_seconds: FiniteFloat = 0.0
     cpu_seconds: FiniteFloat | None = None
     peak_memory_mb: FiniteFloat | None = None

@@ -61,6 +61,8 @@ class Cost:
         gradients: bytes of the gradients.
         optimizer: bytes of the state of the optimizers.
         data: bytes of the training examples, which lie on the device; 0 if they are read from files.
+        unit: unit of speeds, such as ``images/s``.
+        per_example: how many of what the unit counts an example has.
     """
 
     model: str
@@ -79,6 +81,8 @@ class Cost:
     gradients: int
     optimizer: int
     data: int
+    unit: str = "images/s"
+    per_example: int = 1
 
     def total_flops(self, size: float) -> float:
         """Give the operations of a step with a batch of a size."""
@@ -132,6 +136,8 @@ def count_cost(config: dict[str, Any]) -> Cost:
         batch_size=batch_size,
         counted=sizes,
         batches=cycle,
+        unit=parts.data.modality.unit_of_speed,
+        per_example=parts.data.modality.counted_in(parts.model.shape),
         flops=lines(first.flops, second.flops),
         modules=lines(first.modules, second.modules),
         bytes_moved=line(first.bytes_moved, second.bytes_moved),

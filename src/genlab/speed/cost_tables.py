@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from genlab.machine.console import console
+from genlab.machine.rate import rate
 from genlab.speed.cost import Cost, Line
 from genlab.speed.scaling import NUM_DEVICES, Speeds, images_per_second
 
@@ -78,12 +79,12 @@ def print_memory(cost: Cost) -> None:
 def print_scaling(cost: Cost, speeds: Speeds) -> None:
     """Print the estimated images a second on several devices."""
     one_only = speeds.link_gb is None
-    table = Table(title="images/s: an estimate from the stated speeds, not measured")
+    table = Table(title=f"{cost.unit}: an estimate from the stated speeds, not measured")
     for title in ("devices", f"a batch of {cost.batch_size} on each", f"a batch of {cost.batch_size} shared"):
         table.add_column(title, justify="right")
     for devices in NUM_DEVICES[:1] if one_only else NUM_DEVICES:
         rates = [images_per_second(cost, speeds, devices, each) for each in (True, False)]
-        table.add_row(str(devices), *("" if rate is None else f"{rate:,.0f}" for rate in rates))
+        table.add_row(str(devices), *("" if one is None else rate(cost.per_example * one) for one in rates))
     console().print(table)
 
 

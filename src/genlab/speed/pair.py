@@ -14,6 +14,7 @@ from genlab.composition.building import build
 from genlab.composition.named_parts import named
 from genlab.errors import InputError
 from genlab.loggers.wandb import close_run
+from genlab.machine.rate import rate
 from genlab.metrics.drawing import draw, evaluating
 from genlab.models.diffusion.diffusion_model import DiffusionModel
 from genlab.speed.loops import GenlabLoop
@@ -46,6 +47,8 @@ class Pair:
             precision.
         num_samples: number of samples drawn in a round; 0 if sampling was not measured.
         sampling: seconds to draw ``num_samples``; None if sampling was not measured.
+        unit: unit of speeds, such as ``images/s``.
+        per_example: how many of what the unit counts an example has.
         evaluations: seconds that the network evaluations of these samples alone take; None if they are not counted.
     """
 
@@ -64,6 +67,8 @@ class Pair:
     sampling: Timing | None = None
     evaluations: Timing | None = None
     tuned: dict[str, Any] | None = None
+    unit: str = "images/s"
+    per_example: int = 1
 
     def overhead(self) -> float:
         """Give the time of genlab's step divided by the plain step's, both in float32 and uncompiled."""
@@ -76,6 +81,10 @@ class Pair:
     def images_per_second(self, contender: str) -> float:
         """Give the number of training images per second of a contender (a key of ``steps``)."""
         return self.batch_size / self.steps[contender].median
+
+    def rate(self, contender: str) -> str:
+        """Write the speed of a contender in :attr:`unit`, which stands above."""
+        return rate(self.per_example * self.images_per_second(contender))
 
 
 def measure_pair(
@@ -140,6 +149,8 @@ def measure_pair(
         parameters=sum(p.numel() for p in built[OWN].model.parameters()),
         batch_size=plain.batch_size,
         steps=timings,
+        unit=built[OWN].data.modality.unit_of_speed,
+        per_example=built[OWN].data.modality.counted_in(built[OWN].model.shape),
     )
     if spent.keys() == {"data"}:
         spent["both players"] = timings["plain"].median - spent["data"]

@@ -5,6 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from genlab.machine.console import console
+from genlab.machine.rate import rate
 from genlab.speed.pair import Pair
 from genlab.speed.rounds import Timing
 
@@ -18,7 +19,7 @@ def print_pair(pair: Pair) -> None:
         ("", "left"),
         ("ms a step", "right"),
         ("range", "right"),
-        ("images/s", "right"),
+        (pair.unit, "right"),
         ("x plain", "right"),
     ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
@@ -28,7 +29,7 @@ def print_pair(pair: Pair) -> None:
             _described(name, pair),
             f"{1000 * timing.median:.2f}",
             f"{1000 * low:.2f} - {1000 * high:.2f}",
-            f"{pair.images_per_second(name):,.0f}",
+            pair.rate(name),
             f"{pair.steps['plain'].times(timing):.2f}",
         )
     out = console()
@@ -37,14 +38,12 @@ def print_pair(pair: Pair) -> None:
     out.print(f"a float32 step: {spent}", highlight=False)
     out.print(
         f"genlab's step takes {pair.overhead():.3f} times the plain loop's at the same precision, and trains "
-        f"{pair.speedup():.2f} times as many images/s with its own defaults for this device",
+        f"{pair.speedup():.2f} times as many {pair.unit} with its own defaults for this device",
         highlight=False,
     )
     if pair.sampling is not None:
-        rate = pair.num_samples / pair.sampling.median
-        out.print(
-            f"sampling: {pair.num_samples} in {pair.sampling.median:.2f} s, {rate:,.1f} a second", highlight=False
-        )
+        speed = rate(pair.per_example * pair.num_samples / pair.sampling.median, pair.unit)
+        out.print(f"sampling: {pair.num_samples} in {pair.sampling.median:.2f} s, {speed}", highlight=False)
         if pair.evaluations is not None:
             times = pair.sampling.times(pair.evaluations)
             out.print(f"sampling takes {times:.3f} times its network evaluations alone", highlight=False)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from genlab.machine.console import console
+from genlab.machine.rate import rate
 from genlab.training.parts import Parts
 from genlab.tuning.candidates import CHOSEN, Tuning, candidates, decided
 from genlab.tuning.choosing import Measured, choose
@@ -119,22 +120,23 @@ def _measured(
             for one in found
         ],
     }
-    _print(found, index, content)
+    _print(found, index, content, parts)
     return content
 
 
-def _print(found: list[Measured], index: int, content: Mapping[str, Any]) -> None:
+def _print(found: list[Measured], index: int, content: Mapping[str, Any], parts: Parts) -> None:
     from rich.table import Table
 
-    table = Table()
-    for title in ("candidate", "ms a step", "images/s", "s to prepare", ""):
+    modality, table = parts.data.modality, Table()
+    each = modality.counted_in(parts.model.shape)
+    for title in ("candidate", "ms a step", modality.unit_of_speed, "s to prepare", ""):
         table.add_column(title, overflow="fold", justify="left" if title in ("candidate", "") else "right")
     for number, (one, row) in enumerate(zip(found, content["candidates"], strict=True)):
-        step, rate, prepare = (row[key] for key in ("ms_per_step", "images_per_second", "seconds_to_prepare"))
+        step, speed, prepare = (row[key] for key in ("ms_per_step", "images_per_second", "seconds_to_prepare"))
         table.add_row(
             str(one.candidate) + (" (the run's own)" if number == 0 else ""),
             "-" if step is None else f"{step:.3g}",
-            "-" if rate is None else f"{rate:,.0f}",
+            rate(None if speed is None else each * speed),
             "-" if prepare is None else f"{prepare:.1f}",
             f"chosen: {content['because']}" if number == index else one.fault or "",
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents
 from genlab.views.view import Shown, View, numbered
@@ -45,7 +46,12 @@ class Attribute(View):
         each = [(k, (k + 1) % num_classes) for k in range(min(num_classes, self.n))]
         pairs = each if pair is None else [(pair[0], pair[1])]
         images = with_attribute(latents, x, y, pairs, self.steps, *run.data.some("train", 5000))
-        return Shown(grid(images, columns=self.steps), images, self.steps)
+        labels = Labels(
+            [f"{1.5 * i / max(1, self.steps - 1):.2g}" for i in range(self.steps)],
+            [f"{a} to {b}" for a, b in pairs],
+            "share of the way between the classes' mean latents",
+        )
+        return Shown(grid(images, columns=self.steps, labels=labels), images, self.steps)
 
 
 def with_attribute(

@@ -9,6 +9,7 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import draw
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View
 
@@ -46,4 +47,5 @@ class Classes(View):
                     )
                 )  # fmt: skip
         samples = torch.cat(drawn)
-        return Shown(grid(samples, columns=self.n), samples, self.n)
+        labels = Labels(rows=[f"class {k}" for k in rows])
+        return Shown(grid(samples, columns=self.n, labels=labels), samples, self.n)

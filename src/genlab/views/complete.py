@@ -13,6 +13,7 @@ from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import Advance, evaluating
 from genlab.models.base import Completes, GenerativeModel
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_images, numbered
 
@@ -54,7 +55,8 @@ class Complete(View):
         if isinstance(model, Completes) and (early := drawn_too_early(model, region)):
             total = int(region.sum()) * len(x[0])
             print(f"{early} of {total} values are drawn before known ones, and do not depend on them")
-        return Shown(grid(images, columns=2 + self.draws), images, 2 + self.draws)
+        labels = Labels(["image", "known", *(f"draw {i + 1}" for i in range(self.draws))])
+        return Shown(grid(images, columns=2 + self.draws, labels=labels), images, 2 + self.draws)
 
 
 SIDES = ("top", "bottom", "left", "right")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import density_in_plane, draw
+from genlab.pictures.labels import captioned
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes
 
@@ -38,4 +39,9 @@ class Grid(View):
         real = run.data.first("test", 1000) if run.modality.is_overlaid else None
         rendering = run.modality.render(samples, real, density=density_in_plane(model))
         assert rendering.picture is not None
-        return Shown(rendering.picture, samples)
+        picture = rendering.picture
+        if self.classes is not None:
+            given = [self.classes] if isinstance(self.classes, int) else self.classes
+            words = f"class {given[0]}" if len(given) == 1 else f"in turns, classes {', '.join(map(str, given))}"
+            picture = captioned(picture, words)
+        return Shown(picture, samples)

@@ -11,9 +11,12 @@ from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
 from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, path_images
 from genlab.views.view import Shown, View, chosen_classes, chosen_images, numbered
+
+WAY = "share of the way from one latent to the other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +46,27 @@ class Interpolate(View):
         if self.images is None:
             y = chosen_classes(run, self.classes, self.n)
             images = between(run.model, self.n, self.steps, seed=self.seed, y=y)
+            rows = [] if y is None else [f"class {k}" for k in y.tolist()]
         else:
             latents = Latents(run.model, self.seed)
             x, y = chosen_images(run, self.images, torch.arange(0))
             if len(x) % 2:
                 raise InputError(f"images={self.images}: give two images for each row")
             images = from_one_to_another(latents, x, y, self.steps)
-        return Shown(grid(images, columns=self.steps), images, self.steps, moves=True)
+            rows = [f"image {a} to {b}" for a, b in zip(self.images[::2], self.images[1::2], strict=True)]
+        labels = Labels(shares(self.steps), rows, WAY)
+        return Shown(
+            grid(images, columns=self.steps, labels=labels), images, self.steps, moves=True, captions=labels.columns
+        )
+
+
+def shares(steps: int) -> list[str]:
+    """Label the columns of a walk by the share of it that is done.
+
+    Args:
+        steps: number of columns.
+    """
+    return [f"{i / max(1, steps - 1):.2g}" for i in range(steps)]
 
 
 def between(model: GenerativeModel, rows: int, columns: int, *, seed: int, y: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents
 from genlab.views.view import Shown, View
@@ -38,7 +39,21 @@ class Manifold(View):
         if run.model.num_classes is not None:
             raise InputError("mode=manifold: a class-conditional model has a manifold for each class")
         images = manifold(latents, None, self.steps)
-        return Shown(grid(images, columns=self.steps), images, self.steps)
+        return Shown(grid(images, columns=self.steps, labels=of_plane(self.steps)), images, self.steps)
+
+
+def of_plane(steps: int) -> Labels:
+    """Label a lattice of two latents with their values.
+
+    Args:
+        steps: number of images on each side of the lattice.
+    """
+    values = [f"{value:+.1f}" for value in _quantiles(steps).tolist()]
+    return Labels(values, values[::-1], "the first latent from left to right, the second from bottom to top")
+
+
+def _quantiles(steps: int) -> Tensor:
+    return torch.special.ndtri((torch.arange(steps) + 0.5) / steps)
 
 
 def manifold(latents: Latents, y: Tensor | None, steps: int) -> Tensor:
@@ -54,6 +69,6 @@ def manifold(latents: Latents, y: Tensor | None, steps: int) -> Tensor:
     Returns:
         Images ``(steps², C, H, W)``, row by row from the top left.
     """
-    at = torch.special.ndtri((torch.arange(steps, device=latents.model.device) + 0.5) / steps)
+    at = _quantiles(steps).to(latents.model.device)
     z = torch.stack([at.repeat(steps), at.flip(0).repeat_interleave(steps)], 1)
     return latents.decode(z, None if y is None else y.repeat(len(z)))

@@ -14,6 +14,7 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import draw
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes
 
@@ -62,4 +63,5 @@ def beside_neighbours(samples: Tensor, data: DataModule, indices: Tensor, rows: 
     shown = samples[: min(rows, len(indices))].float().cpu()  # there may be fewer measured samples than shown ones
     nearest = data.splits["train"].take(indices[: len(shown)].flatten()).float().cpu() / (data.source_levels - 1)
     together = torch.cat([shown.unsqueeze(1), nearest.view(len(shown), -1, *shown.shape[1:])], 1)
-    return grid(together.flatten(0, 1), columns=together.shape[1])
+    labels = Labels(["sample", *(f"train {i + 1}" for i in range(together.shape[1] - 1))])
+    return grid(together.flatten(0, 1), columns=together.shape[1], labels=labels)

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, image_pairs
 from genlab.views.view import Shown, View, chosen_images, numbered
+
+PAIRS = Labels(["image", "decoded"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Reconstruct(View):
         latents = Latents(run.model, self.seed)
         x, y = chosen_images(run, self.images, torch.arange(self.n))
         images = reconstructed(latents, x, y)
-        return Shown(grid(images, columns=2 * min(8, len(x))), images, 2)
+        return Shown(grid(images, columns=2 * min(8, len(x)), labels=PAIRS), images, 2)
 
 
 def reconstructed(latents: Latents, x: Tensor, y: Tensor | None) -> Tensor:

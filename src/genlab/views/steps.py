@@ -8,6 +8,7 @@ from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
 from genlab.models.base import GoesInSteps
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes, numbered
 
@@ -54,4 +55,8 @@ class Steps(View):
                 num_states=self.steps,
             )
         images = states.transpose(0, 1).flatten(0, 1).cpu()
-        return Shown(grid(images, columns=len(states)), images, len(states), moves=True)
+        shares = [f"{i / (len(states) - 1):.0%}" for i in range(len(states))]
+        labels = Labels(["noise", *shares[1:-1], "sample"], title="share of the steps that are done")
+        return Shown(
+            grid(images, columns=len(states), labels=labels), images, len(states), moves=True, captions=labels.columns
+        )

@@ -9,6 +9,7 @@ from torch import Tensor
 from genlab.errors import InputError
 from genlab.models.base import LatentModel
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents
 from genlab.views.view import Shown, View, chosen_images, numbered
@@ -52,7 +53,16 @@ class Traverse(View):
             y_of_one = run.model.classes(1, None, None)
             images, chosen = traversed(latents, None, y_of_one, self.n, self.steps, self.extent)
         print(f"latents {', '.join(map(str, chosen))}")
-        return Shown(grid(images, columns=self.steps), images, self.steps, moves=True)
+        values = torch.linspace(-self.extent, self.extent, self.steps).tolist()
+        title = "standard deviations of a latent from its mean"
+        labels = Labels([f"{value:+.2g}" for value in values], [f"latent {i}" for i in chosen], title)
+        return Shown(
+            grid(images, columns=self.steps, labels=labels),
+            images,
+            self.steps,
+            moves=True,
+            captions=[f"{text} standard deviations" for text in labels.columns],
+        )
 
 
 def traversed(

@@ -9,6 +9,7 @@ from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import draw
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_classes
 
@@ -43,4 +44,5 @@ class Truncation(View):
                 for sampling in (replace(run.model.sampling, temperature=t) for t in self.temperatures)
             ]
         samples = torch.stack(columns, 1).flatten(0, 1)
-        return Shown(grid(samples, columns=len(columns)), samples, len(columns))
+        labels = Labels([f"{t:g}" for t in self.temperatures], title="temperature")
+        return Shown(grid(samples, columns=len(columns), labels=labels), samples, len(columns))

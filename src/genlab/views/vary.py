@@ -12,6 +12,7 @@ from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import evaluating
 from genlab.models.base import Varies
 from genlab.pictures.grid import grid
+from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run
 from genlab.views.complete import in_turns
 from genlab.views.view import Shown, View, chosen_images, numbered
@@ -54,7 +55,8 @@ class Vary(View):
                 columns.append(varied(run, x, y, strength, self.seed))
                 advance(len(x))
         images = torch.stack(columns, 1).flatten(0, 1)
-        return Shown(grid(images, columns=len(columns)), images, len(columns))
+        labels = Labels(["image", *(f"{s:g}" for s in self.strengths)], title="share of the image that is noise")
+        return Shown(grid(images, columns=len(columns), labels=labels), images, len(columns))
 
 
 def varied(run: Run, x: Tensor, y: Tensor, strength: float, seed: int) -> Tensor:

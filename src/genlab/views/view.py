@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +31,7 @@ class Shown:
         samples: examples on the picture, ``(N, *shape)``, or other values, such as latents or bits.
         columns: number of samples in a row of the picture.
         moves: whether a row shows something moving, so that a film of the columns makes sense.
+        captions: lines of text above the frames of the film, one for each column; empty for none.
         are_examples: whether the samples are examples, to be saved in the format of their modality, or other values.
     """
 
@@ -38,6 +40,7 @@ class Shown:
     columns: int = 1
     moves: bool = False
     are_examples: bool = True
+    captions: Sequence[str] = ()
 
     def save(self, target: Path, modality: Modality) -> list[Path]:
         """Write the picture, the samples beside it as ``.npy``, and a film if something moves.
@@ -60,7 +63,8 @@ class Shown:
         if self.moves:  # all rows at once, from left to right
             frames = [grid(self.samples[i :: self.columns]) for i in range(self.columns)]
             written.append(target.with_suffix(".gif"))
-            film([*frames, *frames[-2:0:-1]], written[-1], seconds=4)
+            captions = [*self.captions, *self.captions[-2:0:-1]]
+            film([*frames, *frames[-2:0:-1]], written[-1], seconds=4, captions=captions)
         return written
 
 
