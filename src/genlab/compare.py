@@ -68,16 +68,8 @@ def compare(cfg: DictConfig) -> None:
     from genlab.errors import InputError
 
     config = plain(cfg, **TYPES)
-    figures, sort, spread, baseline = (config[key] for key in ("figures", "sort", "spread", "baseline"))
-    page_of = partial(
-        report_of,
-        figures=figures,
-        sort=sort,
-        spread=spread,
-        command=_command,
-        heading=config["title"],
-        baseline=baseline,
-    )
+    asked = {key: config[key] for key in ("figures", "sort", "spread", "baseline")}
+    page_of = partial(report_of, **asked, command=_command, heading=config["title"])
     if config["watch"]:
         if config["html"] or config["format"] != "table":
             raise InputError("--watch serves the page and prints no table: leave out --html and --format, or --watch")
@@ -87,7 +79,7 @@ def compare(cfg: DictConfig) -> None:
     if form not in ("table", *FORMATS):
         raise InputError(f"format={form}: no such format{did_you_mean(form, ['table', *FORMATS])}")
     runs = Reader(config["runs"]).runs()
-    table = compared(runs, figures, sort, spread, baseline)
+    table = compared(runs, **asked)
     if form == "table":
         on_terminal(table)
         first = Path(expanded(config["runs"])[0])

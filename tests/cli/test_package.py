@@ -73,7 +73,10 @@ def test_the_wheel_trains_without_the_checkout(elsewhere: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "vae/tiny" in result.stderr
     (summary,) = (elsewhere / "out").rglob("summary.json")
-    assert run(elsewhere, "compare", str(summary.parent)).returncode == 0
+    assert run(elsewhere, "compare", str(summary.parent), "--html", "page.html").returncode == 0
+    page = (elsewhere / "page.html").read_text(encoding="utf-8")
+    for part in ('<table id="table">', "function drawCurves", "--ground", "plotly.js"):  # template, scripts, styles
+        assert part in page
 
 
 def test_the_wheel_holds_the_licence_the_types_and_what_the_project_says_of_itself(elsewhere: Path) -> None:

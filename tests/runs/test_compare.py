@@ -603,6 +603,27 @@ def test_whole_configs_are_told_once_where_they_agree(tmp_path: Path) -> None:
     assert "training.optimizer.lr" not in content["runs"][-1]["config"]["other"]
 
 
+@pytest.mark.slow
+def test_a_page_of_two_hundred_long_runs_stays_small(tmp_path: Path) -> None:
+    from genlab.comparison.page import write_page
+    from genlab.pictures.files import film, save_png
+
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (280, 280, 3), dtype=np.uint8)) for _ in range(4)]
+    for i in range(200):
+        metrics = {f"test/figure_{j}": result(i + j, SAMPLES, seed=0, **LIKELIHOOD) for j in range(25)}
+        run = make_run(tmp_path / "runs" / str(i), seed=i % 2, config={"model.width": i // 2}, metrics=metrics)
+        names = ",".join(f"val/figure_{j}" for j in range(40))
+        rows = [f"{k * 1000},{k * 1.37:.2f},{k}," + ",".join(map(str, rng.random(40))) for k in range(400)]
+        (run / "metrics.csv").write_text("\n".join([f"images_seen,seconds,epoch,{names}", *rows]))
+        for k, picture in enumerate(noise):
+            save_png(picture, run / "samples" / f"{k:010d}.png")
+        if i < 4:
+            film(noise, run / "samples" / "film.gif")
+    write_page(report(table_of(tmp_path / "runs"), COMMAND), tmp_path / "page.html")
+    assert 5e6 < (tmp_path / "page.html").stat().st_size < 15e6
+
+
 # -- a W&B workspace ---------------------------------------------------------------------------------------------------
 
 

@@ -47,12 +47,17 @@ function axisColumns() {
   );
 }
 
-/** The column that rows are ranked by: the chosen one, or else the first figure that has a direction. */
+/** The column that rows are ranked by: the chosen one, or the first figure with a direction that half of them have. */
 function rankedBy() {
-  const figures = report.columns.filter(
-    (column) => column.kind === "figure" && column.better && report.rows.some((row) => valueOf(row, column) !== null),
+  const num = (column) => report.rows.filter((row) => valueOf(row, column) !== null).length;
+  const figures = report.columns.filter((column) => column.kind === "figure" && column.better && num(column));
+  const most = Math.max(...figures.map(num));
+  return (
+    figures.find((column) => column.key === view.figure) ??
+    figures.find((column) => 2 * num(column) >= report.rows.length) ??
+    figures.find((column) => num(column) === most) ??
+    null
   );
-  return figures.find((column) => column.key === view.figure) ?? figures[0] ?? null;
 }
 
 /** Whether a logarithmic axis fits: positive numbers over a decade or more, such as learning rates. */

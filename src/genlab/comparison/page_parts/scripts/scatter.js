@@ -1,4 +1,4 @@
-// Any column against any other: a point for each row that the filter shows. Enter or a click draws a row in the curves.
+// Any column against any other: a point for each row that the filter shows. A click on it draws the row in the curves.
 
 let scatterChart = null;
 let nearRelations = false;

@@ -39,6 +39,10 @@ function drawSettings() {
           meta: { row: line.row, run: line.run },
         };
       });
+    if (!traces.length) {
+      sayEmpty(chart, "No row that is drawn was sampled by several settings.");
+      continue;
+    }
     const values = [...new Set(chart.lines.flatMap((line) => line.x))].sort((a, b) => a - b);
     const rows = drawn().filter((row) => chart.lines.some((line) => line.row === row.id));
     const published = publishedOf(chart.metric, rows);

@@ -1,5 +1,7 @@
 // The page: built when it is opened, and again for each newer report.
 
+const LONG_NOTE = 500; // signs
+
 function buildFrame() {
   document.title = report.title;
   byId("title").textContent = report.title;
@@ -12,7 +14,7 @@ function buildFrame() {
   byId("summary").textContent =
     `${count(report.rows.length, "setting")}, ${count(report.runs.length, "run")}${states ? `: ${states}` : ""}`;
   byId("notes").hidden = report.notes.length === 0;
-  document.querySelector("#notes ul").replaceChildren(...report.notes.map((note) => make("li", {}, note)));
+  document.querySelector("#notes ul").replaceChildren(...report.notes.map(buildNote));
   byId("decisions").hidden = report.decisions.length === 0;
   byId("decisions").replaceChildren(...report.decisions.map((sentence) => make("li", {}, sentence)));
   byId("made").replaceChildren(
@@ -26,6 +28,14 @@ function buildFrame() {
     rankedBy()?.key,
   );
   byId("figure").closest("label").hidden = figures.length === 0;
+}
+
+/** A note; of a long one, such as the protocols of many unlike figures, the beginning, which unfolds to the rest. */
+function buildNote(note) {
+  if (note.length <= LONG_NOTE) return make("li", {}, note);
+  const end = note.lastIndexOf(" ", LONG_NOTE / 2);
+  const rest = make("details", {}, make("summary", {}, `${note.slice(0, end)} …`), note.slice(end + 1));
+  return make("li", {}, rest);
 }
 
 /** Put the view's values into the controls that stay. */
