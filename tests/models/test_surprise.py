@@ -129,6 +129,7 @@ def test_all_heat_maps_have_one_scale() -> None:
     values[0, 0, 0], values[1, 1, 1] = 8, 4
     sheet = np.asarray(beside_heat(torch.zeros(2, 1, 4, 4), values, "bits"))
     side = 80
+    sheet = sheet[-(40 + 4 + side) :]  # between the labels and the scale
     corners = [2 + side + 2, 2 + 3 * (side + 2)]  # of the two maps
     highest, half = sheet[10, corners[0] + 10], sheet[2 + 30, corners[1] + 30]
     assert highest.sum() > half.sum() > sheet[2 + 30, corners[0] + 30].sum()
