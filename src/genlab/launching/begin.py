@@ -18,6 +18,8 @@ from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
 from genlab.launching.agreement import check_meeting, together
 from genlab.launching.disk import disk_errors
+from genlab.launching.initial import FILE as INIT
+from genlab.launching.initial import built
 from genlab.launching.monitor import check_monitor
 from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides
@@ -27,7 +29,7 @@ from genlab.machine.files import write_atomically
 from genlab.metrics.published import Published
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.lock import held
-from genlab.training.parts import Parts, assemble, check_kind
+from genlab.training.parts import Parts, check_kind
 from genlab.tuning.candidates import Tuning
 from genlab.tuning.tune import FILE, tuned
 
@@ -120,7 +122,9 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts, Tuning]:
     if config["reference"] is not None:
         Published.from_config(config["reference"])
     tuning = Tuning.from_config(config["trainer"], num_processes(config["trainer"]) * num_nodes(config["trainer"]))
-    parts = assemble(config)
+    parts = built(config)
+    if parts.match is not None:
+        config["init_sha256"] = cfg.init_sha256 = parts.match.sha256
     check_shares(config, parts)
     check_monitor(config, parts, overrides())
     if (config["logger"] or {}).get("wandb"):
@@ -139,6 +143,8 @@ def _start(
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+    if parts.match is not None:
+        folder.write_json(INIT, parts.match.to_json())
     folder.set_status("running", command=_command(), overrides=overrides())
     remember(config)
     return start(folder, config, parts, nodes)

@@ -25,6 +25,7 @@ from genlab.composition.failures import failure
 from genlab.composition.named_parts import named
 from genlab.composition.trust import own_values, remember
 from genlab.errors import Diverged, InputError, Interrupted
+from genlab.launching.initial import built, shown
 from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.rollback import roll_back, rolled_back
 from genlab.launching.summary import report, summarize
@@ -38,13 +39,13 @@ from genlab.metrics.result import Result
 from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
-from genlab.runs.resuming import newest_checkpoint, trained_on
+from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.runs.verdicts import Finished, Standing, standings
 from genlab.training.compilation import Compilation
 from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.parallel import strategy_for
-from genlab.training.parts import Parts, assemble
+from genlab.training.parts import Parts
 from genlab.training.tf32 import TF32
 from genlab.training.trainer_settings import trainer_options
 
@@ -77,7 +78,7 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)
-        parts = parts or assemble(config, trained_on(found))
+        parts = parts or built(config, found)
         if first:
             loggers = _open(folder, config, parts, found)
             watch.before = seconds_logged(folder) if found else 0.0
@@ -100,7 +101,7 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
                 if first:
                     _forget_rows(folder, found)
                 # All is built anew, as by a resume.
-                parts = assemble(config, trained_on(found))
+                parts = built(config, found)
                 parts.training.going_back_to = count
                 callbacks = built_callbacks(config) | {"stopwatch": watch}
                 trainer = built_trainer(config, parts, callbacks, loggers, world_size)
@@ -271,6 +272,9 @@ def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, A
     precision = f"{trainer.precision}{' with TF32' * config['trainer'].get('tf32', False)}"
     table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {precision}, {how}")
     table.add_row("run folder", str(folder.path))
+    if parts.match is not None:
+        for row in shown(parts.match):
+            table.add_row(*row)
     if found is not None:
         path, checkpoint = found
         table.add_row("resumed", f"from {path.name}, {checkpoint['progress']['images_seen']:,} images")

@@ -19,6 +19,7 @@ from genlab.errors import InputError
 from genlab.launching.agreement import check_meeting, together
 from genlab.launching.begin import begin_job
 from genlab.launching.disk import disk_errors
+from genlab.launching.initial import built
 from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.nodes import Nodes
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
@@ -31,9 +32,9 @@ from genlab.runs.config import below, config_to_build
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, choices_today, current
-from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint, trained_on
+from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
-from genlab.training.parts import Parts, assemble
+from genlab.training.parts import Parts
 from genlab.training.trainer_settings import trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
@@ -45,6 +46,7 @@ OF_THE_FIRST_START = (
     "trainer.precision",
     "trainer.tf32",
     "trainer.compile",  # which trainer.tune may have chosen
+    "init_sha256",
 )
 
 
@@ -172,7 +174,7 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     check_budget(folder, done, budget, config, None if found is None else found[1])
     where = check_meeting(config["trainer"])
     processes = num_processes(config["trainer"])
-    parts = assemble(config, trained_on(found))  # refuses other data before anything is written
+    parts = built(config, found)  # refuses other data before anything is written
     check_shares(config, parts)
     if processes == 1 and where is None:
         check_trainer(config, parts)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -17,13 +17,11 @@ from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
-from genlab.models.weights import AVERAGED, weights_of
-from genlab.runs.averages import FOLDER, averaged_weights
 from genlab.runs.checkpoints import data_of, read_checkpoint
 from genlab.runs.config import config_to_build, with_data_of_this_machine
 from genlab.runs.folder import SUMMARY, RunFolder
-
-Weights = Literal["auto", "ema", "raw"] | float
+from genlab.runs.stored_weights import Weights as Weights
+from genlab.runs.stored_weights import stored_weights, weights_file
 
 
 def load(
@@ -199,9 +197,7 @@ class Run:
 
     @property
     def checkpoint_path(self) -> Path:
-        if self.checkpoint in ("best", "last"):
-            return self.folder.checkpoints / f"{self.checkpoint}.ckpt"
-        return Path(self.checkpoint)
+        return weights_file(self.folder, self.checkpoint)
 
     def _state(self, model: GenerativeModel) -> dict[str, torch.Tensor]:
         path = self.checkpoint_path
@@ -209,25 +205,14 @@ class Run:
             there = sorted(p.stem for p in self.folder.checkpoints.glob("*.ckpt"))
             raise InputError(f"there is no checkpoint {path} (there is {', '.join(there) or 'none yet'})")
         try:
-            checkpoint = read_checkpoint(path)
+            stored = stored_weights(path, self.weights, model)
         except InputError as error:
-            raise InputError(f"{error}: try checkpoint=last" if self.checkpoint == "best" else str(error)) from error
-        state, self._trained_on = checkpoint["state_dict"], data_of(checkpoint)
-        if isinstance(self.weights, float):
-            averages = self.folder.checkpoints / FOLDER
-            raw = weights_of(model, state, "raw")
-            weights = raw | averaged_weights(averages, self.weights)
-            _match(weights, model, averages)
-            self.used_weights = f"average of width {self.weights:g}"
-            return weights
-        has_ema = any(name.startswith(AVERAGED) for name in state)
-        kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
-        weights = weights_of(model, state, kind)
-        if not weights:
-            raise InputError(f"{path} has no {kind} weights (training.ema_decay was not set)")
-        _match(weights, model, path)
-        self.used_weights = kind
-        return weights
+            is_best = self.checkpoint == "best" and path.suffix == ".ckpt"
+            raise InputError(f"{error}: try checkpoint=last" if is_best else str(error)) from error
+        self._trained_on = stored.trained_on
+        _match(stored.weights, model, stored.path)
+        self.used_weights = stored.kind
+        return stored.weights
 
 
 def _match(weights: dict[str, torch.Tensor], model: GenerativeModel, path: Path) -> None:
