@@ -29,6 +29,7 @@ from genlab.machine.process import as_launched
 from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import below, config_to_build
+from genlab.runs.exported import is_exported
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, choices_today, current
@@ -140,6 +141,10 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
+    if is_exported(folder):
+        raise InputError(
+            f"{folder.path} is exported, and has nothing to go on from: init={folder.path} starts a new run"
+        )
     if not force:
         check_not_running(folder, status)
     saved = config_to_build(folder)

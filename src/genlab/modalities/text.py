@@ -34,6 +34,7 @@ class Text(Modality):
     name = "tokens"
     is_numeric = False
     noun = "texts"
+    task = "text-generation"
     is_measured = False
 
     def __init__(self, decode: Callable[[Tensor], list[str]]) -> None:

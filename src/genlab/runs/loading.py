@@ -17,11 +17,10 @@ from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
-from genlab.runs.checkpoints import data_of, read_checkpoint
 from genlab.runs.config import config_to_build, with_data_of_this_machine
 from genlab.runs.folder import SUMMARY, RunFolder
 from genlab.runs.stored_weights import Weights as Weights
-from genlab.runs.stored_weights import stored_weights, weights_file
+from genlab.runs.stored_weights import data_of_file, stored_weights, weights_file
 
 
 def load(
@@ -135,7 +134,7 @@ class Run:
         """
         data = self._build_data()
         if self._trained_on is None and self.checkpoint_path.is_file():
-            self._trained_on = data_of(read_checkpoint(self.checkpoint_path))
+            self._trained_on = data_of_file(self.checkpoint_path)
         if self._trained_on is not None:  # a run without a checkpoint has not been trained
             data.hold_out_as(self._trained_on)
             data.setup()
@@ -194,6 +193,11 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Content of ``summary.json``; empty until the run is finished."""
         return self.folder.read_json(SUMMARY)
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Identity of the data that the weights were trained on; empty until :attr:`model` or :attr:`data` is used."""
+        return dict(self._trained_on or {})
 
     @property
     def checkpoint_path(self) -> Path:

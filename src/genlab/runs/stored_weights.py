@@ -13,6 +13,7 @@ from genlab.models.base import GenerativeModel
 from genlab.models.weights import AVERAGED, weights_of
 from genlab.runs.averages import FOLDER, averaged_weights
 from genlab.runs.checkpoints import data_of, read_checkpoint
+from genlab.runs.exported import facts
 from genlab.runs.folder import EXPORTED, RunFolder
 
 Weights = Literal["auto", "ema", "raw"] | float
@@ -24,7 +25,8 @@ class Stored:
 
     Attributes:
         weights: weights and buffers by their names in the model.
-        kind: ``"ema"``, ``"raw"``, or ``"average of width ..."``; of an exported folder, ``"exported"``.
+        kind: ``"ema"``, ``"raw"``, or ``"average of width ..."``; of an exported folder,
+            what was exported.
         trained_on: identity of the data that they were trained on; empty if the file does not say.
         path: path of the file.
     """
@@ -63,7 +65,9 @@ def stored_weights(path: Path, kind: Weights, model: GenerativeModel) -> Stored:
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
     if path.suffix == ".safetensors":
-        return Stored(_exported(path, kind), "exported", {}, path)
+        return Stored(
+            _exported(path, kind), str(facts(path.parent).get("weights", "exported")), data_of_file(path), path
+        )
     checkpoint = read_checkpoint(path)
     state, trained_on = checkpoint["state_dict"], data_of(checkpoint)
     if isinstance(kind, float):
@@ -76,6 +80,18 @@ def stored_weights(path: Path, kind: Weights, model: GenerativeModel) -> Stored:
     if not weights:
         raise InputError(f"{path} has no {chosen} weights (training.ema_decay was not set)")
     return Stored(weights, chosen, trained_on, path)
+
+
+def data_of_file(path: Path) -> dict[str, Any]:
+    """Read the identity of the data that a file's weights were trained on; empty if it does not say.
+
+    Args:
+        path: path of a checkpoint, or of exported weights.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    return data_of(facts(path.parent) if path.suffix == ".safetensors" else read_checkpoint(path))
 
 
 def _exported(path: Path, kind: Weights) -> dict[str, Tensor]:
