@@ -5,8 +5,12 @@ Nothing heavy is imported here: a command's module imports Hydra, and torch only
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from io import TextIOWrapper
+from typing import NoReturn
+
+from genlab.machine.outcome import as_line, forget, tell, told
 
 COMMANDS = {
     "train": "train a model on a dataset (-m for a sweep), then measure it",
@@ -33,6 +37,7 @@ examples:
 
 genlab COMMAND --help        the config groups and every key
 genlab COMMAND --cfg job     the composed config, nothing run
+genlab COMMAND ... --json    a last line of JSON for programs: exit code, folder, figures
 eval "$(genlab -sc install=bash)"   tab completion (also zsh, fish)
 
 A wrong input, or a run that failed, gives one line and exit code 2; GENLAB_DEBUG=1 shows the traceback."""
@@ -61,16 +66,41 @@ def _completing_command() -> str:
     return command
 
 
+def _refuse(line: str) -> NoReturn:
+    print(f"genlab: error: {line}", file=sys.stderr)
+    tell(error={"kind": "input", "message": line})
+    sys.exit(2)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run a command.
 
     The exit code is 0 on success, 2 if one line says what was wrong (an input, the disk, a training that diverged), 130
-    for Ctrl-C and 1 for a bug.
+    for Ctrl-C and 1 for a bug. With ``--json``, the last line on standard output says what came of it.
 
     Args:
         argv: arguments after the program's name; None for those of this process.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if "--json" not in arguments:
+        _run(arguments)
+        return
+    forget()
+    code: object = 0
+    arguments = [word for word in arguments if word != "--json"]
+    try:
+        _run(arguments)
+    except SystemExit as stop:
+        code = stop.code or 0
+    except Exception as error:
+        traceback.print_exc()
+        tell(error={"kind": "bug", "message": f"{type(error).__name__}: {error}"})
+        code = 1
+    print(as_line({"command": " ".join(arguments[:1]), "ok": code == 0, "exit_code": code, **told()}), flush=True)
+    sys.exit(code if isinstance(code, int) else 1)
+
+
+def _run(arguments: list[str]) -> None:
     program = sys.argv[0]
     completing = arguments[:1] in (["-sc"], ["--shell-completion"])
     if completing:
@@ -90,13 +120,11 @@ def main(argv: list[str] | None = None) -> None:
 
         near = get_close_matches(arguments[0], COMMANDS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
-        print(f"genlab: error: unknown command '{arguments[0]}'; {hint}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"unknown command '{arguments[0]}'; {hint}")
     try:
         os.getcwd()
     except OSError:
-        print("genlab: error: the current folder is gone: change to one that exists", file=sys.stderr)
-        sys.exit(2)
+        _refuse("the current folder is gone: change to one that exists")
     from genlab.machine.process import forget_ranks, quiet_torch
 
     forget_ranks()
@@ -106,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     # Makes Hydra raise its errors instead of printing them, so that we can print them as one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    module = import_module(f"genlab.{command}")
+    module = import_module(f"genlab.commands.{command}")
     try:
         if not completing:
             from genlab.composition.command_line import spelled
@@ -117,16 +145,15 @@ def main(argv: list[str] | None = None) -> None:
         module.main()
     except KeyboardInterrupt:
         print("genlab: interrupted", file=sys.stderr)
+        tell(error={"kind": "interrupted", "message": "Ctrl-C"})
         sys.exit(130)
     except Exception as error:
-        from genlab.composition.explaining import explain
-        from genlab.machine.console import on_one_line
+        from genlab.composition.explaining import explain, refused
 
         line = explain(error)
         if line is None or os.environ.get("GENLAB_DEBUG"):
             raise
-        print(f"genlab: error: {on_one_line(line)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(refused(error, line))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from genlab.launching.disk import disk_errors
 from genlab.launching.initial import built
 from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.nodes import Nodes
+from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.machine.files import write_atomically
@@ -70,13 +71,14 @@ class _Checked:
     details: dict[str, Any]
 
 
-def resume_alone(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+def resume_alone(folder: RunFolder, changes: list[str], force: bool = False, objects: Objects = NONE) -> float | None:
     """Hold the folder of a run, and continue the run; on several machines, the first of them holds it.
 
     Args:
         folder: folder of the run.
         changes: overrides to apply after the run's own.
         force: whether to go on though another machine may still train the run.
+        objects: callbacks and loggers of this process beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -86,7 +88,7 @@ def resume_alone(folder: RunFolder, changes: list[str], force: bool = False) -> 
     """
     several = _asks_for_nodes(folder, changes)
     with nullcontext() if several else held(folder.path, force):
-        return resume(folder, changes, force)
+        return resume(folder, changes, force, objects)
 
 
 def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
@@ -99,7 +101,7 @@ def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
     return str(num) != "1"
 
 
-def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+def resume(folder: RunFolder, changes: list[str], force: bool = False, objects: Objects = NONE) -> float | None:
     """Continue a run from its newest checkpoint; what is refused is refused before anything is written.
 
     Args:
@@ -107,6 +109,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
             all have joined.
         changes: overrides to apply after the run's own.
         force: whether to go on though another machine may still train the run.
+        objects: callbacks and loggers of this process beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -115,9 +118,10 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         InputError: if the run is done or is running, or if its config or its data has changed where it must not.
     """
     ready = _checked(folder, changes, force)
+    objects.check_alone(num_processes(ready.config["trainer"]) * num_nodes(ready.config["trainer"]) == 1)
     with together(ready.config, ready.parts, ready.checkpoint) as nodes:
         if nodes is None:
-            return _go_on(folder, ready)
+            return _go_on(folder, ready, objects=objects)
         if nodes.rank > 0:
             return follow(RunFolder(nodes.find()), ready.config, nodes)
         with held(folder.path, force):
@@ -127,13 +131,13 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
             return _go_on(folder, ready, nodes)
 
 
-def _go_on(folder: RunFolder, ready: _Checked, nodes: Nodes | None = None) -> float | None:
+def _go_on(folder: RunFolder, ready: _Checked, nodes: Nodes | None = None, objects: Objects = NONE) -> float | None:
     remember(ready.config)
     done = ready.status.get("status") == "done"
     with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(ready.config)))
-        folder.set_status("running", **ready.details)
-        return start(folder, ready.config, ready.parts, nodes)
+        folder.set_status("running", **ready.details, **objects.facts())
+        return start(folder, ready.config, ready.parts, nodes, objects)
 
 
 def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:

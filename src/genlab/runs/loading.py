@@ -15,10 +15,12 @@ from genlab.composition.trust import own_values, trust_modules
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
+from genlab.metrics.result import Result
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
 from genlab.runs.config import config_to_build, with_data_of_this_machine
-from genlab.runs.folder import SUMMARY, RunFolder
+from genlab.runs.folder import STATUS, SUMMARY, RunFolder
+from genlab.runs.frames import logged
 from genlab.runs.stored_weights import Weights as Weights
 from genlab.runs.stored_weights import data_of_file, stored_weights, weights_file
 
@@ -193,6 +195,25 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Content of ``summary.json``; empty until the run is finished."""
         return self.folder.read_json(SUMMARY)
+
+    @property
+    def metrics(self) -> Any:
+        """Curves of the training, a pandas DataFrame: ``images_seen``, ``seconds``, and a column per logged figure.
+
+        Raises:
+            InputError: if pandas is not installed, or the run has logged nothing.
+        """
+        return logged(self.folder)
+
+    @property
+    def figures(self) -> dict[str, Result]:
+        """Results of the end of training, with their protocols, by name; empty until the run is finished."""
+        return {name: Result.from_json(one) for name, one in (self.summary.get("metrics") or {}).items()}
+
+    @property
+    def status(self) -> str:
+        """Status of the run, such as ``"done"``; ``"unknown"`` if the folder does not say."""
+        return str(self.folder.read_json(STATUS).get("status", "unknown"))
 
     @property
     def trained_on(self) -> dict[str, Any]:

@@ -42,10 +42,9 @@ class Match:
     @property
     def line(self) -> str:
         """Say in a line how much was taken over."""
-        total = len(self.matched) + len(self.missing) + len(self.other_shape)
-        return (
-            f"{len(self.matched)} of {total} weights, {self.share:.1%} of the parameters ({self.kind}, {self.source})"
-        )
+        own = [*self.matched, *self.missing, *self.other_shape]
+        how_many = f"{len(self.matched)} of {len(own)} weights, {self.share:.1%} of the parameters"
+        return f"{how_many} ({self.kind}, {self.source})"
 
     def rows(self) -> list[tuple[str, str, str]]:
         """List what did not match: the kind of difference, the name, and the shapes where they differ."""

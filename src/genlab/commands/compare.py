@@ -48,9 +48,10 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         InputError: if there are no runs, or the format, a figure or a column does not exist.
     """
+    import json
     from pathlib import Path
 
-    from genlab.comparison.formats import FORMATS, on_terminal
+    from genlab.comparison.formats import FORMATS, as_json, on_terminal
     from genlab.comparison.picture import picture
     from genlab.comparison.places import expanded
     from genlab.comparison.runs import read_run
@@ -58,6 +59,7 @@ def compare(cfg: DictConfig) -> None:
     from genlab.composition.building import plain
     from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
+    from genlab.machine.outcome import tell
     from genlab.pictures.files import save_png
     from genlab.runs.folder import find_runs
 
@@ -69,6 +71,7 @@ def compare(cfg: DictConfig) -> None:
     if not runs:
         raise InputError(f"there are no runs in {', '.join(map(str, config['runs']))}")
     table = compared(runs, config["figures"], config["sort"], config["spread"])
+    tell(table=json.loads(as_json(table)))
     if form == "table":
         on_terminal(table)
         first = Path(places[0])
@@ -76,6 +79,7 @@ def compare(cfg: DictConfig) -> None:
         if (sheet := picture(table.rows, config["columns"])) is not None:
             save_png(sheet, target)
             print(f"\npicture: {target}")
+            tell(picture=str(target))
     else:
         print(FORMATS[form](table), end="")
     if config["html"]:
@@ -84,6 +88,7 @@ def compare(cfg: DictConfig) -> None:
 
         everything = compared(runs, config["figures"] or ["all"], config["sort"], config["spread"])
         page = Path(config["html"])
+        tell(page=str(page))
         write_page(report(everything, _command, config["title"]), page)
         print(f"page: {page}", file=sys.stdout if form == "table" else sys.stderr)
 

@@ -41,6 +41,7 @@ def export(cfg: DictConfig) -> Path:
     from genlab.errors import InputError
     from genlab.exporting import folder, hub
     from genlab.machine.devices import tune_processor
+    from genlab.machine.outcome import tell
     from genlab.machine.process import keep_freed_memory
     from genlab.runs.given import given_runs
     from genlab.runs.loading import Weights, load
@@ -72,8 +73,11 @@ def export(cfg: DictConfig) -> Path:
     if (graph := about.get("onnx")) is not None:
         print(f"{target / graph['file']}: differs from PyTorch by {graph['max_difference']:.1e} at most")
     print(target)
+    tell(run=str(run.folder.path), folder=str(target), export=about)
     if client is not None:
-        print(hub.push(client, target, config["push"], config["private"]))
+        address = hub.push(client, target, config["push"], config["private"])
+        tell(address=address)
+        print(address)
     return target
 
 
