@@ -49,6 +49,10 @@ def test_every_other_command_tells_what_it_made(genlab: Genlab, trained: Trained
     assert compared["table"]["rows"][0]["runs"][0]["folder"] == str(run)
     assert Path(compared["page"]).is_file()
     assert told(genlab("reproduce", "--list", "exact_ring2d", "--json"))["command"] == "reproduce"
+
+
+@pytest.mark.slow
+def test_a_benchmark_tells_what_it_measured(genlab: Genlab) -> None:
     few = ("benchmark.rounds=1", "benchmark.steps=2", "benchmark.num_samples=0")
     assert told(genlab("benchmark", *SMALL[:1], *few, "--json"))["pairs"]
 

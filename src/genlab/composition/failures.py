@@ -58,7 +58,8 @@ def kind_of(error: BaseException) -> str:
         return "memory"
     # A file that is not there is the input's fault, whoever says so; a full disk is not.
     of_disk = any(isinstance(one, OSError) and one.errno in _OF_DISK for one in causes)
-    return "system" if of_disk or isinstance(error, OSError) else "input"
+    of_system = isinstance(error, OSError) and error.errno is not None  # and not one of Hydra's that is called so
+    return "system" if of_disk or of_system else "input"
 
 
 def failure(error: BaseException) -> str | None:
