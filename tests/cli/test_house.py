@@ -36,8 +36,12 @@ def test_every_folder_says_in_a_sentence_what_it_is() -> None:
 
 
 def test_a_verb_composes_calls_and_prints() -> None:
-    verbs = ("train", "evaluate", "sample", "compare", "benchmark", "dashboard")
-    long = {name: lines for name in verbs if (lines := len((PACKAGE / f"{name}.py").read_text().splitlines())) >= 100}
+    verbs = ("train", "evaluate", "sample", "export", "compare", "benchmark", "dashboard")
+    long = {
+        name: lines
+        for name in verbs
+        if (lines := len((PACKAGE / "commands" / f"{name}.py").read_text().splitlines())) >= 100
+    }
     assert not long
 
 

@@ -66,9 +66,10 @@ def warm_up() -> None:
         code = 1
         try:
             sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
-            for name in ("genlab.cli", "genlab.train", "genlab.evaluate", "genlab.sample", "genlab.compare", "conftest",
-                         "genlab.launching.job", "genlab.launching.processes", "genlab.callbacks.best_checkpoint",
-                         "genlab.models.transformer.gpt", "genlab.data.digits"):  # fmt: skip
+            commands = [f"genlab.commands.{name}" for name in ("train", "evaluate", "sample", "compare")]
+            for name in ("genlab.cli", *commands, "conftest", "genlab.launching.job", "genlab.launching.processes",
+                         "genlab.callbacks.best_checkpoint", "genlab.models.transformer.gpt",
+                         "genlab.data.digits"):  # fmt: skip
                 importlib.import_module(name)
             with os.fdopen(writing, "w") as pipe:
                 pipe.write("\n".join(sys.modules))

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from genlab.commands.reproduce import generators
 from genlab.composition.configs import composed
 from genlab.errors import InputError
 from genlab.metrics.published import fingerprint
-from genlab.reproduce import generators
 from genlab.reproduction.importing import import_record
 from genlab.reproduction.pages import blocks, pages, with_blocks, without_blocks, write_blocks
 from genlab.reproduction.recipes import Recipe, named, recipes

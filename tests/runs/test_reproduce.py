@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from genlab.commands.reproduce import main
 from genlab.errors import InputError
 from genlab.metrics.published import Published, Verdict, fingerprint, verdict
-from genlab.reproduce import main
 from genlab.reproduction import checking, jobs
 from genlab.reproduction.jobs import Job, compared, evaluate_further
 from genlab.reproduction.listing import print_list

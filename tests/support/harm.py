@@ -197,7 +197,7 @@ def harmful(folder: Path) -> dict[str, dict[str, Any]]:
         node("genlab.composition.building.build", inner, "x"),
         node("genlab.composition.building.located", "os.system", ""),
         node("genlab.loggers.wandb.wandb_logger", at, WORD),
-        node("genlab.train.launch", f"name={WORD}"),
+        node("genlab.commands.called.launch", f"name={WORD}"),
         node("genlab.cli.main", ["train", f"name={WORD}"]),
         node("genlab.cli.import_module", f"{WORD}_module"),
         node("genlab.composition.trust.trust_modules", "os"),

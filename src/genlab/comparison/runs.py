@@ -42,6 +42,8 @@ NOT_OF_THE_RUN = (
     "dataset.num_workers",
     "dataset.source.cache_dir",
 )
+# Keys that runs of earlier versions lack, and that say nothing if they are null.
+OF_START = ("init", "init_weights", "init_sha256")
 
 
 @dataclass
@@ -212,6 +214,7 @@ def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, A
         key: value
         for key, value in within(flat(config)).items()
         if not below(key, NOT_OF_THE_RUN)
+        and not (key in OF_START and value is None)
         and (key.rpartition(".")[2] != "seed" or ("." in key and key in overrides))
         and not (isinstance(value, str) and value.startswith(("run_dir", *places)))
     }

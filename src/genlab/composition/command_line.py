@@ -122,13 +122,23 @@ def lists_of(prefix: str) -> None:
     Args:
         prefix: beginning of the keys whose values may be lists, such as ``"sampling."``.
     """
+    sys.argv = [sys.argv[0], *with_lists(prefix, sys.argv[1:])]
+
+
+def with_lists(prefix: str, words: Iterable[str]) -> list[str]:
+    """Give words with lists where commas separate the values of a key, as :func:`lists_of` does.
+
+    Args:
+        prefix: beginning of the keys whose values may be lists.
+        words: arguments as the user wrote them.
+    """
     arguments = []
-    for word in sys.argv[1:]:
+    for word in words:
         key, equals, value = word.partition("=")
         if equals and key.lstrip("+").startswith(prefix) and "," in value and value[0] not in "[{'\"":
             word = f"{key}=[{value}]"
         arguments.append(word)
-    sys.argv = [sys.argv[0], *arguments]
+    return arguments
 
 
 def _is_path(argument: str) -> bool:

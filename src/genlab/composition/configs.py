@@ -57,6 +57,7 @@ def composed(name: str, overrides: Iterable[str]) -> DictConfig:
     with open_dict(cfg):
         cfg.hydra.mode = RunMode.RUN  # an experiment may ask for a sweep; this is one of its runs
         HydraConfig.instance().set_config(cfg)
-        OmegaConf.resolve(cfg.choices)
+        if "choices" in cfg:
+            OmegaConf.resolve(cfg.choices)
         del cfg["hydra"]
     return cfg

@@ -22,11 +22,12 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from genlab.composition.configs import conf_dir, groups
-from genlab.composition.failures import failure
+from genlab.composition.failures import failure, kind_of
 from genlab.composition.hints import elsewhere, file_of, having, in_yaml, unreadable
 from genlab.composition.renamed_groups import renamed_in_file
 from genlab.errors import InputError, OutputLost
 from genlab.machine.console import is_lost, on_one_line
+from genlab.machine.outcome import tell
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -148,6 +149,19 @@ def _refused_override(error: HydraException) -> str:
     return f"{key}: there is no such key or group{did_you_mean(key, known)}"
 
 
+def refused(error: BaseException, line: str) -> int:
+    """Print the line that explains an error, tell it to the program that called, and give the exit code.
+
+    Args:
+        error: error that ended the command.
+        line: explanation.
+    """
+    told = on_one_line(line)
+    print(f"genlab: error: {told}", file=sys.stderr)
+    tell(error={"kind": kind_of(error), "message": told})
+    return 2
+
+
 def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Wrap a command's task so that a wrong input ends it with one line on stderr and exit code 2.
 
@@ -165,7 +179,6 @@ def one_line_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
             in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
             if line is None or in_sweep or os.environ.get("GENLAB_DEBUG"):
                 raise
-            print(f"genlab: error: {on_one_line(line)}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(refused(error, line)) from None
 
     return wrapped

@@ -30,6 +30,8 @@ _HELP = {
     errno.ESTALE: "connect the shared disk again",
 }
 
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """Iterate over an error and the errors that caused it."""
@@ -39,6 +41,25 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         yield found
         seen.append(found)
         found = found.__cause__
+
+
+def kind_of(error: BaseException) -> str:
+    """Name the kind of an error for programs: ``diverged``, ``failed``, ``memory``, ``system`` or ``input``.
+
+    Args:
+        error: error that is explained in one line; what is none of the others is a wrong input.
+    """
+    causes = list(chain(error))
+    if any(isinstance(one, Diverged) for one in causes):
+        return "diverged"
+    if any(isinstance(one, RunFailed) for one in causes):
+        return "failed"
+    if any(map(_is_memory, causes)):
+        return "memory"
+    # A file that is not there is the input's fault, whoever says so; a full disk is not.
+    of_disk = any(isinstance(one, OSError) and one.errno in _OF_DISK for one in causes)
+    of_system = isinstance(error, OSError) and error.errno is not None  # and not one of Hydra's that is called so
+    return "system" if of_disk or of_system else "input"
 
 
 def failure(error: BaseException) -> str | None:

@@ -23,6 +23,8 @@ def is_path(key: str, value: object) -> bool:
     """
     part, _, _ = key.partition(".")
     last = key.rpartition(".")[2]
+    if key == "init":
+        return isinstance(value, str) and bool(value)
     if part not in PARTS or not isinstance(value, str) or not value or re.match(r"\w+://", value):
         return False
     if last in NAMES:

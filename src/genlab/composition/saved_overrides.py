@@ -16,7 +16,7 @@ from genlab.errors import InputError
 # Keys of a command, not of a run.
 _OF_THE_COMMAND = ("trust", "force", "resume", "sweep.resume")
 # Keys at the top that are no groups, and may have any text.
-_TEXTS = ("name", "tags", "group")
+_TEXTS = ("name", "tags", "group", "init")
 
 
 def checked_overrides(overrides: Any, source: str | Path) -> list[str]:

@@ -201,6 +201,16 @@ def remember(config: Mapping[str, Any]) -> None:
             remember_node(node, config.get("run_dir"))
 
 
+def foreign_modules(config: Any) -> list[str]:
+    """List the modules that a config names code of and that are neither genlab's nor of a library that ``conf/`` names.
+
+    Args:
+        config: config, as plain values.
+    """
+    targets = [str(node["_target_"]) for _, node in nodes(config)]
+    return sorted({_module(target) for target in targets if not _is_known(target)})
+
+
 def check_resolved(config: Any, where: str = "", source: str | Path = "") -> None:
     """Check that a config is resolved: building it would resolve what is left, such as ``${oc.env:TOKEN}``.
 

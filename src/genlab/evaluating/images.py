@@ -5,6 +5,7 @@ import io
 from typing import Any
 
 from genlab.composition.building import build
+from genlab.evaluating.evaluated import Evaluated
 from genlab.evaluating.folder import new_folder
 from genlab.machine.files import write_atomically
 from genlab.machine.progress import with_progress
@@ -16,7 +17,7 @@ from genlab.runs.loading import Run
 LIKELIHOOD = "likelihood.csv"
 
 
-def evaluate_images(run: Run, config: dict[str, Any]) -> None:
+def evaluate_images(run: Run, config: dict[str, Any]) -> Evaluated:
     """Write a table with the likelihood of every image of a folder, and print the mean.
 
     Args:
@@ -41,3 +42,4 @@ def evaluate_images(run: Run, config: dict[str, Any]) -> None:
     write_atomically(folder.path / LIKELIHOOD, table.getvalue())
     folder.write_json(EVALUATION, {"run": str(run.folder.path), "images": config["images"], "metrics": metrics})
     print_figures(figures, {"run": str(run.folder.path), "each image": str(folder.path / LIKELIHOOD)})
+    return Evaluated(folder.path, figures, run.checkpoint, run.used_weights)

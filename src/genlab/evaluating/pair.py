@@ -4,13 +4,14 @@ from typing import Any
 
 from genlab.composition.building import build
 from genlab.data.image_sets import open_pair
+from genlab.evaluating.evaluated import Evaluated
 from genlab.evaluating.folder import new_folder
 from genlab.metrics.display import print_figures
 from genlab.runs.folder import EVALUATION
 from genlab.runs.loading import device_named
 
 
-def evaluate_pair(config: dict[str, Any]) -> None:
+def evaluate_pair(config: dict[str, Any]) -> Evaluated:
     """Compare the features of two folders (or arrays) of images, write the figures and print them.
 
     Args:
@@ -30,3 +31,4 @@ def evaluate_pair(config: dict[str, Any]) -> None:
     content = {"real": config["real"], "fake": config["fake"], "metrics": metrics}
     folder.write_json(EVALUATION, {**content, **({"figures": declared} if declared else {})})
     print_figures(figures, {"written to": str(folder.path / EVALUATION)}, evaluation.declared)
+    return Evaluated(folder.path, figures)

@@ -8,6 +8,7 @@ from typing import Any
 from genlab.composition.building import build
 from genlab.composition.sampling import combinations, sampling_settings
 from genlab.errors import InputError
+from genlab.evaluating.evaluated import Evaluated
 from genlab.evaluating.images import evaluate_images
 from genlab.evaluating.spread import Devices, spread
 from genlab.metrics.display import print_figures
@@ -20,7 +21,7 @@ from genlab.runs.verdicts import OTHER_DATA, Finished, Standing, standings
 from genlab.views.nearest import beside_neighbours
 
 
-def evaluate_run(path: str, config: dict[str, Any]) -> None:
+def evaluate_run(path: str, config: dict[str, Any]) -> list[Evaluated]:
     """Measure a run, write its figures into its ``evaluation.json`` and print them.
 
     Each kind of weights and each combination of sampling settings in the config gives an evaluation of its own.
@@ -29,22 +30,27 @@ def evaluate_run(path: str, config: dict[str, Any]) -> None:
         path: folder of the run, or a file of its ``checkpoints/``.
         config: config of ``genlab evaluate``, as plain values.
 
+    Returns:
+        The evaluations in their order.
+
     Raises:
         InputError: if the run cannot be opened or measured.
     """
+    found: list[Evaluated] = []
     folder, checkpoint = _checkpoint_of(path, config["checkpoint"])
     given = ["raw", "ema"] if config["weights"] == "both" else config["weights"]
     kinds: list[Any] = given if isinstance(given, list) else [given]
     for kind in kinds:
         run = load(folder, checkpoint, kind, config["device"], config["dataset"])
         if config["images"]:
-            evaluate_images(run, config)
+            found.append(evaluate_images(run, config))
             continue
         with spread(run, kind, config["devices"]) as devices:
-            _evaluate(run, config, devices)
+            found += _evaluate(run, config, devices)
+    return found
 
 
-def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> None:
+def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> list[Evaluated]:
     metrics = {**config["metrics"]}
     for name in ("features", "modes"):  # those of the run, unless the user chose others
         metrics[name] = metrics.get(name) or run.config["metrics"].get(name)
@@ -57,6 +63,7 @@ def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> None
         f"{evaluation.reference}, {evaluation.num_samples} samples, seed {evaluation.seed}"
     )
     known: dict[str, Any] = {}
+    found: list[Evaluated] = []
     changes = combinations(config["sampling"])
     for change, sampling in zip(changes, [sampling_settings(model, change) for change in changes], strict=True):
         model.sampling = sampling
@@ -69,6 +76,7 @@ def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> None
         settings = {**which, **about, "sampling": asdict(sampling), "dataset": config["dataset"]}
         beside = _beside(run, figures)
         record(run.folder, settings, figures, evaluation.declared, beside)
+        found.append(Evaluated(run.folder.path, figures, run.checkpoint, run.used_weights, change))
         shown, nearest = measured.samples, measured.neighbours
         if shown is not None and nearest is not None and run.modality.is_tiled:
             run.folder.make()  # a run folder out of a git repository lacks its empty folders
@@ -83,6 +91,7 @@ def _evaluate(run: Run, config: dict[str, Any], devices: Devices | None) -> None
             },
             evaluation.declared,
         )
+    return found
 
 
 def _beside(run: Run, figures: Mapping[str, Result]) -> dict[str, Standing]:

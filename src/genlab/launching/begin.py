@@ -18,8 +18,11 @@ from genlab.composition.trust import check_resolved, remember
 from genlab.errors import InputError
 from genlab.launching.agreement import check_meeting, together
 from genlab.launching.disk import disk_errors
+from genlab.launching.initial import FILE as INIT
+from genlab.launching.initial import built
 from genlab.launching.monitor import check_monitor
 from genlab.launching.nodes import Nodes
+from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.loggers.wandb import check_environment
@@ -27,12 +30,12 @@ from genlab.machine.files import write_atomically
 from genlab.metrics.published import Published
 from genlab.runs.folder import CONFIG, RunFolder
 from genlab.runs.lock import held
-from genlab.training.parts import Parts, assemble, check_kind
+from genlab.training.parts import Parts, check_kind
 from genlab.tuning.candidates import Tuning
 from genlab.tuning.tune import FILE, tuned
 
 
-def begin(cfg: DictConfig, planned: Path) -> float | None:
+def begin(cfg: DictConfig, planned: Path, objects: Objects = NONE) -> float | None:
     """Train a new single run in the planned folder, or in one beside it if that is taken.
 
     On several machines, all of them call this, and node 0 claims the folder.
@@ -40,6 +43,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     Args:
         cfg: composed config of ``genlab train``, in which the run's folder and names are set.
         planned: folder given by :func:`planned_folder`.
+        objects: callbacks and loggers of this process beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -49,6 +53,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
     """
     cfg.run_dir = str(planned)
     config, parts, tuning = _prepared(cfg)
+    objects.check_alone(num_processes(config["trainer"]) * num_nodes(config["trainer"]) == 1)
     chosen = tuned(config, parts, tuning, overrides())
     with together(config, parts) as nodes:
         if nodes is not None:
@@ -60,7 +65,7 @@ def begin(cfg: DictConfig, planned: Path) -> float | None:
         if nodes is not None:
             _show_new(folder, nodes)
         with disk_errors(folder.path), held(folder.path):
-            return _start(cfg, folder, parts, nodes, chosen)
+            return _start(cfg, folder, parts, nodes, chosen, objects)
 
 
 def _show_new(folder: RunFolder, nodes: Nodes) -> None:
@@ -120,7 +125,9 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts, Tuning]:
     if config["reference"] is not None:
         Published.from_config(config["reference"])
     tuning = Tuning.from_config(config["trainer"], num_processes(config["trainer"]) * num_nodes(config["trainer"]))
-    parts = assemble(config)
+    parts = built(config)
+    if parts.match is not None:
+        config["init_sha256"] = cfg.init_sha256 = parts.match.sha256
     check_shares(config, parts)
     check_monitor(config, parts, overrides())
     if (config["logger"] or {}).get("wandb"):
@@ -129,7 +136,12 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts, Tuning]:
 
 
 def _start(
-    cfg: DictConfig, folder: RunFolder, parts: Parts, nodes: Nodes | None, chosen: dict[str, Any] | None
+    cfg: DictConfig,
+    folder: RunFolder,
+    parts: Parts,
+    nodes: Nodes | None,
+    chosen: dict[str, Any] | None,
+    objects: Objects = NONE,
 ) -> float | None:
     if chosen is not None:
         with open_dict(cfg):  # a trainer of the user's own may lack keys of genlab's
@@ -139,9 +151,11 @@ def _start(
     _name_for_people(cfg, folder.path)
     config = plain(cfg, **TYPES)
     write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-    folder.set_status("running", command=_command(), overrides=overrides())
+    if parts.match is not None:
+        folder.write_json(INIT, parts.match.to_json())
+    folder.set_status("running", command=_command(), overrides=overrides(), **objects.facts())
     remember(config)
-    return start(folder, config, parts, nodes)
+    return start(folder, config, parts, nodes, objects)
 
 
 def planned_folder(cfg: DictConfig) -> Path:

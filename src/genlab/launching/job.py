@@ -25,6 +25,8 @@ from genlab.composition.failures import failure
 from genlab.composition.named_parts import named
 from genlab.composition.trust import own_values, remember
 from genlab.errors import Diverged, InputError, Interrupted, OutputLost
+from genlab.launching.initial import built, shown
+from genlab.launching.objects import NONE, Objects
 from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.rollback import roll_back, rolled_back
 from genlab.launching.summary import report, summarize
@@ -38,20 +40,22 @@ from genlab.metrics.result import Result
 from genlab.runs.checkpoints import NEWEST, SealedCheckpoints
 from genlab.runs.config import read_config
 from genlab.runs.folder import METRICS, STATUS, SUMMARY, RunFolder
-from genlab.runs.resuming import newest_checkpoint, trained_on
+from genlab.runs.resuming import newest_checkpoint
 from genlab.runs.rows import rows_to_keep, seconds_logged
 from genlab.runs.verdicts import Finished, Standing, standings
 from genlab.training.compilation import Compilation
 from genlab.training.hooks import leave_out_empty_hooks
 from genlab.training.parallel import strategy_for
-from genlab.training.parts import Parts, assemble
+from genlab.training.parts import Parts
 from genlab.training.tf32 import TF32
 from genlab.training.trainer_settings import trainer_options
 
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what it holds
 
 
-def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) -> float | None:
+def work(
+    folder: RunFolder, config: dict[str, Any], parts: Parts | None = None, objects: Objects = NONE
+) -> float | None:
     """Train from the newest checkpoint in the folder, or from the start, then measure and write the summary.
 
     Every process of the run calls this; only the first one writes to the folder.
@@ -60,6 +64,7 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
         folder: claimed folder of the run.
         config: config of the run, as plain values.
         parts: parts built from the config; None builds them here.
+        objects: callbacks and loggers beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -69,19 +74,21 @@ def work(folder: RunFolder, config: dict[str, Any], parts: Parts | None = None) 
     """
     rank, world_size = place_in(folder.path)
     with alone() if world_size == 1 else nullcontext():
-        return _work(folder, config, parts, rank == 0, world_size)
+        return _work(folder, config, parts, rank == 0, world_size, objects)
 
 
-def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first: bool, world_size: int) -> float | None:
+def _work(
+    folder: RunFolder, config: dict[str, Any], parts: Parts | None, first: bool, world_size: int, objects: Objects
+) -> float | None:
     watch = Stopwatch()
     loggers: list[Any] = []
     try:
         found = newest_checkpoint(folder)
-        parts = parts or assemble(config, trained_on(found))
+        parts = parts or built(config, found)
         if first:
-            loggers = _open(folder, config, parts, found)
+            loggers = [*_open(folder, config, parts, found), *objects.loggers]
             watch.before = seconds_logged(folder) if found else 0.0
-        callbacks = built_callbacks(config) | {"stopwatch": watch}
+        callbacks = built_callbacks(config) | {"stopwatch": watch} | objects.named()
         trainer = built_trainer(config, parts, callbacks, loggers, world_size)
         for logger in loggers:
             logger.log_hyperparams(config)
@@ -100,9 +107,9 @@ def _work(folder: RunFolder, config: dict[str, Any], parts: Parts | None, first:
                 if first:
                     _forget_rows(folder, found)
                 # All is built anew, as by a resume.
-                parts = assemble(config, trained_on(found))
+                parts = built(config, found)
                 parts.training.going_back_to = count
-                callbacks = built_callbacks(config) | {"stopwatch": watch}
+                callbacks = built_callbacks(config) | {"stopwatch": watch} | objects.named()
                 trainer = built_trainer(config, parts, callbacks, loggers, world_size)
             progress = progress_of(trainer.current_epoch, callbacks)
         best = next((c.best for c in callbacks.values() if isinstance(c, BestCheckpoint)), None)
@@ -272,6 +279,9 @@ def _announce(parts: Parts, trainer: Any, folder: RunFolder, config: dict[str, A
     precision = f"{trainer.precision}{' with TF32' * config['trainer'].get('tf32', False)}"
     table.add_row("device", f"{trainer.strategy.root_device} x {trainer.world_size}, precision {precision}, {how}")
     table.add_row("run folder", str(folder.path))
+    if parts.match is not None:
+        for row in shown(parts.match):
+            table.add_row(*row)
     if found is not None:
         path, checkpoint = found
         table.add_row("resumed", f"from {path.name}, {checkpoint['progress']['images_seen']:,} images")

@@ -19,6 +19,7 @@ import torch
 from genlab.errors import InputError, Interrupted, RunFailed
 from genlab.launching.job import work
 from genlab.launching.nodes import DEAD, SEEN, Nodes
+from genlab.launching.objects import NONE, Objects
 from genlab.launching.outcome import Failure, Outcome, failure_of, first_failure
 from genlab.machine.process import OF_RUN, SIGNALS, for_processes
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder
@@ -29,7 +30,13 @@ from genlab.training.parts import Parts
 GRACE = 10.0  # seconds that processes have to end by themselves when another node is gone
 
 
-def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None, nodes: Nodes | None = None) -> float | None:
+def start(
+    folder: RunFolder,
+    config: dict[str, Any],
+    parts: Parts | None,
+    nodes: Nodes | None = None,
+    objects: Objects = NONE,
+) -> float | None:
     """Train and measure in this process, or in one process per device under torchrun.
 
     Args:
@@ -37,6 +44,7 @@ def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None, nodes:
         config: config of the run, as plain values.
         parts: parts built from the config; None builds them when they are needed.
         nodes: nodes of a run on several machines, of which this is the first; None for one machine.
+        objects: callbacks and loggers of this process, which only a run of one process has.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -49,7 +57,7 @@ def start(folder: RunFolder, config: dict[str, Any], parts: Parts | None, nodes:
     if nodes is None and folder.read_json(STATUS).get("nodes"):  # it was begun on several machines
         folder.set_status("running", nodes=None, launch=None)
     if num == 1 and nodes is None:
-        return work(folder, config, parts)
+        return work(folder, config, parts, objects)
     newest_checkpoint(folder)  # puts a damaged checkpoint aside and says so, here once instead of in every process
     options = ["--standalone", "--nnodes=1"]
     if nodes is not None:

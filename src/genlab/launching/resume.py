@@ -19,8 +19,10 @@ from genlab.errors import InputError
 from genlab.launching.agreement import check_meeting, together
 from genlab.launching.begin import begin_job
 from genlab.launching.disk import disk_errors
+from genlab.launching.initial import built
 from genlab.launching.job import check_trainer, check_weights
 from genlab.launching.nodes import Nodes
+from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
 from genlab.machine.files import write_atomically
@@ -28,12 +30,13 @@ from genlab.machine.process import as_launched
 from genlab.runs.budget import check_budget
 from genlab.runs.checkpoints import BEFORE, NEWEST
 from genlab.runs.config import below, config_to_build
+from genlab.runs.exported import is_exported
 from genlab.runs.folder import CONFIG, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import held
 from genlab.runs.moved import as_begun, choices_today, current
-from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint, trained_on
+from genlab.runs.resuming import check_not_running, check_unchanged, newest_checkpoint
 from genlab.runs.rows import count_rows
-from genlab.training.parts import Parts, assemble
+from genlab.training.parts import Parts
 from genlab.training.trainer_settings import trainer_options
 
 # Keys whose values are relative to the folder, or chosen for the device, that the run was first started on; and so are
@@ -45,6 +48,7 @@ OF_THE_FIRST_START = (
     "trainer.precision",
     "trainer.tf32",
     "trainer.compile",  # which trainer.tune may have chosen
+    "init_sha256",
 )
 
 
@@ -67,13 +71,14 @@ class _Checked:
     details: dict[str, Any]
 
 
-def resume_alone(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+def resume_alone(folder: RunFolder, changes: list[str], force: bool = False, objects: Objects = NONE) -> float | None:
     """Hold the folder of a run, and continue the run; on several machines, the first of them holds it.
 
     Args:
         folder: folder of the run.
         changes: overrides to apply after the run's own.
         force: whether to go on though another machine may still train the run.
+        objects: callbacks and loggers of this process beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -83,7 +88,7 @@ def resume_alone(folder: RunFolder, changes: list[str], force: bool = False) -> 
     """
     several = _asks_for_nodes(folder, changes)
     with nullcontext() if several else held(folder.path, force):
-        return resume(folder, changes, force)
+        return resume(folder, changes, force, objects)
 
 
 def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
@@ -96,7 +101,7 @@ def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
     return str(num) != "1"
 
 
-def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float | None:
+def resume(folder: RunFolder, changes: list[str], force: bool = False, objects: Objects = NONE) -> float | None:
     """Continue a run from its newest checkpoint; what is refused is refused before anything is written.
 
     Args:
@@ -104,6 +109,7 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
             all have joined.
         changes: overrides to apply after the run's own.
         force: whether to go on though another machine may still train the run.
+        objects: callbacks and loggers of this process beside those of the config.
 
     Returns:
         The best value of the monitored metric, or None if there is none.
@@ -112,9 +118,10 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
         InputError: if the run is done or is running, or if its config or its data has changed where it must not.
     """
     ready = _checked(folder, changes, force)
+    objects.check_alone(num_processes(ready.config["trainer"]) * num_nodes(ready.config["trainer"]) == 1)
     with together(ready.config, ready.parts, ready.checkpoint) as nodes:
         if nodes is None:
-            return _go_on(folder, ready)
+            return _go_on(folder, ready, objects=objects)
         if nodes.rank > 0:
             return follow(RunFolder(nodes.find()), ready.config, nodes)
         with held(folder.path, force):
@@ -124,13 +131,13 @@ def resume(folder: RunFolder, changes: list[str], force: bool = False) -> float 
             return _go_on(folder, ready, nodes)
 
 
-def _go_on(folder: RunFolder, ready: _Checked, nodes: Nodes | None = None) -> float | None:
+def _go_on(folder: RunFolder, ready: _Checked, nodes: Nodes | None = None, objects: Objects = NONE) -> float | None:
     remember(ready.config)
     done = ready.status.get("status") == "done"
     with disk_errors(folder.path), unharmed(folder) if done else nullcontext():
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(ready.config)))
-        folder.set_status("running", **ready.details)
-        return start(folder, ready.config, ready.parts, nodes)
+        folder.set_status("running", **ready.details, **objects.facts())
+        return start(folder, ready.config, ready.parts, nodes, objects)
 
 
 def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
@@ -138,6 +145,10 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     status = folder.read_json(STATUS)
     if "overrides" not in status:
         raise InputError(f"{folder.path} cannot be resumed: {STATUS} does not say what it was started with")
+    if is_exported(folder):
+        raise InputError(
+            f"{folder.path} is exported, and has nothing to go on from: init={folder.path} starts a new run"
+        )
     if not force:
         check_not_running(folder, status)
     saved = config_to_build(folder)
@@ -172,7 +183,7 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     check_budget(folder, done, budget, config, None if found is None else found[1])
     where = check_meeting(config["trainer"])
     processes = num_processes(config["trainer"])
-    parts = assemble(config, trained_on(found))  # refuses other data before anything is written
+    parts = built(config, found)  # refuses other data before anything is written
     check_shares(config, parts)
     if processes == 1 and where is None:
         check_trainer(config, parts)

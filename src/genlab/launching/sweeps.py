@@ -127,6 +127,11 @@ def _rename_swept_groups(config: DictConfig) -> None:
             config.hydra.sweeper.params = dict(zip(keys, values.values(), strict=True))
 
 
+def swept_folder() -> Path | None:
+    """Give the folder of the sweep that ended last in this process; None if none has begun."""
+    return _folder
+
+
 @contextmanager
 def finished() -> Iterator[None]:
     """Print the table when the sweep inside the context ends, with or without an error; do nothing for a single run.

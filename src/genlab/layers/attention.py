@@ -188,4 +188,4 @@ class SelfAttention(nn.Module):
         # is_causal aligns the first query with the first key, which is right only if nothing is cached (T == S). A
         # single new query sees everything. Several new queries need a mask: all of the past, and each other causally.
         mask = None if T in (1, S) else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=bool(T == S))

@@ -18,6 +18,7 @@ class Image(Modality):
     name = "image"
     noun = "images"
     is_tiled = True
+    task = "unconditional-image-generation"
 
     def check(self, shape: Sequence[int]) -> None:
         if len(shape) != 3 or min(shape) < 1:

@@ -47,6 +47,7 @@ class Modality(ABC):
         is_tiled: whether an example is a picture by itself, so that examples can be arranged in a grid.
         is_overlaid: whether samples are shown on top of real examples, which :meth:`render` then needs.
         is_numeric: whether the values are numbers, and not indices such as those of tokens.
+        task: name of the task of drawing such examples on the Hugging Face Hub; None if the Hub has none.
     """
 
     name: ClassVar[str]
@@ -56,6 +57,7 @@ class Modality(ABC):
     is_tiled: ClassVar[bool] = False
     is_overlaid: ClassVar[bool] = False
     is_numeric: ClassVar[bool] = True
+    task: ClassVar[str | None] = None
 
     @property
     def unit_of_speed(self) -> str:

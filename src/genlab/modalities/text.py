@@ -36,6 +36,7 @@ class Text(Modality):
     is_numeric = False
     noun = "texts"
     counted = "tokens"
+    task = "text-generation"
     is_measured = False
 
     def __init__(self, decode: Callable[[Tensor], list[str]]) -> None:

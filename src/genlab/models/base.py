@@ -23,6 +23,7 @@ from genlab.distributions.noise import Generators, integers, normal, truncated, 
 from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings, Tally
 
 
@@ -147,6 +148,15 @@ class DiscreteLatents(Protocol):
 
     def decode_codes(self, codes: Tensor, y: Tensor | None = None) -> Tensor:
         """Decode codes to examples, ``(B, *shape)``."""
+        ...
+
+
+@runtime_checkable
+class HasGraph(Protocol):
+    """A model of which a part that draws samples is a function of tensors, which ``genlab export`` writes as ONNX."""
+
+    def graph(self) -> Graph:
+        """Give the function, with typical inputs; the weights are the model's."""
         ...
 
 
@@ -297,6 +307,15 @@ class AutoregressiveModel(LikelihoodModel, Completes):
         if known is not None:
             known = check_known(known, u)
         return self._generate(Draws(self.distribution, u, temperature, known, order), y)
+
+    def graph(self) -> Graph:
+        """Give one evaluation: images to the parameters of each value's distribution given the values before it."""
+        x = typical(2, *self.shape).sigmoid()
+        about = (
+            f"x: images in [0, 1], (B, {', '.join(map(str, self.shape))}); params: parameters of p(x_i | x_<i), "
+            f"(B, num_params, ...), of a {type(self.distribution).__name__}"
+        )
+        return of_method(self, "forward", {"x": x}, ["params"], about, self.num_classes)
 
     def _choose_order(self, num: int, generator: Generators) -> Tensor | None:
         """Choose the index into ``orders`` of each sample, int64 ``(num,)``; None if the model has a single order."""
@@ -501,6 +520,11 @@ class AdversarialModel(GenerativeModel):
         """Draw samples ``(num_samples, *shape)`` by decoding latents from :meth:`draw_latents`."""
         y = self.classes(num_samples, y, generator)
         return self.decode(self.draw_latents(num_samples, generator, sampling), y).float()
+
+    def graph(self) -> Graph:
+        """Give the generator: latents to examples."""
+        about = f"z: latents from N(0, I), (B, {self.latent_dim}); x: examples, images in [0, 1]"
+        return of_method(self, "decode", {"z": typical(2, self.latent_dim)}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "G(z)"

@@ -11,8 +11,8 @@ from genlab.errors import InputError
 from genlab.machine.files import write_atomically
 from genlab.reproduction.recipes import Recipe
 from genlab.reproduction.records import Record
-from genlab.reproduction.writing import of_training, portable
-from genlab.runs.config import read_config
+from genlab.reproduction.writing import of_training
+from genlab.runs.config import portable, read_config
 from genlab.runs.folder import STATUS, SUMMARY, RunFolder
 
 

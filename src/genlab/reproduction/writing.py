@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from genlab.machine.files import write_atomically
 from genlab.metrics.published import fingerprint
 from genlab.reproduction.records import Record, path_of
 from genlab.runs.checkpoints import write_checkpoint
-from genlab.runs.config import KEPT_DATA, read_config
+from genlab.runs.config import portable, read_config
 from genlab.runs.evaluations import kept as kept_evaluations
 from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
 from genlab.runs.loading import load
@@ -86,33 +85,6 @@ def of_training(config: Mapping[str, Any], summary: Mapping[str, Any], ended: bo
         "precision": summary["environment"]["precision"],
         "compile": config["trainer"].get("compile", False),
     }
-
-
-def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Copy a run's config with the paths of this machine replaced by relative ones.
-
-    Args:
-        config: config of the run.
-        folder: folder of the run.
-    """
-    paths = config.get("paths") or {}
-    places = {str(config.get("run_dir") or folder.path): "."}
-    for key, name in (("data_dir", KEPT_DATA), ("output_dir", "outputs"), ("cache_dir", "~/.cache/genlab")):
-        if paths.get(key):
-            places[str(paths[key])] = name
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: moved(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [moved(inner) for inner in value]
-        if isinstance(value, str):
-            for place, name in places.items():
-                if value == place or value.startswith(place + os.sep):
-                    return name + value[len(place) :]
-        return value
-
-    return {key: moved(value) for key, value in config.items()}
 
 
 def _curve(path: Path, metric: str) -> list[list[float]]:

@@ -188,3 +188,30 @@ def with_data_of_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     if (config.get("paths") or {}).get("data_dir") != KEPT_DATA:
         return dict(config)
     return {**config, "dataset": moved(config.get("dataset") or {})}
+
+
+def portable(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Copy a run's config with the paths of this machine replaced by relative ones.
+
+    Args:
+        config: config of the run.
+        folder: folder of the run.
+    """
+    paths = config.get("paths") or {}
+    places = {str(config.get("run_dir") or folder.path): "."}
+    for key, name in (("data_dir", KEPT_DATA), ("output_dir", "outputs"), ("cache_dir", "~/.cache/genlab")):
+        if paths.get(key):
+            places[str(paths[key])] = name
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        if isinstance(value, str):
+            for place, name in places.items():
+                if value == place or value.startswith(place + os.sep):
+                    return name + value[len(place) :]
+        return value
+
+    return {key: moved(value) for key, value in config.items()}

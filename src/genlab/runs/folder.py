@@ -21,6 +21,7 @@ CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "evaluation.json",
     "metrics.csv",
 )
+EXPORTED = "model.safetensors"  # weights of a folder that genlab export made of a run
 
 
 class RunFolder:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -15,15 +15,14 @@ from genlab.composition.trust import own_values, trust_modules
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
+from genlab.metrics.result import Result
 from genlab.modalities.modality import Modality
 from genlab.models.base import GenerativeModel
-from genlab.models.weights import AVERAGED, weights_of
-from genlab.runs.averages import FOLDER, averaged_weights
-from genlab.runs.checkpoints import data_of, read_checkpoint
 from genlab.runs.config import config_to_build, with_data_of_this_machine
-from genlab.runs.folder import SUMMARY, RunFolder
-
-Weights = Literal["auto", "ema", "raw"] | float
+from genlab.runs.folder import STATUS, SUMMARY, RunFolder
+from genlab.runs.frames import logged
+from genlab.runs.stored_weights import Weights as Weights
+from genlab.runs.stored_weights import data_of_file, stored_weights, weights_file
 
 
 def load(
@@ -137,7 +136,7 @@ class Run:
         """
         data = self._build_data()
         if self._trained_on is None and self.checkpoint_path.is_file():
-            self._trained_on = data_of(read_checkpoint(self.checkpoint_path))
+            self._trained_on = data_of_file(self.checkpoint_path)
         if self._trained_on is not None:  # a run without a checkpoint has not been trained
             data.hold_out_as(self._trained_on)
             data.setup()
@@ -198,10 +197,32 @@ class Run:
         return self.folder.read_json(SUMMARY)
 
     @property
+    def metrics(self) -> Any:
+        """Curves of the training, a pandas DataFrame: ``images_seen``, ``seconds``, and a column per logged figure.
+
+        Raises:
+            InputError: if pandas is not installed, or the run has logged nothing.
+        """
+        return logged(self.folder)
+
+    @property
+    def figures(self) -> dict[str, Result]:
+        """Results of the end of training, with their protocols, by name; empty until the run is finished."""
+        return {name: Result.from_json(one) for name, one in (self.summary.get("metrics") or {}).items()}
+
+    @property
+    def status(self) -> str:
+        """Status of the run, such as ``"done"``; ``"unknown"`` if the folder does not say."""
+        return str(self.folder.read_json(STATUS).get("status", "unknown"))
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Identity of the data that the weights were trained on; empty until :attr:`model` or :attr:`data` is used."""
+        return dict(self._trained_on or {})
+
+    @property
     def checkpoint_path(self) -> Path:
-        if self.checkpoint in ("best", "last"):
-            return self.folder.checkpoints / f"{self.checkpoint}.ckpt"
-        return Path(self.checkpoint)
+        return weights_file(self.folder, self.checkpoint)
 
     def _state(self, model: GenerativeModel) -> dict[str, torch.Tensor]:
         path = self.checkpoint_path
@@ -209,25 +230,14 @@ class Run:
             there = sorted(p.stem for p in self.folder.checkpoints.glob("*.ckpt"))
             raise InputError(f"there is no checkpoint {path} (there is {', '.join(there) or 'none yet'})")
         try:
-            checkpoint = read_checkpoint(path)
+            stored = stored_weights(path, self.weights, model)
         except InputError as error:
-            raise InputError(f"{error}: try checkpoint=last" if self.checkpoint == "best" else str(error)) from error
-        state, self._trained_on = checkpoint["state_dict"], data_of(checkpoint)
-        if isinstance(self.weights, float):
-            averages = self.folder.checkpoints / FOLDER
-            raw = weights_of(model, state, "raw")
-            weights = raw | averaged_weights(averages, self.weights)
-            _match(weights, model, averages)
-            self.used_weights = f"average of width {self.weights:g}"
-            return weights
-        has_ema = any(name.startswith(AVERAGED) for name in state)
-        kind = ("ema" if has_ema else "raw") if self.weights == "auto" else self.weights
-        weights = weights_of(model, state, kind)
-        if not weights:
-            raise InputError(f"{path} has no {kind} weights (training.ema_decay was not set)")
-        _match(weights, model, path)
-        self.used_weights = kind
-        return weights
+            is_best = self.checkpoint == "best" and path.suffix == ".ckpt"
+            raise InputError(f"{error}: try checkpoint=last" if is_best else str(error)) from error
+        self._trained_on = stored.trained_on
+        _match(stored.weights, model, stored.path)
+        self.used_weights = stored.kind
+        return stored.weights
 
 
 def _match(weights: dict[str, torch.Tensor], model: GenerativeModel, path: Path) -> None:

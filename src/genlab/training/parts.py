@@ -1,6 +1,6 @@
 """Build the parts of a run from its config: data, model, training procedure, evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from genlab.metrics.drawing import own_randomness
 from genlab.metrics.evaluation import Evaluation
 from genlab.models.base import GenerativeModel
 from genlab.training.budget import check_budget
+from genlab.training.initial_weights import Match
 from genlab.training.module import TrainingModule
 from genlab.training.trainer_settings import check_trainer, check_validation
 
@@ -29,20 +30,27 @@ class Parts:
         model: model with initialized weights.
         training: training procedure, which holds the model.
         evaluation: evaluation to measure the trained model by.
+        match: how the weights of another run fitted the model; None if it does not start from any.
     """
 
     data: DataModule
     model: GenerativeModel
     training: TrainingModule
     evaluation: Evaluation
+    match: Match | None = None
 
 
-def assemble(config: dict[str, Any], trained_on: Mapping[str, Any] | None = None) -> Parts:
+def assemble(
+    config: dict[str, Any],
+    trained_on: Mapping[str, Any] | None = None,
+    start: Callable[[GenerativeModel], Match] | None = None,
+) -> Parts:
     """Build the parts of a run, and check the rest of its config; nothing is written.
 
     Args:
         config: config of the run, as plain values.
         trained_on: identity of the data that a run to resume was trained on so far; None for a run that begins.
+        start: function that copies another run's weights into the initialized model; None for its own weights.
 
     Raises:
         InputError: if anything in the config is wrong, and the message names the key; or if the data is not that which
@@ -77,6 +85,7 @@ def assemble(config: dict[str, Any], trained_on: Mapping[str, Any] | None = None
     x, y = data.some("train", data.num_initial)
     with own_randomness(config["seed"], x.device), torch.no_grad():
         model.initialize(x, y)
+    match = None if start is None else start(model)
     check_validation(config, len(data.train_dataloader()))
     for key in ("callbacks", "logger"):
         checked(config[key], key)
@@ -84,7 +93,7 @@ def assemble(config: dict[str, Any], trained_on: Mapping[str, Any] | None = None
     training.check(data)
     evaluation = build(config["metrics"], "metrics")
     evaluation.check_memory(model, data)
-    return Parts(data, model, training, evaluation)
+    return Parts(data, model, training, evaluation, match)
 
 
 def check_kind(config: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from genlab.errors import InputError
 from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.diffusion import solvers
 from genlab.models.diffusion.paths import Path, SmoothPath, VarianceExploding, scaled
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings, Tally
 
 Solver = Literal["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"]
@@ -148,6 +149,10 @@ class DiffusionModel(ObjectiveModel, Completes):
             t: times, ``(B,)``.
             y: classes as the network sees them, int64 ``(B,)``; None for an unconditional model.
         """
+
+    def predicted(self, h: Tensor, t: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predict the data and the noise as :meth:`denoise` does; ``num_classes`` stands for a hidden class."""
+        return self.denoise(h, t, y)
 
     def velocity(self, h: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """Predict the velocity of noisy examples, ``(B, *S)``; see :meth:`denoise`."""
@@ -471,6 +476,15 @@ class DiffusionModel(ObjectiveModel, Completes):
             start = constrain(start, 0.0)
         x = self.to_examples(self.solve(start, y, chosen, noise, constrain))
         return x if known is None else torch.where(known.isnan(), x, known)
+
+    def graph(self) -> Graph:
+        """Give one evaluation of the network: noisy examples at their times to the data and the noise in them."""
+        inputs = {"h": typical(2, *self.shape), "t": torch.tensor([0.3, 0.6])}
+        about = (
+            f"h: points of the path, (B, {', '.join(map(str, self.shape))}), of images in [-1, 1]; t: times, (B,), "
+            "from 0 for noise to 1 for data; data and noise: what the network predicts to be in h"
+        )
+        return of_method(self, "predicted", inputs, ["data", "noise"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         chosen = self.settings(sampling)

@@ -12,6 +12,7 @@ from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings
 
 
@@ -162,6 +163,11 @@ class ImageFlow(LikelihoodModel):
         y = self.classes(num_samples, y, generator)
         z = self.settings(sampling).temperature * normal((num_samples, self.num_dims), generator, self.device)
         return quantize(self.decode(z, y), self.levels)
+
+    def graph(self) -> Graph:
+        """Give the inverse flow: latents to images that are not yet quantized."""
+        about = f"z: latents from N(0, I), (B, {self.num_dims}); x: images in [0, 1], not yet rounded to grey levels"
+        return of_method(self, "decode", {"z": typical(2, self.num_dims)}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "inverse flow, quantized"

@@ -17,6 +17,7 @@ from genlab.distributions.noise import Generators, normal
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings
 
 
@@ -154,6 +155,11 @@ class ZukoFlow(LikelihoodModel):
         y = self.classes(num_samples, y, generator)
         z = self.settings(sampling).temperature * normal((num_samples, self.num_dims), generator, self.device)
         return self.decode(z, y).float()
+
+    def graph(self) -> Graph:
+        """Give the inverse flow: latents to points."""
+        about = f"z: latents from N(0, I), (B, {self.num_dims}); x: points, (B, {self.num_dims})"
+        return of_method(self, "decode", {"z": typical(2, self.num_dims)}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "inverse flow"

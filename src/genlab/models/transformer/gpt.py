@@ -13,6 +13,7 @@ from genlab.distributions.noise import Generators, uniform
 from genlab.errors import InputError
 from genlab.machine.devices import precise
 from genlab.models.base import LikelihoodModel
+from genlab.models.graph import Graph, of_method
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
@@ -98,6 +99,16 @@ class GPT(LikelihoodModel):
     def logits(self, tokens: Tensor) -> Tensor:
         """Compute the logits ``(B, T, vocab_size)`` of the token after each of ``(B, T)`` tokens, T <= ``context``."""
         return self.head(self.transformer(self.tokens(tokens)))
+
+    def graph(self) -> Graph:
+        """Give one step: tokens of any number to the logits of the token after each of them."""
+        length = max(1, self.context // 2)
+        tokens = (torch.arange(2 * length) % self.vocab_size).view(2, -1)
+        about = (
+            f"tokens: int64 (B, T), T from 1 to {self.context}, the first one {self.start} where a text begins; "
+            f"logits: of the token after each, (B, T, {self.vocab_size})"
+        )
+        return of_method(self, "logits", {"tokens": tokens}, ["logits"], about, None, {"tokens": "length"})
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Compute the log-likelihood in nats of L tokens given the preceding token, ``(B,)``.

@@ -17,6 +17,7 @@ from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
 from genlab.machine.devices import finest
 from genlab.models.base import Completes, ObjectiveModel, given
+from genlab.models.graph import Graph, of_method
 from genlab.models.sampling import SamplingSettings
 from genlab.networks.transformer import Options, Transformer, init_weights
 
@@ -197,6 +198,15 @@ class MaskGIT(ObjectiveModel, Completes):
             confidence = confidence.masked_fill(~masked, torch.inf)
             masked = confidence.argsort(dim=1, stable=True).argsort(dim=1) < left[:, t : t + 1]
         return to_image(x, self.shape)
+
+    def graph(self) -> Graph:
+        """Give one step: tokens, some of them masked, to the logits of every token."""
+        tokens = (torch.arange(2 * self.num_dims) % (self.mask + 1)).view(2, -1)
+        about = (
+            f"tokens: int64 (B, {self.num_dims}), {self.mask} for a masked one; logits: of every token, "
+            f"(B, {self.mask}, {self.num_dims})"
+        )
+        return of_method(self, "logits", {"tokens": tokens}, ["logits"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         chosen = self.settings(sampling)

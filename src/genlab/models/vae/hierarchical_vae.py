@@ -15,6 +15,7 @@ from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
 from genlab.models.base import LikelihoodModel, given
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.block_layout import Layout, halved, written
@@ -430,6 +431,12 @@ class HierarchicalVAE(LikelihoodModel):
             return self.pixel.mean(params)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.pixel.sample(params, u, temperature)
+
+    def graph(self) -> Graph:
+        """Give the decoder: latents to mean images."""
+        shape = ", ".join(map(str, self.shape))
+        about = f"z: standardised latents from N(0, I), (B, {self.latent_dim}); x: mean images in [0, 1], (B, {shape})"
+        return of_method(self, "decode", {"z": typical(2, self.latent_dim)}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"

@@ -10,6 +10,7 @@ from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.machine.devices import precise
 from genlab.models.base import LikelihoodModel
+from genlab.models.graph import Graph, of_method, typical
 from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Networks, fit_bias
@@ -259,6 +260,11 @@ class VAE(LikelihoodModel):
             return self.decode(z, y)
         u = uniform((num_samples, *self.shape), generator, self.device)
         return self.distribution.sample(self.likelihood_params(z, y), u, temperature)
+
+    def graph(self) -> Graph:
+        """Give the decoder: latents to mean images."""
+        about = f"z: latents, (B, {self.latent_dim}); x: mean images in [0, 1], (B, {', '.join(map(str, self.shape))})"
+        return of_method(self, "decode", {"z": typical(2, self.latent_dim)}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "x ~ p(x | z)" if self.sample_pixels else "E[x | z]"

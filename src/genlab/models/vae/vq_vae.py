@@ -14,6 +14,7 @@ from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.models.base import LikelihoodModel
+from genlab.models.graph import Graph, of_method
 from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings
 from genlab.models.vae.networks import Doubled, ResidualBlock, fit_bias, with_class
@@ -264,7 +265,8 @@ class VQVAE(LikelihoodModel):
             vectors = [self.codebook.lookup(codes[:, 0])]
         else:
             h, w = self.size
-            fine = F.pixel_shuffle(codes[:, 1:], 2)[:, 0, :h, :w]
+            # What pixel_shuffle does, which ONNX has for floats only.
+            fine = codes[:, 1:].unflatten(1, (2, 2)).permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)[:, :h, :w]
             vectors = [self.coarse_codebook.lookup(codes[:, 0]), self.codebook.lookup(fine)]
         return self.distribution.mean(self.likelihood_params(vectors, y))
 
@@ -352,6 +354,14 @@ class VQVAE(LikelihoodModel):
         y = self.classes(num_samples, y, generator)
         u = uniform((num_samples, *self.code_shape), generator, self.device)
         return self.decode_codes((u * self.num_codes).long().clamp(max=self.num_codes - 1), y)
+
+    def graph(self) -> Graph:
+        """Give the decoder: codes to mean images."""
+        count = math.prod(self.code_shape)
+        codes = (torch.arange(2 * count) % self.num_codes).view(2, *self.code_shape)
+        shape = ", ".join(map(str, self.code_shape))
+        about = f"codes: int64 (B, {shape}), 0 to {self.num_codes - 1}; x: mean images in [0, 1]"
+        return of_method(self, "decode_codes", {"codes": codes}, ["x"], about, self.num_classes)
 
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         return "E[x | uniform codes]"

@@ -5,13 +5,21 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from genlab.errors import InputError
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as those of the other commands."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; genlab reproduce --help says more")
+
+
 def main() -> None:
     """Run the command on this process's command line."""
-    parser = argparse.ArgumentParser("genlab reproduce", description=__doc__, allow_abbrev=False)
+    parser = _Parser("genlab reproduce", description=__doc__, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes, and overrides such as trainer=gpu")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list all recipes with published figures and verdicts")
@@ -36,7 +44,9 @@ def reproduce(options: argparse.Namespace) -> None:
     Raises:
         InputError: if a recipe or an option is wrong, or a check failed.
     """
+    from genlab.machine import outcome
     from genlab.reproduction.recipes import named, recipes
+    from genlab.reproduction.records import records_of
 
     names = [word for word in options.names if "=" not in word]
     if options.list:
@@ -56,6 +66,8 @@ def reproduce(options: argparse.Namespace) -> None:
         tell([one for recipe in chosen for one in check(recipe, options.results, options.retrain)])
     elif names:
         _run(names, options)
+        found = {recipe.name: records_of(recipe.name, options.results) for recipe in named(names)}
+        outcome.tell(records={name: [str(record.path) for record in records] for name, records in found.items()})
     else:
         raise InputError("give recipes to run, or --list, --check or --table; genlab reproduce --help says more")
 

@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import hydra
 from omegaconf import DictConfig
@@ -53,9 +54,10 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         InputError: if there are no runs, or the format, a figure or a column does not exist.
     """
+    import json
     from pathlib import Path
 
-    from genlab.comparison.formats import FORMATS, on_terminal
+    from genlab.comparison.formats import FORMATS, as_json, on_terminal
     from genlab.comparison.page import write_page
     from genlab.comparison.picture import write_picture
     from genlab.comparison.places import expanded
@@ -66,10 +68,11 @@ def compare(cfg: DictConfig) -> None:
     from genlab.composition.building import plain
     from genlab.composition.explaining import did_you_mean
     from genlab.errors import InputError
+    from genlab.machine.outcome import tell
 
     config = plain(cfg, **TYPES)
     asked = {key: config[key] for key in ("figures", "sort", "spread", "baseline")}
-    page_of = partial(report_of, **asked, command=_command, heading=config["title"])
+    page_of: Callable[..., dict[str, Any]] = partial(report_of, **asked, command=_command, heading=config["title"])
     if config["watch"]:
         if config["html"] or config["format"] != "table":
             raise InputError("--watch serves the page and prints no table: leave out --html and --format, or --watch")
@@ -80,16 +83,19 @@ def compare(cfg: DictConfig) -> None:
         raise InputError(f"format={form}: no such format{did_you_mean(form, ['table', *FORMATS])}")
     runs = Reader(config["runs"]).runs()
     table = compared(runs, **asked)
+    tell(table=json.loads(as_json(table)))
     if form == "table":
         on_terminal(table)
         first = Path(expanded(config["runs"])[0])
         target = Path(config["output"] or (first if first.is_dir() else Path()) / "comparison.png")
         if write_picture(table.rows, config["columns"], target):
             print(f"\npicture: {target}")
+            tell(picture=str(target))
     else:
         print(FORMATS[form](table), end="")
     if config["html"]:
         write_page(page_of(runs), Path(config["html"]))
+        tell(page=config["html"])
         print(f"page: {config['html']}", file=sys.stdout if form == "table" else sys.stderr)
 
 

@@ -53,6 +53,7 @@ def benchmark(cfg: DictConfig) -> None:
     from genlab.errors import InputError
     from genlab.machine.files import write_atomically
     from genlab.machine.hardware import machine
+    from genlab.machine.outcome import tell
     from genlab.machine.process import keep_freed_memory, quiet_libraries
     from genlab.machine.progress import with_progress
     from genlab.speed.cost import count_cost
@@ -84,12 +85,10 @@ def benchmark(cfg: DictConfig) -> None:
         print_pair(pair)
     if cost is not None:
         print_cost(cost, flops, memory, speeds, None if pair is None else pair.steps[OWN].median)
+    pairs, costs = ([] if pair is None else [as_numbers(pair)]), ([] if cost is None else [cost_numbers(cost)])
+    numbers = {"machine": machine(), "pairs": pairs, "costs": costs}
+    tell(**numbers)
     if output:
-        numbers = {
-            "machine": machine(),
-            "pairs": [] if pair is None else [as_numbers(pair)],
-            "costs": [] if cost is None else [cost_numbers(cost)],
-        }
         write_atomically(Path(output), json.dumps(numbers, indent=2) + "\n")
         print(f"\nwritten: {output}")
 

@@ -8,14 +8,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import spelled
-from genlab.composition.configs import composed, conf_dir
-from genlab.composition.explaining import explain, one_line_errors
-from genlab.errors import InputError, Interrupted
-from genlab.launching.sweeps import finished
+from genlab.composition.configs import conf_dir
+from genlab.composition.explaining import one_line_errors
+from genlab.errors import Interrupted
+from genlab.launching.sweeps import finished, swept_folder
 
 if TYPE_CHECKING:
-    from genlab.runs.loading import Run
+    from genlab.launching.objects import Objects
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
@@ -30,20 +29,29 @@ def _main(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the command; if a signal ended it, exit with 128 + the signal's number."""
+    from genlab.machine.outcome import tell
+
     try:
         with finished():
             _main()
     except Interrupted as stop:
+        tell(error={"kind": "interrupted", "message": str(stop)})
         sys.exit(128 + stop.number)
+    finally:
+        if (folder := swept_folder()) is not None:
+            from genlab.launching.told import of_sweep
+
+            tell(**of_sweep(folder))
 
 
-def train(cfg: DictConfig) -> float | None:
+def train(cfg: DictConfig, objects: "Objects | None" = None) -> float | None:
     """Train, measure and write the run folder.
 
     An existing folder, given by ``resume=`` or found by a sweep that is launched again, is continued.
 
     Args:
         cfg: composed config of ``genlab train``.
+        objects: callbacks and loggers beside those of the config, for a single run.
 
     Returns:
         The best value of the monitored metric, which a sweeper optimizes, or None if there is none.
@@ -54,8 +62,11 @@ def train(cfg: DictConfig) -> float | None:
     """
     from genlab.composition.trust import own
     from genlab.launching.begin import begin, planned_folder
+    from genlab.launching.objects import NONE
     from genlab.launching.options import overrides, take_force
     from genlab.launching.resume import job_of_sweep, resume_alone
+    from genlab.launching.told import of_run
+    from genlab.machine.outcome import tell
     from genlab.machine.process import keep_freed_memory, quiet_libraries
     from genlab.runs.folder import RunFolder
 
@@ -63,33 +74,14 @@ def train(cfg: DictConfig) -> float | None:
     keep_freed_memory()
     own(cfg)
     force = take_force(cfg)
-    if cfg.resume is not None:
-        return resume_alone(RunFolder.open(str(cfg.resume)), overrides(without="resume"), force)
-    planned = planned_folder(cfg)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return job_of_sweep(cfg, RunFolder(planned), force)
-    return begin(cfg, planned)
-
-
-def launch(*overrides: str) -> "Run":
-    """Train from Python as ``genlab train`` does, and give the finished run.
-
-    Args:
-        *overrides: overrides as on the command line, such as ``"model=vae/vae"``.
-
-    Raises:
-        InputError: if an override or a value is wrong.
-    """
-    from genlab.runs.loading import load
-
+    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.resume is None:
+        return job_of_sweep(cfg, RunFolder(planned_folder(cfg)), force)
     try:
-        cfg = composed("train", spelled("train", overrides))
-    except Exception as error:
-        if (line := explain(error)) is None:
-            raise
-        raise InputError(line) from error
-    train(cfg)
-    return load(cfg.run_dir or cfg.resume)
+        if cfg.resume is not None:
+            return resume_alone(RunFolder.open(str(cfg.resume)), overrides(without="resume"), force, objects or NONE)
+        return begin(cfg, planned_folder(cfg), objects or NONE)
+    finally:
+        tell(**of_run(str(cfg.resume or cfg.run_dir or "")))
 
 
 if __name__ == "__main__":

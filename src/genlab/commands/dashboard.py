@@ -40,6 +40,7 @@ def dashboard(cfg: DictConfig) -> None:
     from genlab.comparison.workspace import outline, plan, workspace
     from genlab.composition.building import plain
     from genlab.errors import InputError
+    from genlab.machine.outcome import tell
     from genlab.runs.config import read_config
     from genlab.runs.folder import find_runs
 
@@ -50,6 +51,7 @@ def dashboard(cfg: DictConfig) -> None:
     configs = [read_config(run.folder) for run in runs]
     name = config["name"] or configs[0].get("group") or Path(config["runs"][0]).resolve().name
     planned = plan(runs, configs, name)
+    tell(name=name, runs=[str(run.path) for run in runs])
     entity = config["entity"] or os.environ.get("WANDB_ENTITY") or configs[0]["logger"]["wandb"].get("entity")
     print(outline(planned, entity))
     offline = [run.path for run in runs if any(run.path.glob("wandb/offline-run-*"))]
@@ -60,7 +62,9 @@ def dashboard(cfg: DictConfig) -> None:
         print("\n".join(f"  wandb sync {place}/wandb/offline-run-*" for place in places))
     if config["dry_run"]:
         return
-    print(f"\nsaved: {_save(workspace(planned, entity or _default_entity()))}")
+    address = _save(workspace(planned, entity or _default_entity()))
+    tell(address=address)
+    print(f"\nsaved: {address}")
 
 
 def _default_entity() -> str:

@@ -1,50 +1,33 @@
-"""``genlab sample FOLDER n=64``: draw samples from a run's checkpoint, from its folder alone."""
+"""The run and the view that the config of ``genlab sample`` asks for."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from genlab.composition.command_line import path_as
-from genlab.composition.configs import conf_dir
-from genlab.composition.explaining import one_line_errors
-
-if TYPE_CHECKING:
-    from genlab.views.view import View
-    from genlab.views.write import Write
-
-
-def main() -> None:
-    """Run the command on this process's command line, with the path of the run rewritten as Hydra's override."""
-    path_as("run")
-    _main()
+from genlab.composition.building import build, plain
+from genlab.composition.trust import own
+from genlab.errors import InputError
+from genlab.machine.devices import tune_processor
+from genlab.machine.process import keep_freed_memory
+from genlab.models.base import Writes
+from genlab.runs.given import given_runs
+from genlab.runs.loading import Run, Weights, load
+from genlab.views.view import View
+from genlab.views.write import Write
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="sample")
-@one_line_errors
-def _main(cfg: DictConfig) -> None:
-    sample(cfg)
-
-
-def sample(cfg: DictConfig) -> None:
-    """Write samples as a picture and an array, or as text; the same seed gives the same samples.
+def opened(cfg: DictConfig) -> tuple[Run, View | Write, str | None]:
+    """Open the run that a composed config names, and build the way to look at it.
 
     Args:
         cfg: composed config of ``genlab sample``.
 
+    Returns:
+        The run, its view, or what lets a model of text write, and the file to write to if one was given.
+
     Raises:
         InputError: if the run cannot be opened, or an option does not apply to its model or data.
     """
-    from genlab.composition.building import build, plain
-    from genlab.composition.trust import own
-    from genlab.errors import InputError
-    from genlab.machine.devices import tune_processor
-    from genlab.machine.process import keep_freed_memory
-    from genlab.models.base import Writes
-    from genlab.runs.given import given_runs
-    from genlab.runs.loading import Weights, load
-
     own(cfg)
     config = plain(
         cfg,
@@ -78,17 +61,9 @@ def sample(cfg: DictConfig) -> None:
         if view.mode != "grid":
             raise InputError(f"mode={view.mode} is for images; this run's model writes text: give prompt=...")
         text: Write = build({key: value for key, value in config["text"].items() if value is not None}, "")
-        text.to_terminal(run, Path(config["output"] or run.folder.samples / f"{text.name}.txt"))
-        return
+        return run, text, config["output"]
     if config["prompt"] is not None:
         raise InputError("prompt: this run's model writes no text")
     view.check(run)
     view.check_memory(run)
-    target = Path(config["output"] or run.folder.samples / f"{view.name}.png")
-    if target.suffix != ".png":
-        raise InputError(f"output={target}: give the name of a .png file")
-    print("\n".join(map(str, view.show(run).save(target, run.modality))))
-
-
-if __name__ == "__main__":
-    main()
+    return run, view, config["output"]

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from genlab.composition.command_line import lists_of, paths_as
 from genlab.composition.configs import conf_dir
 from genlab.composition.explaining import one_line_errors
+from genlab.evaluating.evaluated import Evaluated
+from genlab.machine.outcome import tell
 
 
 def main() -> None:
@@ -24,10 +26,10 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")
 @one_line_errors
 def _main(cfg: DictConfig) -> None:
-    evaluate(cfg)
+    tell(evaluations=[one.to_json() for one in evaluate(cfg)])
 
 
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(cfg: DictConfig) -> list[Evaluated]:
     """Measure, print the figures and write them to an ``evaluation.json``.
 
     A run's figures are written to the run's folder, those of a folder of images to a new folder. The same command
@@ -35,6 +37,9 @@ def evaluate(cfg: DictConfig) -> None:
 
     Args:
         cfg: composed config of ``genlab evaluate``.
+
+    Returns:
+        The evaluations in their order.
 
     Raises:
         InputError: if something could not be measured, after everything else was.
@@ -74,12 +79,11 @@ def evaluate(cfg: DictConfig) -> None:
     if pair and config["images"]:
         raise InputError("images=DIR is measured by a run: give one (genlab evaluate FOLDER... images=DIR)")
     if pair:
-        evaluate_pair(config)
-        return
-    failed: list[str] = []
+        return [evaluate_pair(config)]
+    found, failed = list[Evaluated](), list[str]()
     for run in runs:
         try:
-            evaluate_run(run, config)
+            found += evaluate_run(run, config)
             if any(isinstance(value, list) for value in config["sampling"].values()):
                 draw_quality(run)
         except InputError as error:
@@ -88,6 +92,7 @@ def evaluate(cfg: DictConfig) -> None:
             failed.append(f"{run}: {error}")
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} could not be measured: " + "; ".join(failed))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The commands of ``genlab``, one file each: compose the config, call, print."""
