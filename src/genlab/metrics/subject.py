@@ -235,7 +235,7 @@ class ImagesSubject(Subject):
                 raise InputError(
                     f"{extractor.name} features cannot be compared: {real.name} has images of shape "
                     f"{list(real.shape)}, {fake.name} of {list(fake.shape)}; give both one size, or choose features "
-                    "that do not depend on it (metrics.features=inception)"
+                    "that do not depend on it (metrics.features=efficientnet_lite0, or inception)"
                 )
 
     @property

@@ -1,24 +1,24 @@
 """VGG16: the features of improved precision and recall, whose weights lie in a file on disk."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.metrics.pretrained import PretrainedNetwork, fill
+from genlab.metrics.pretrained import PretrainedNetwork, fill, shaped
 from genlab.metrics.weights_file import read_weights
 
 BLOCKS = (2, 2, 3, 3, 3)  # number of convolutions in each block: configuration D of arXiv:1409.1556
-
 
 
 class VGG16(PretrainedNetwork):
     """Second fully connected layer of VGG16 (arXiv:1409.1556) after its ReLU: 4,096 features.
 
     On this layer, Improved Precision and Recall Metric for Assessing Generative Models (arXiv:1904.06991) searches
-    neighbours. The weights are torchvision's, and images are prepared as by torch-fidelity, so that precision and recall
-    are those of its command. The authors' own network has other weights, with which the values differ.
+    neighbours. The weights are torchvision's, and images are prepared as by torch-fidelity, so that the features are
+    those of its command. The authors' own network has other weights, with which the values differ.
 
     Args:
         weights: path of torchvision's ``vgg16-397923af.pth``; genlab does not download it.
@@ -35,20 +35,18 @@ class VGG16(PretrainedNetwork):
         mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, times 255
         super().__init__(name, 224, mean, std)
         found, self.weights_hash = read_weights(weights, sha256, f"{name} (vgg16-397923af.pth of download.pytorch.org)")
-        try:
-            first, second = found["classifier.0.weight"], found["classifier.3.weight"]
-            layers = iter(len(value) for key, value in found.items() if key.startswith("features.") and value.ndim == 4)
-            widths: list[str | int] = []
-            for convolutions in BLOCKS:
-                widths += [next(layers) for _ in range(convolutions)]
-                widths += ["M"]
-        except (KeyError, StopIteration) as error:
-            raise InputError(f"{weights} does not hold VGG16's weights: {error or 'too few convolutions'}") from error
-        self.network = nn.Sequential()
-        self.network.features = make_layers(widths)  # type: ignore[arg-type] # torchvision's own lists are such
-        self.network.classifier = nn.Sequential(
-            nn.Linear(*reversed(first.shape)), nn.ReLU(), nn.Dropout(), nn.Linear(*reversed(second.shape)), nn.ReLU()
+        first, second = (shaped(found, f"classifier.{place}.weight", 2, name) for place in (0, 3))
+        maps = [len(value) for key, value in found.items() if key.startswith("features.") and value.ndim == 4]
+        if len(maps) != sum(BLOCKS):
+            raise InputError(f"metrics.features.weights: these are not weights of {name} ({len(maps)} convolutions)")
+        layers, widths = iter(maps), list[str | int]()
+        for num in BLOCKS:
+            widths += [*itertools.islice(layers, num), "M"]
+        (hidden, inputs), features = first.shape, len(second)
+        classifier = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, features), nn.ReLU()
         )
+        self.network = nn.ModuleDict({"features": make_layers(widths), "classifier": classifier})
         of_classes = ("classifier.6.weight", "classifier.6.bias")
         fill(self.network, {key: value for key, value in found.items() if key not in of_classes}, name)
 
@@ -58,8 +56,8 @@ class VGG16(PretrainedNetwork):
         return interpolate_bilinear_2d_like_tensorflow1x(images.float(), (self.side, self.side), align_corners=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
-        maps = self.network.features(self.prepare(images))
-        return self.network.classifier(torch.flatten(maps, 1)), None
+        maps = self.network["features"](self.prepare(images))
+        return self.network["classifier"](torch.flatten(maps, 1)), None
 
     def preprocessing(self, shape: Sequence[int]) -> dict[str, object]:
         resize = f"TensorFlow 1 bilinear to {self.side}x{self.side}, not antialiased"

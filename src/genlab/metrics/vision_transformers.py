@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.metrics.pretrained import PretrainedNetwork, fill
+from genlab.metrics.pretrained import PretrainedNetwork, fill, shaped
 from genlab.metrics.weights_file import read_weights
 
 HEAD_WIDTH = 64  # width of a head of attention, in all sizes of both
@@ -45,14 +45,11 @@ class DINOv2(PretrainedNetwork):
         file = f"{name}_pretrain.pth"
         found, self.weights_hash = read_weights(weights, sha256, f"{name} ({file} of facebookresearch/dinov2)")
         found.pop("mask_token", None)  # of training
-        try:
-            positions, kernel = found["pos_embed"], found["patch_embed.proj.weight"]
-        except KeyError as error:
-            raise InputError(f"{weights} does not hold DINOv2's weights: there is no {error.args[0]}") from error
+        kernel = shaped(found, "patch_embed.proj.weight", 4, name)
         width, patch = kernel.shape[0], kernel.shape[-1]
         if side % patch:
             raise InputError(f"metrics.features.side={side}: {name} takes patches of {patch} pixels")
-        found["pos_embed"] = resized_positions(positions, side // patch)
+        found["pos_embed"] = resized_positions(shaped(found, "pos_embed", 3, name), side // patch)
         self.network = vit.VisionTransformer(
             img_size=side,
             patch_size=patch,
@@ -86,19 +83,15 @@ class CLIP(PretrainedNetwork):
 
     def __init__(self, weights: str | None, sha256: str | None = None, name: str = "clip_vitl14_336") -> None:
         vit = _timm()
-        found, self_hash = read_weights(weights, sha256, f"{name} (ViT-L-14-336px.pt of openai/CLIP)")
+        found, digest = read_weights(weights, sha256, f"{name} (ViT-L-14-336px.pt of openai/CLIP)")
         found = {key: value for key, value in found.items() if key.startswith("visual.")}
-        try:
-            kernel, positions = found["visual.conv1.weight"], found["visual.positional_embedding"]
-            features = found["visual.proj"].shape[1]
-        except KeyError as error:
-            raise InputError(f"{weights} does not hold CLIP's weights: there is no {error.args[0]}") from error
+        kernel = shaped(found, "visual.conv1.weight", 4, name)
         width, patch = kernel.shape[0], kernel.shape[-1]
-        side = patch * round((len(positions) - 1) ** 0.5)
+        side = patch * round((len(shaped(found, "visual.positional_embedding", 2, name)) - 1) ** 0.5)
         mean = (122.7709383, 116.7460125, 104.09373615)  # those of CLIP's code, times 255
         std = (68.5005327, 66.6321579, 70.32316305)
         super().__init__(name, side, mean, std, crop=True)
-        self.weights_hash = self_hash
+        self.weights_hash = digest
         self.network = vit.VisionTransformer(
             img_size=side,
             patch_size=patch,
@@ -108,7 +101,7 @@ class CLIP(PretrainedNetwork):
             pre_norm=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
             act_layer="quick_gelu",
-            num_classes=features,
+            num_classes=shaped(found, "visual.proj", 2, name).shape[1],
         )
         fill(self.network, vit.checkpoint_filter_fn(found, self.network), name)
 

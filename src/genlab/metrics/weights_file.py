@@ -32,7 +32,9 @@ def read_weights(path: str | None, sha256: str | None, wanted: str) -> tuple[dic
         InputError: if the file was not named, is missing, is damaged, or is another one.
     """
     if not path:
-        raise InputError(f"the weights of {wanted}: put the file on this machine, and name it as metrics.features.weights=")
+        raise InputError(
+            f"the weights of {wanted}: put the file on this machine, and name it as metrics.features.weights="
+        )
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(f"metrics.features.weights={path}: there is no such file")
@@ -56,7 +58,9 @@ def _parameters(file: Path, known: bool) -> dict[str, Tensor]:
         return load_file(file)
     if _is_archive(file):
         if not known:
-            raise InputError(f"{file} holds code: give its hash as metrics.features.sha256=, so that no other is opened")
+            raise InputError(
+                f"{file} holds code: give its hash as metrics.features.sha256=, so that no other is opened"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, and such files remain
             return dict(torch.jit.load(str(file), map_location="cpu").state_dict())

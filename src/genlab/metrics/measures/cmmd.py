@@ -38,9 +38,9 @@ class CMMD(FeatureMeasure):
         from genlab.metrics.mmd import gaussian_mmd
 
         fake, real = subject.compared
-        pair = (features.features.to(subject.device) for features in (fake, real))
+        samples, images = fake.features.to(subject.device), real.features.features.to(subject.device)
         estimator = f"MMD, Gaussian kernel, sigma {self.sigma:g}, biased, times {self.scale:g}"
         protocol = self.protocol(subject, backend="genlab", estimator=estimator)
         name = str(protocol.get("features"))
         warning = None if name.startswith("clip") else f"CMMD is defined on CLIP's embeddings, not on {name}"
-        return {"cmmd": Result(self.scale * gaussian_mmd(*pair, self.sigma), protocol, warning=warning)}
+        return {"cmmd": Result(self.scale * gaussian_mmd(samples, images, self.sigma), protocol, warning=warning)}
