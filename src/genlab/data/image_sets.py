@@ -229,7 +229,9 @@ def _open(path: str, grey: bool, shape: tuple[int, int, int] | None) -> ImageSet
         return FolderImages(path, grey, None if shape is None else shape[1:])
     images = ArrayImages(path, grey)
     if shape is not None and images.shape != tuple(shape):
-        raise InputError(f"{path} has images of shape {list(images.shape)}, not shape={list(shape)}: arrays stay as they are")
+        raise InputError(
+            f"{path} has images of shape {list(images.shape)}, not shape={list(shape)}: arrays stay as they are"
+        )
     return images
 
 
