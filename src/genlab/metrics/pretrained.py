@@ -94,7 +94,7 @@ def shaped(parameters: Mapping[str, Tensor], name: str, ndim: int, what: str) ->
     """
     value = parameters.get(name)
     if value is None or value.ndim != ndim:
-        raise InputError(f"metrics.features.weights: these are not weights of {what} (no {name} of {ndim} dimensions)")
+        raise InputError(f"these are not weights of {what} (no {name} of {ndim} dimensions)")
     return value
 
 
@@ -108,5 +108,5 @@ def fill(network: nn.Module, parameters: Mapping[str, Tensor], what: str) -> Non
         network.load_state_dict(dict(parameters))
     except RuntimeError as error:
         reason = " ".join(str(error).split()[:40])
-        raise InputError(f"metrics.features.weights: these are not weights of {what} ({reason})") from error
+        raise InputError(f"these are not weights of {what} ({reason})") from error
     network.eval().requires_grad_(False)

@@ -38,7 +38,7 @@ class VGG16(PretrainedNetwork):
         first, second = (shaped(found, f"classifier.{place}.weight", 2, name) for place in (0, 3))
         maps = [len(value) for key, value in found.items() if key.startswith("features.") and value.ndim == 4]
         if len(maps) != sum(BLOCKS):
-            raise InputError(f"metrics.features.weights: these are not weights of {name} ({len(maps)} convolutions)")
+            raise InputError(f"these are not weights of {name} ({len(maps)} convolutions)")
         layers, widths = iter(maps), list[str | int]()
         for num in BLOCKS:
             widths += [*itertools.islice(layers, num), "M"]

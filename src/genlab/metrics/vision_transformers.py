@@ -29,16 +29,14 @@ class DINOv2(PretrainedNetwork):
     Args:
         weights: path of DINOv2's ``.pth``; genlab does not download it.
         sha256: expected SHA-256 of the file; None takes any file.
-        name: name in protocols and tables.
+        name: name in protocols and tables, such as ``"dinov2_vitl14"``.
         side: height and width of the network's input, a multiple of the side of a patch, in pixels.
 
     Raises:
         InputError: if timm is not installed, or the file is missing, is another one or holds other weights.
     """
 
-    def __init__(
-        self, weights: str | None, sha256: str | None = None, name: str = "dinov2_vitl14", side: int = 224
-    ) -> None:
+    def __init__(self, weights: str | None, sha256: str | None = None, *, name: str, side: int = 224) -> None:
         mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, times 255
         super().__init__(name, side, mean, std)
         vit = _timm()
