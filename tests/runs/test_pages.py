@@ -53,7 +53,10 @@ BLOCKS = {
         "results: pacgan_*",
         "runs: results/mnist/dcgan | parameters, images_seen, fid, modes, kl_to_uniform",
     ],
-    "docs/metrics.md": ["reactions: benchmarks/metrics_on_mnist.json"],
+    "docs/metrics.md": [
+        "reactions: benchmarks/metrics_on_mnist.json",
+        "reactions: benchmarks/metrics_on_cifar10.json",
+    ],
     "docs/performance.md": [
         f"speed: {part}" for part in ("machine", "pairs", "sampling", "start", "jobs", "figures", "costs")
     ],

@@ -1,9 +1,11 @@
 """``genlab compare FOLDER...``: compare runs, reading nothing but their folders."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import hydra
@@ -24,7 +26,6 @@ TYPES = {
     "spread": Literal["std", "sem"],
     "baseline": str | None,
 }
-
 
 _command = "genlab compare"  # the user's command line, which the page shows
 
@@ -54,9 +55,6 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         InputError: if there are no runs, or the format, a figure or a column does not exist.
     """
-    import json
-    from pathlib import Path
-
     from genlab.comparison.formats import FORMATS, as_json, on_terminal
     from genlab.comparison.page import write_page
     from genlab.comparison.picture import write_picture
@@ -97,7 +95,3 @@ def compare(cfg: DictConfig) -> None:
         write_page(page_of(runs), Path(config["html"]))
         tell(page=config["html"])
         print(f"page: {config['html']}", file=sys.stdout if form == "table" else sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -62,6 +62,7 @@ def evaluate(cfg: DictConfig) -> list[Evaluated]:
         run=list[str] | str | None,
         real=str | None,
         fake=str | None,
+        shape=tuple[PositiveInt, PositiveInt, PositiveInt] | None,
         images=str | None,
         checkpoint=str,
         weights=Literal["auto", "ema", "raw", "both"] | float | list[float],
@@ -76,6 +77,8 @@ def evaluate(cfg: DictConfig) -> list[Evaluated]:
     pair = [config[name] for name in ("real", "fake") if config[name] is not None]
     if bool(runs) == bool(pair) or len(pair) == 1:
         raise InputError("give runs (genlab evaluate FOLDER...), or real=DIR and fake=DIR")
+    if runs and config["shape"]:
+        raise InputError("shape=[C,H,W] is that of two folders: a run's images have the shape of its data")
     if pair and config["images"]:
         raise InputError("images=DIR is measured by a run: give one (genlab evaluate FOLDER... images=DIR)")
     if pair:

@@ -92,6 +92,8 @@ class FolderImages:
     Args:
         path: path of the folder.
         grey: whether to read the images as grey (C = 1) instead of colour (C = 3).
+        size: ``(H, W)`` that images are cropped and resized to, as :class:`~genlab.data.image_folder.ImageFolder` does
+            for training; None if they are all of one size.
 
     Raises:
         InputError: if there is no such folder, or no image in it.
@@ -99,15 +101,17 @@ class FolderImages:
 
     batch_size = 200
 
-    def __init__(self, path: str, grey: bool) -> None:
+    def __init__(self, path: str, grey: bool, size: tuple[int, int] | None = None) -> None:
         folder = Path(path).expanduser()
         if not folder.is_dir():
             raise InputError(f"there is no folder {path}")
         self.files, left_out = images_in(folder)
         self.left_out, self.notes = left_out, Counter[str]()
-        self.shape: tuple[int, ...] = tuple(read_image(self.files[0], 1 if grey else 3).shape)
+        self.size = size
+        self.shape: tuple[int, ...] = tuple(read_image(self.files[0], 1 if grey else 3, size).shape)
         self.name = str(path)
-        self.facts: dict[str, object] = {"pictures": READ_AS}
+        resized = "" if size is None else f"; cropped and resized to {size[1]}x{size[0]} as for training, by Lanczos"
+        self.facts: dict[str, object] = {"pictures": READ_AS + resized}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -136,11 +140,11 @@ class FolderImages:
         return examples
 
     def _read(self, path: Path, notes: list[str]) -> Tensor:
-        image = read_image(path, self.shape[0], done=notes)
+        image = read_image(path, self.shape[0], self.size, done=notes)
         if image.shape != self.shape:
             raise InputError(
                 f"{path} is {image.shape[2]}x{image.shape[1]} and {self.files[0]} is {self.shape[2]}x{self.shape[1]}: "
-                "the images of a folder must be of one size"
+                "the images of a folder must be of one size (shape=[3,64,64] resizes them as for training)"
             )
         return image
 
@@ -202,22 +206,33 @@ def _check_images(path: str, images: np.ndarray) -> None:
         raise InputError(f"{path}: {wanted}, and found {shape}: {hint}")
 
 
-def open_pair(real: str, fake: str) -> tuple[ImageSet, ImageSet]:
+def open_pair(real: str, fake: str, shape: tuple[int, int, int] | None = None) -> tuple[ImageSet, ImageSet]:
     """Open two folders (or ``.npy`` arrays) of images to compare; if one has colour, both are read in colour.
 
     Args:
         real: path of the real images.
         fake: path of the generated images.
+        shape: shape ``(C, H, W)`` in which pictures are read as for training; None for their own size.
 
     Raises:
-        InputError: if a path is missing or unreadable, has no images, or has images of more than one size.
+        InputError: if a path is missing or unreadable, has no images, or has images of more than one size, or an array
+            is not of the shape.
     """
-    grey = all(_is_grey(path) for path in (real, fake))
-    return _open(real, grey), _open(fake, grey)
+    if shape is not None and (shape[0] not in (1, 3) or min(shape) < 1):
+        raise InputError(f"shape={list(shape)}: channels (1 or 3), height and width of an image")
+    grey = all(_is_grey(path) for path in (real, fake)) if shape is None else shape[0] == 1
+    return _open(real, grey, shape), _open(fake, grey, shape)
 
 
-def _open(path: str, grey: bool) -> ImageSet:
-    return ArrayImages(path, grey) if path.endswith(".npy") else FolderImages(path, grey)
+def _open(path: str, grey: bool, shape: tuple[int, int, int] | None) -> ImageSet:
+    if not path.endswith(".npy"):
+        return FolderImages(path, grey, None if shape is None else shape[1:])
+    images = ArrayImages(path, grey)
+    if shape is not None and images.shape != tuple(shape):
+        raise InputError(
+            f"{path} has images of shape {list(images.shape)}, not shape={list(shape)}: arrays stay as they are"
+        )
+    return images
 
 
 def _is_grey(path: str) -> bool:

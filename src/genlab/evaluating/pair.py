@@ -15,12 +15,13 @@ def evaluate_pair(config: dict[str, Any]) -> Evaluated:
     """Compare the features of two folders (or arrays) of images, write the figures and print them.
 
     Args:
-        config: config of ``genlab evaluate``, as plain values; ``real`` and ``fake`` name the sets.
+        config: config of ``genlab evaluate``, as plain values; ``real`` and ``fake`` name the sets, and ``shape`` may
+            say in which shape their pictures are read.
 
     Raises:
         InputError: if a set is missing or empty, or has images of more than one size.
     """
-    real, fake = open_pair(config["real"], config["fake"])
+    real, fake = open_pair(config["real"], config["fake"], config["shape"] and tuple(config["shape"]))
     node = {**config["metrics"]}
     node["features"] = node.get("features") or {"_target_": "genlab.metrics.inception.Inception"}
     evaluation = build(node, "metrics")

@@ -98,7 +98,8 @@ def _downloaded() -> Path:
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"Inception's weights are not at {path} and could not be downloaded ({error}): put {URL_INCEPTION_V3} "
-            "there or name its file as metrics.features.weights=FILE; metrics.features=pixels needs no download"
+            "there or name its file as metrics.features.weights=FILE; metrics.features=efficientnet_lite0 needs no "
+            "download"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

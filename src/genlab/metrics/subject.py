@@ -234,8 +234,9 @@ class ImagesSubject(Subject):
             if widths[0] != widths[1] or extractor.layout(real.shape) != extractor.layout(fake.shape):
                 raise InputError(
                     f"{extractor.name} features cannot be compared: {real.name} has images of shape "
-                    f"{list(real.shape)}, {fake.name} of {list(fake.shape)}; give both one size, or choose features "
-                    "that do not depend on it (metrics.features=inception)"
+                    f"{list(real.shape)}, {fake.name} of {list(fake.shape)}; give both one size (shape="
+                    f"{str(list(fake.shape)).replace(' ', '')} reads folders as for training), or choose features that "
+                    "do not depend on it (metrics.features=efficientnet_lite0)"
                 )
 
     @property

@@ -12,7 +12,7 @@ def reactions_table(file: str, root: Path) -> str:
     """Make the content of a block of reactions.
 
     Args:
-        file: file that ``benchmarks/metrics_on_mnist.py`` wrote, relative to ``root``.
+        file: file that ``benchmarks/metrics_on_mnist.py`` or ``metrics_on_cifar10.py`` wrote, relative to ``root``.
         root: folder of the checkout.
 
     Raises:
@@ -29,7 +29,8 @@ def reactions_table(file: str, root: Path) -> str:
             *([kind, *(f"{values[name]:.4g}" for name in names)] for kind, values in images.items()),
         ]
         lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-        return f"{lines}\n{content['num_images']:,} images each, {described(content['commit'])}.\n"
+        numbers = content.get("numbers") or f"{content['num_images']:,} images each"
+        return f"{lines}\n{numbers}, {described(content['commit'])}.\n"
     except FileNotFoundError:
         raise InputError(f"reactions: there is no {path}") from None
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
