@@ -1,6 +1,7 @@
-"""Tables of a page that are made of the measurements of speed in ``benchmarks/results.json``."""
+"""Tables of a page that are made of the measurements of speed in ``benchmarks/``."""
 
 import json
+import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from genlab.errors import InputError
 from genlab.machine.environment import described
 
-RESULTS = Path("benchmarks", "results.json")
+FOLDER = Path("benchmarks")
+OWN_FILES = {"peers": "peers.json", "changes": "before_and_after.json", "stubs": "sweep_of_stubs.json"}
 
 
 def speed_table(part: str, root: Path) -> str:
@@ -23,7 +25,7 @@ def speed_table(part: str, root: Path) -> str:
     """
     if part not in _PARTS:
         raise InputError(f"speed: there is no part {part}; there are {', '.join(_PARTS)}")
-    path = root / RESULTS
+    path = root / FOLDER / OWN_FILES.get(part, "results.json")
     try:
         return _PARTS[part](json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -115,6 +117,46 @@ def _figures(results: Mapping[str, Any]) -> str:
     return _table([f"of {found['num_samples']:,} samples", "seconds"], rows)
 
 
+def _peers(results: Mapping[str, Any]) -> str:
+    titles = ["model", "library", "training at equal precision", "training, genlab's defaults", "drawing 64 samples"]
+    rows = [
+        [
+            name,
+            f"{pair['peer']} {pair['version']}",
+            f"{pair['train']['times as fast']['same precision']:.2f}",
+            f"{pair['train']['times as fast']['defaults']:.2f}",
+            f"{pair['sample']['times as fast']['defaults']:.2f}",
+        ]
+        for name, pair in results["pairs"].items()
+    ]
+    return _table(titles, rows)
+
+
+def _changes(results: Mapping[str, Any]) -> str:
+    rows = []
+    for task in results["tasks"].values():
+        before, after = (statistics.median(task[which]) for which in ("before", "after"))
+        rows.append([task["about"], task["unit"], f"{before:,.3g}", f"{after:,.3g}", f"{after / before:.2f}"])
+    first, second = (f"`{results['commits'][which]}`" for which in ("before", "after"))
+    return _table(["task", "unit", f"before ({first})", f"after ({second})", "after / before"], rows)
+
+
+def _stubs(results: Mapping[str, Any]) -> str:
+    killed = results["killed"]
+    first = statistics.median(results["seconds_to_first_job"])
+    rows = [
+        ["jobs", f"{results['jobs']:,}"],
+        ["killed: the sweep's own process", f"{killed.get('parent', 0)}"],
+        ["killed: workers", f"{killed.get('worker', 0)}"],
+        ["starts of the sweep", f"{results['starts']}"],
+        ["jobs lost", f"{results['lost']}"],
+        ["seconds in all", f"{results['seconds']:,.0f}"],
+        ["seconds from a start to its first finished job, in the median", f"{first:.0f}"],
+        ["peak memory of the sweep's own process, MB", f"{results['peak_mb_of_the_sweeps_own_process']:,}"],
+    ]
+    return _table([f"`hydra/launcher={results['launcher']}`", ""], rows)
+
+
 def _seconds(found: Mapping[str, Any], name: str) -> str:
     return f"{found[name]['median']:.2g}" if found[name]["median"] < 10 else f"{found[name]['median']:.0f}"
 
@@ -127,4 +169,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "start": _start,
     "jobs": _jobs,
     "figures": _figures,
+    "peers": _peers,
+    "changes": _changes,
+    "stubs": _stubs,
 }
