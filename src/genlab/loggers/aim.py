@@ -66,10 +66,12 @@ class Aim(StoreTracker):
         return self.run
 
     def written(self) -> dict[str, int]:
-        last: dict[str, int] = {}
-        for sequence in (*self.run.metrics(), *self.run.images()):
-            last[sequence.name] = max(sequence.values.last_step(), last.get(sequence.name, -1))
-        return last
+        figures = {name: self.run.get_metric(name, context) for name, context, _ in self.run.iter_metrics_info()}
+        pictures = {
+            name: self.run.get_image_sequence(name, context)
+            for name, context, _ in self.run.iter_sequence_info_by_type("aim.image")
+        }
+        return {name: int(found.last_step()) for name, found in {**figures, **pictures}.items() if found is not None}
 
     def write_figures(self, figures: dict[str, float], images_seen: int) -> None:
         self.logger.log_metrics(figures, step=images_seen)

@@ -23,10 +23,19 @@ SAMPLES = "final_samples"
 def told_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the config that trackers show: nested, each value once, with the code's commit and version.
 
+    Args:
+        config: resolved config of the run.
+    """
+    return {**without_doubles(config), "code": code()}
+
+
+def without_doubles(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a config what is of the launch only, and the parts that it has twice.
+
     A part of the top level that another part has again, as ``training.schedule`` is ``schedule``, is left out there.
 
     Args:
-        config: resolved config of the run; a part of one is given as it is.
+        config: resolved config of the run.
     """
     kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
     doubles = [
@@ -36,7 +45,15 @@ def told_config(config: Mapping[str, Any]) -> dict[str, Any]:
         and value
         and any(_has(part, key, value) for name, part in kept.items() if name != key)
     ]
-    return {**{key: value for key, value in kept.items() if key not in doubles}, "code": code()}
+    return {key: value for key, value in _without_empty(kept).items() if key not in doubles}
+
+
+def _without_empty(node: Any) -> Any:
+    """Leave out empty mappings, which trackers keep or drop each in its own way."""
+    if not isinstance(node, Mapping):
+        return node
+    inner = {key: _without_empty(value) for key, value in node.items()}
+    return {key: value for key, value in inner.items() if not isinstance(value, Mapping) or value}
 
 
 def _has(node: Any, key: str, value: Any) -> bool:

@@ -16,9 +16,6 @@ from genlab.runs.config import flat
 
 TITLE = "MLflow"
 LONGEST = 250  # characters of a parameter that Lightning's logger keeps
-# Seconds between two writes of figures: a write takes some 20 ms, as long as many steps of a small model. What a kill
-# loses of them is sent when the run is resumed.
-BETWEEN_WRITES = 2.0
 MOST_METRICS = 1000  # that MLflow takes in one call
 STATUS = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
@@ -43,6 +40,9 @@ class MLflow(StoreTracker):
     """
 
     title = TITLE
+    # Seconds between two writes of figures: a write takes some 20 ms, as long as many steps of a small model. What a
+    # kill loses of them is sent when the run is resumed.
+    between_writes = 2.0
     last_write = 0.0
 
     def begin(self, config: dict[str, Any], store: str, known: str | None) -> str:
@@ -107,7 +107,7 @@ class MLflow(StoreTracker):
         now = time.time()
         for name, value in figures.items():
             self.waiting.append(Metric(_allowed(name), float(value), int(1000 * now), images_seen))
-        if now - self.last_write > BETWEEN_WRITES:
+        if now - self.last_write > self.between_writes:
             self._write_waiting()
 
     def _write_waiting(self) -> None:

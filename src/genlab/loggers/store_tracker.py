@@ -95,11 +95,12 @@ class StoreTracker(Tracker):
         RunFolder(self.folder).write_json(FILE, kept)
         self.begun = True
         self.last = self.written() if found == known else {}
-        for seen, figures, pictures in rows_after(self.folder, min(self.last.values(), default=-1)):
+        for seen, figures, pictures in rows_after(self.folder, -1):
             self.send_figures(figures, seen)
             for name, path in pictures.items():
-                with Image.open(path) as picture:
-                    self.send_picture(name, picture, caption(seen), seen)
+                if self.is_new(name, seen):
+                    with Image.open(path) as picture:
+                        self.write_picture(name, picture, caption(seen), seen)
 
     def send_figures(self, figures: Mapping[str, float], images_seen: int) -> None:
         told = {name: value for name, value in figures.items() if name != "images_seen"}
