@@ -74,7 +74,8 @@ class Aim(StoreTracker):
         return {name: int(found.last_step()) for name, found in {**figures, **pictures}.items() if found is not None}
 
     def write_figures(self, figures: dict[str, float], images_seen: int) -> None:
-        self.logger.log_metrics(figures, step=images_seen)
+        for name, value in figures.items():  # Aim's logger takes a figure named epoch for the epoch of the others
+            self.run.track(float(value), name=name, step=images_seen)
 
     def write_picture(self, name: str, picture: Image.Image, caption: str, images_seen: int) -> None:
         from aim import Image as AimImage

@@ -96,13 +96,16 @@ class ByImagesSeen(Tracker, WandbLogger):
     ) -> None:
         import wandb
 
-        rows = [
-            [caption, wandb.Image(picture, caption=caption)]
-            for caption, picture in zip(captions, pictures, strict=True)
-        ]
+        shown = [wandb.Image(picture, caption=one) for one, picture in zip(captions, pictures, strict=True)]
         # To the row of the final figures, which W&B may have put at a later step than images_seen.
-        table = wandb.Table(columns=["caption", "sample"], data=rows)
-        self.experiment.log({name: table}, step=max(images_seen, self.experiment.step))
+        step = max(images_seen, self.experiment.step)
+        table = wandb.Table(
+            columns=["caption", "sample"], data=[list(row) for row in zip(captions, shown, strict=True)]
+        )
+        try:
+            self.experiment.log({name: table}, step=step)
+        except Exception:  # of a run that is online, and whose network is lost: a table takes the server's word
+            self.experiment.log({name: shown}, step=step)
 
     def send_config(self, config: dict[str, Any]) -> None:
         self.experiment.config.update(told_config(config), allow_val_change=True)
