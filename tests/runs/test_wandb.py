@@ -144,7 +144,6 @@ def test_all_of_a_run_is_in_its_offline_file(tmp_path: Path, monkeypatch: pytest
     (table,) = run.glob(f"wandb/offline-run-*/files/{wandb.summary['final_samples.path']}")
     rows = json.loads(table.read_text())["data"]
     assert [caption for caption, _ in rows] == [f"sample {i}, after {LAST:,} images" for i in range(4)]
-    assert [picture["caption"] for _, picture in rows] == [caption for caption, _ in rows]
     for image in wandb.images["samples"]:
         (copy,) = run.glob(f"wandb/offline-run-*/files/{image.path}")
         assert copy.read_bytes().startswith(b"\x89PNG")
@@ -189,6 +188,26 @@ def test_a_sweeps_runs_are_found_sorted_and_compared_without_a_click(
         bits = [y for _, y in wandb.curve("val/bits_per_dim")]
         assert wandb.summary["best/val/bits_per_dim"] == min(bits)
         assert sorted(artifact.type for artifact in wandb.artifacts) == ["model", "run_table"]
+
+
+def test_a_failure_is_an_alert_that_is_sent_with_the_offline_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        from genlab.training.objective import ObjectiveTraining
+
+        def training_step(*_: Any, **__: Any) -> None:
+            raise RuntimeError("the reason\nof it")
+
+        ObjectiveTraining.training_step = training_step  # type: ignore[method-assign]
+
+    monkeypatch.setenv("GENLAB_TEST_LOG", str(tmp_path / "log"))
+    folder = outputs(monkeypatch, tmp_path / "outputs")
+    assert in_child(["train", *VAE], fail) == 1
+    wandb = read_folder(run_in(folder))
+    assert wandb.alerts == [(f"{wandb.name} failed", "RuntimeError: the reason")]
+    assert wandb.exit_code == 1
+    assert "genlab: W&B" not in (tmp_path / "log").read_text()
 
 
 def kill_once_written(call: int, written: int) -> Callable[[], None]:

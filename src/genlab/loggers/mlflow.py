@@ -16,6 +16,7 @@ from genlab.runs.config import flat
 
 TITLE = "MLflow"
 LONGEST = 250  # characters of a parameter that Lightning's logger keeps
+PATIENCE = 300  # seconds to wait for another process to make the database
 MOST_METRICS = 1000  # that MLflow takes in one call
 STATUS = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
@@ -150,8 +151,18 @@ def _allowed(name: str) -> str:
 
 
 def _database(folder: Path) -> str:
+    """Give the address of the database in a folder, which is made if it is not there.
+
+    Jobs of a sweep that begin together wait for each other: MLflow fails if two processes make one database.
+    """
+    from filelock import FileLock  # which PyTorch needs
+    from mlflow.tracking import MlflowClient
+
     folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    address = f"sqlite:///{folder / 'mlflow.db'}"
+    with FileLock(folder / ".mlflow.lock", timeout=PATIENCE):
+        MlflowClient(address).search_experiments(max_results=1)
+    return address
 
 
 def _exists(client: Any, run: str) -> bool:
