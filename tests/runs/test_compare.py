@@ -633,7 +633,7 @@ def test_a_workspace_shows_what_the_sweep_varies(sweep: Path) -> None:
         (folder.path / "metrics.csv").write_text("images_seen,train/loss,val/bits_per_dim\n")
     runs = [read_run(folder) for folder in find_runs([sweep])]
     planned = plan(runs, [read_yaml(run.path / "config.yaml") for run in runs], "name")
-    assert planned.swept == ["choices/model", "training/optimizer/lr"]
+    assert planned.swept == ["choices.model", "training.optimizer.lr"]
     assert planned.group == "sweep/one"
     built = workspace(planned, "someone")._to_model().model_dump(by_alias=True, exclude_none=True)
     section = built["spec"]["section"]
@@ -641,22 +641,54 @@ def test_a_workspace_shows_what_the_sweep_varies(sweep: Path) -> None:
     assert run_set["filters"]["filters"][0] == {
         "key": {"section": "run", "name": "group"}, "op": "=", "value": "sweep/one", "disabled": False
     }  # fmt: skip
-    assert [key["name"] for key in run_set["grouping"]] == ["choices/model.value", "training/optimizer/lr.value"]
+    assert [key["name"] for key in run_set["grouping"]] == ["choices.value.model", "training.value.optimizer.lr"]
     panels = {
         panel["viewType"]: panel["config"]
         for part in section["panelBankConfig"]["sections"]
         for panel in part["panels"]
     }
     assert panels.keys() == {
-        "Run History Line Plot", "Media Browser", "Parallel Coordinates Plot", "Parameter Importance", "Bar Chart"
+        "Run History Line Plot", "Media Browser", "Parallel Coordinates Plot", "Parameter Importance", "Bar Chart",
+        "Run Comparer",
     }  # fmt: skip
     assert [c["accessor"] for c in panels["Parallel Coordinates Plot"]["columns"]] == [
-        "config:choices/model.value", "config:training/optimizer/lr.value", "summary:best/val/bits_per_dim"
+        "config:choices.value.model", "config:training.value.optimizer.lr", "summary:best/val/bits_per_dim"
     ]  # fmt: skip
     assert panels["Parameter Importance"]["targetKey"] == "best/val/bits_per_dim"
     assert panels["Run History Line Plot"]["xAxis"] == "images_seen"
-    assert run_set["runFeed"]["columnPinned"]["summary:best/val/bits_per_dim"]
-    assert "parallel coordinates: choices/model, training/optimizer/lr, best/val/bits_per_dim" in outline(planned, None)
+    assert panels["Run Comparer"] == {"diffOnly": "split"}
+    pinned = run_set["runFeed"]["columnPinned"]
+    assert pinned["summary:best/val/bits_per_dim"]
+    assert pinned["config:choices.value.model"]
+    assert pinned["config:training.value.optimizer.lr"]
+    assert "parallel coordinates: choices.model, training.optimizer.lr, best/val/bits_per_dim" in outline(planned, None)
+
+
+def test_a_workspace_shows_the_figures_that_most_runs_have(tmp_path: Path) -> None:
+    rare, common = result(1.0, SAMPLES), {"test/fid": result(3.0, SAMPLES)}
+    for i in range(5):
+        only_first = {"test/precision": rare} if i == 0 else {}
+        run = make_run(
+            tmp_path / str(i),
+            seed=i,
+            config={"monitor.metric": "val/kid" if i == 0 else "val/bits_per_dim", "schedule": {"warmup": i}},
+            metrics={**only_first, **(common if i else {})},
+        )
+        named = "val/kid" if i == 0 else "val/nll"
+        (run / "metrics.csv").write_text(f"images_seen,train/loss,val/fid,{named}{',val/bits_per_dim' * (i > 1)}\n")
+        for name in ("0000000100", *(["reconstructions-0000000100"] if i == 0 else [])):
+            (run / "samples" / f"{name}.png").touch()
+    configs = [read_yaml(tmp_path / str(i) / "config.yaml") for i in range(5)]
+    planned = plan([read_run(RunFolder(tmp_path / str(i))) for i in range(5)], configs, "name")
+    assert planned.curves == ["val/fid", "val/nll", "val/bits_per_dim", "train/loss"]
+    assert planned.best == ["best/val/fid", "best/val/nll", "best/val/bits_per_dim", "test/fid"]
+    assert planned.pictures == ["samples"]
+    text = outline(planned, None)
+    assert "    val/fid: mean and standard deviation over seeds\n" in text
+    assert "    val/bits_per_dim: mean and standard deviation over seeds (3 of 5 runs)\n" in text
+    assert "    test/fid: bars, and a column of the table of runs (4 of 5 runs)\n" in text
+    assert "val/kid" not in text
+    assert "precision" not in text
 
 
 def test_dashboard_without_a_key_only_tells(genlab: Genlab, sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ import wandb
 from PIL import Image
 
 from genlab.errors import InputError
-from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols, wandb_logger
-from genlab.metrics.result import Result
+from genlab.loggers.wandb import ByImagesSeen, close_run, wandb_logger
 from support.forks import in_child
 from support.small_runs import outputs
 
@@ -39,16 +38,15 @@ CALLS: dict[str, Callable[[ByImagesSeen, Path], Any]] = {
     "config": lambda logger, folder: logger.log_hyperparams({"seed": 1}),
     "picture": lambda logger, folder: logger.log_image("samples", [Image.new("L", (4, 4))], step=64),
     "text": lambda logger, folder: logger.log_text("samples", columns=["text"], data=[["a"]], step=64),
-    "protocols": lambda logger, folder: record_protocols([logger], {"test/fid": Result(1.0, {"num": 3})}),
-    "checkpoint": lambda logger, folder: logger.finish(folder),
+    "table": lambda logger, folder: logger.log_samples("samples", [Image.new("L", (4, 4))], ["a"], 64),
+    "protocols": lambda logger, folder: logger.log_facts({}, {"test/fid": {"num": 3}}),
+    "end": lambda logger, folder: logger.close("failed", "a reason"),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_failure_is_said_once(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "best.ckpt").write_bytes(b"weights")
-    logger = ByImagesSeen(Gone(), checkpoints=True)
+    logger = ByImagesSeen(Gone())
     CALLS[name](logger, tmp_path)
     for call in CALLS.values():
         call(logger, tmp_path)
@@ -149,9 +147,10 @@ def command(pid: int) -> str:
                 "genlab.loggers.wandb._send_lacking",
                 "genlab.loggers.wandb.ByImagesSeen.log_hyperparams",
                 "genlab.loggers.wandb.ByImagesSeen.log_image",
-                "genlab.loggers.wandb.ByImagesSeen.summarize",
-                "genlab.loggers.wandb.ByImagesSeen.finish",
-                "genlab.launching.job.close_run",
+                "genlab.loggers.wandb.ByImagesSeen.send_samples",
+                "genlab.loggers.wandb.ByImagesSeen.send_facts",
+                "genlab.loggers.wandb.ByImagesSeen._upload",
+                "genlab.loggers.wandb.close_run",
             )
         ),
     ],

@@ -54,6 +54,7 @@ class WandbRun:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     artifacts: list[Artifact] = field(default_factory=list)
+    alerts: list[tuple[str, str]] = field(default_factory=list)  # titles and texts
     exit_code: int | None = None  # none while it runs, and where it was killed
     started: str = ""  # ISO 8601
     parts: int = 1  # how many processes wrote it, one after the other
@@ -104,6 +105,8 @@ def read_run(file: Path) -> WandbRun:
             case "artifact":
                 files = [entry["path"] for entry in content["manifest"].get("contents", [])]
                 run.artifacts.append(Artifact(content["name"], content["type"], content.get("aliases", []), files))
+            case "alert":
+                run.alerts.append((content["title"], content["text"]))
             case "exit":
                 run.exit_code = content.get("exit_code", 0)
     run.config.pop("_wandb", None)

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
 from pydantic import PositiveInt
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from genlab.loggers.tracker import Tracker
 from genlab.metrics.drawing import density_in_plane, draw, evaluating
 from genlab.modalities.modality import Rendering
 from genlab.models.base import AdversarialModel
@@ -119,10 +118,8 @@ def log_texts(trainer: pl.Trainer, name: str, texts: list[str], images_seen: int
         images_seen: number of training images seen, which is the loggers' step.
     """
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_text(name, columns=["text"], data=[[text] for text in texts], step=images_seen)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(name, "\n\n".join(f"```\n{text}\n```" for text in texts), images_seen)
+        if isinstance(logger, Tracker):
+            logger.log_texts(name, texts, images_seen)
 
 
 def log_picture(trainer: pl.Trainer, name: str, picture: Image.Image, images_seen: int) -> None:
@@ -135,7 +132,5 @@ def log_picture(trainer: pl.Trainer, name: str, picture: Image.Image, images_see
         images_seen: number of training images seen, which is the loggers' step.
     """
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture], step=images_seen)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(picture), images_seen, dataformats="HWC")
+        if isinstance(logger, Tracker):
+            logger.log_picture(name, picture, images_seen)

@@ -32,6 +32,7 @@ NOT_OF_THE_RUN = (
     "trainer.tune_seconds",
     "name",
     "tags",
+    "notes",
     "paths",
     "logger",
     "callbacks.progress",

@@ -17,7 +17,21 @@ from genlab.errors import InputError
 TEXTS = {"prompt", "text.prompt", "title"}
 # The last part of every key that holds a path (dataset.source.path, dataset.of.source.root), or a name. In these,
 # ${...} is an interpolation, and in a sweep a comma separates values.
-PATHS = {"path", "root", "run", "runs", "resume", "init", "output", "html", "checkpoint", "real", "fake", "dir"}
+PATHS = {
+    "path",
+    "root",
+    "run",
+    "runs",
+    "resume",
+    "init",
+    "output",
+    "html",
+    "checkpoint",
+    "real",
+    "fake",
+    "dir",
+    "store",
+}
 NAMES = {"name", "group", "entity", "project", "notes"}
 PATH_ENDINGS = ("_dir", "_path", "_file")
 # Keys that hold paths in one command, or below one key, and other things elsewhere.

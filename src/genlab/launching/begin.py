@@ -25,7 +25,7 @@ from genlab.launching.nodes import Nodes
 from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
-from genlab.loggers.wandb import check_environment
+from genlab.loggers.packages import check_loggers
 from genlab.machine.files import write_atomically
 from genlab.metrics.published import Published
 from genlab.runs.folder import CONFIG, RunFolder
@@ -130,8 +130,7 @@ def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], Parts, Tuning]:
         config["init_sha256"] = cfg.init_sha256 = parts.match.sha256
     check_shares(config, parts)
     check_monitor(config, parts, overrides())
-    if (config["logger"] or {}).get("wandb"):
-        check_environment()
+    check_loggers(config["logger"])
     return config, parts, tuning
 
 

@@ -30,8 +30,9 @@ from genlab.launching.objects import NONE, Objects
 from genlab.launching.progress import progress_kept, progress_of
 from genlab.launching.rollback import roll_back, rolled_back
 from genlab.launching.summary import report, summarize
+from genlab.loggers.contents import record_end
 from genlab.loggers.metrics_csv import MetricsCSV
-from genlab.loggers.wandb import ByImagesSeen, close_run, record_protocols, record_verdicts
+from genlab.loggers.tracker import Tracker
 from genlab.machine.console import console
 from genlab.machine.devices import check_for_gpus_quickly
 from genlab.machine.environment import code
@@ -296,32 +297,34 @@ def _log_figures(
     for logger in loggers:
         values = {name: result.value for name, result in figures.items()}
         logger.log_metrics({**values, "images_seen": images_seen}, step=images_seen)
-    record_protocols(loggers, figures)
-    record_verdicts(loggers, beside)
-    for logger in loggers:
-        if isinstance(logger, ByImagesSeen):
-            logger.finish(folder.path)
+    tiled = parts.data.pictured.modality.is_tiled
+    record_end(loggers, figures, beside, images_seen, folder.samples / "final.npy" if tiled else None)
 
 
 def _set_failed(folder: RunFolder, error: BaseException, seconds: float) -> None:
-    details: dict[str, Any] = {"seconds": round(seconds, 1)}
-    if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
-        word, details["reason"] = "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
-    elif isinstance(error, OutputLost):
-        word, details["reason"] = "interrupted", "nobody read its output any more"
-    else:
-        word = "failed"
-        details["reason"] = failure(error) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    word, reason = _ending(error)
+    details: dict[str, Any] = {"seconds": round(seconds, 1), "reason": reason}
+    if word == "failed":
         last = folder.checkpoints / "last.ckpt"
         details["last_checkpoint"] = str(last) if last.is_file() else None
     folder.set_status(word, **details)
 
 
+def _ending(error: BaseException) -> tuple[str, str]:
+    """Give the word for how an error ends a run, and its reason in one line."""
+    if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit):
+        return "interrupted", str(error) if isinstance(error, Interrupted) else "Ctrl-C"
+    if isinstance(error, OutputLost):
+        return "interrupted", "nobody read its output any more"
+    return "failed", failure(error) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def _close(loggers: list[Any]) -> None:
-    of_wandb = [logger for logger in loggers if isinstance(logger, ByImagesSeen)]
-    if of_wandb:
-        # Otherwise the next run of this process would continue this W&B run.
-        close_run(exit_code=1 if sys.exc_info()[0] else 0, lost=any(logger.lost for logger in of_wandb))
+    error = sys.exc_info()[1]
+    word, reason = _ending(error) if error is not None else ("done", "")
+    for logger in loggers:
+        if isinstance(logger, Tracker):
+            logger.close(word, reason)
 
 
 def main() -> None:

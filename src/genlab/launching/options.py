@@ -17,6 +17,7 @@ TYPES = {
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],  # what NumPy takes
     "tags": list[str],
     "group": str | None,
+    "notes": str | None,
     "name": str,
     "evaluations": list[list[str]],
     "budget__images": int | None,

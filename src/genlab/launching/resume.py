@@ -25,6 +25,7 @@ from genlab.launching.nodes import Nodes
 from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
 from genlab.launching.processes import check_shares, follow, num_nodes, num_processes, start
+from genlab.loggers.packages import check_loggers
 from genlab.machine.files import write_atomically
 from genlab.machine.process import as_launched
 from genlab.runs.budget import check_budget
@@ -177,6 +178,7 @@ def _checked(folder: RunFolder, changes: list[str], force: bool) -> _Checked:
     check_all(config)
     budget = check_unchanged(folder, saved, config)
     checked(trainer_options(config), "trainer")
+    check_loggers(config["logger"])
     coerced(config["training"].get("images"), int | None, "training.images")
     done = status.get("status") == "done"
     found = newest_checkpoint(folder, put_aside=False)

@@ -1,45 +1,36 @@
 """Logging to Weights & Biases, without ever asking for a key or waiting long for a network that is down."""
 
 import contextlib
-import csv
-import math
-import os
+import json
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from genlab.errors import InputError
-from genlab.loggers.wandb_rows import lacking, written_rows
+from genlab.loggers.best import best_so_far, is_better
+from genlab.loggers.contents import told_config
+from genlab.loggers.rows import rows_after
+from genlab.loggers.tracker import Tracker, say_lost
+from genlab.loggers.wandb_rows import written_rows
+from genlab.loggers.wandb_settings import check_environment as check_environment
+from genlab.loggers.wandb_settings import chosen_mode, settings
 from genlab.machine.console import on_one_line
-from genlab.machine.environment import code
-from genlab.metrics.catalogue import figure
-from genlab.metrics.result import Result
-from genlab.runs.config import flat
 from genlab.runs.folder import METRICS
-from genlab.runs.verdicts import Standing
 
-# In seconds; W&B's own values are 90, no limit and 15. WANDB_INIT_TIMEOUT and its like take precedence over these.
-PATIENCE: dict[str, Any] = {
-    "init_timeout": 20,  # after which a run that cannot start online starts offline
-    "finish_timeout": 120,  # for sending what is left at the end; wandb sync sends the rest
-    "x_transaction_log_flush_interval": 1,  # a kill loses at most this much of W&B's file
-}
+TITLE = "W&B"
+PROTOCOLS = "protocols"  # key in the summary, of JSON
 
 
-class ByImagesSeen(WandbLogger):
+class ByImagesSeen(Tracker, WandbLogger):
     """A W&B logger whose step is the number of images seen.
 
     Steps that a resumed run repeats, and that W&B has already, are therefore skipped. The best value of every
     validation figure is in the summary, as ``best/val/...``.
-
-    A failure of W&B, whose background process may die at any moment, is said once and never ends the run: nothing
-    more is sent then, and ``metrics.csv`` has all figures.
 
     Args:
         experiment: W&B's run object; None if W&B could not be started.
@@ -47,7 +38,10 @@ class ByImagesSeen(WandbLogger):
         checkpoints: whether the best checkpoint becomes an artifact at the end.
         last: last step of which W&B has a row; -1 if it has none.
         names: names of the values in that row, to which others may be added.
+        folder: folder of the run; None if nothing of it is to be uploaded.
     """
+
+    title = TITLE
 
     def __init__(
         self,
@@ -56,24 +50,14 @@ class ByImagesSeen(WandbLogger):
         checkpoints: bool = False,
         last: int = -1,
         names: Collection[str] = (),
+        folder: Path | None = None,
     ) -> None:
         super().__init__(experiment=experiment)
         self.best, self.checkpoints, self.last, self.names = dict(best or {}), checkpoints, last, names
-        self.lost = experiment is None
+        self.lost, self.folder = experiment is None, folder
 
-    def tell(self, call: Callable[[], Any]) -> None:
-        """Call W&B if it is still there. If it fails, say so and never call it again.
-
-        Args:
-            call: function that calls W&B.
-        """
-        if self.lost:
-            return
-        try:
-            call()
-        except Exception as error:  # W&B's errors, and those of the connection to its process, have no common class
-            self.lost = True
-            say_lost(error, _folder(self._experiment))
+    def advice(self) -> str:
+        return _advice(_folder(self._experiment))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -100,31 +84,38 @@ class ByImagesSeen(WandbLogger):
             self.best |= better
             self.experiment.summary.update({f"best/{name}": value for name, value in better.items()})
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Log the config as flat keys such as ``model/width`` (W&B nests keys at dots), with the code's version."""
-        config = params if isinstance(params, dict) else vars(params)
-        values = flat({**config, "code": code()}, dot="/")
-        self.tell(lambda: self.experiment.config.update(values, allow_val_change=True))
+    def send_picture(self, name: str, picture: Image.Image, caption: str, images_seen: int) -> None:
+        super().log_image(name, [picture], step=images_seen)
 
-    @rank_zero_only
-    def summarize(self, values: Mapping[str, Any]) -> None:
-        """Put values into the summary of the W&B run.
+    def send_texts(self, name: str, texts: Sequence[str], captions: Sequence[str], images_seen: int) -> None:
+        rows = [list(row) for row in zip(captions, texts, strict=True)]
+        super().log_text(name, columns=["caption", "text"], data=rows, step=images_seen)
 
-        Args:
-            values: plain values by their names in the summary.
-        """
-        self.tell(lambda: self.experiment.summary.update(dict(values)))
+    def send_samples(
+        self, name: str, pictures: Sequence[Image.Image], captions: Sequence[str], images_seen: int
+    ) -> None:
+        import wandb
 
-    def finish(self, folder: Path) -> None:
-        """Upload the best checkpoint as an artifact, if ``checkpoints`` is set.
+        shown = [wandb.Image(picture, caption=one) for one, picture in zip(captions, pictures, strict=True)]
+        # To the row of the final figures, which W&B may have put at a later step than images_seen.
+        step = max(images_seen, self.experiment.step)
+        table = wandb.Table(
+            columns=["caption", "sample"], data=[list(row) for row in zip(captions, shown, strict=True)]
+        )
+        try:
+            self.experiment.log({name: table}, step=step)
+        except Exception:  # of a run that is online, and whose network is lost: a table takes the server's word
+            self.experiment.log({name: shown}, step=step)
 
-        Args:
-            folder: folder of the run.
-        """
-        best = folder / "checkpoints" / "best.ckpt"
-        if self.checkpoints and best.is_file():
-            self.tell(lambda: self._upload(best))
+    def send_config(self, config: dict[str, Any]) -> None:
+        self.experiment.config.update(told_config(config), allow_val_change=True)
+
+    def send_facts(self, facts: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]]) -> None:
+        text = json.dumps(protocols, default=str)
+        self.experiment.summary.update({**facts, **({PROTOCOLS: text} if protocols else {})})
+        best = self.folder / "checkpoints" / "best.ckpt" if self.folder else None
+        if self.checkpoints and best is not None and best.is_file():
+            self._upload(best)
 
     def _upload(self, checkpoint: Path) -> None:
         import wandb
@@ -133,20 +124,18 @@ class ByImagesSeen(WandbLogger):
         artifact.add_file(str(checkpoint))
         self.experiment.log_artifact(artifact, aliases=["best"])
 
+    def send_end(self, word: str, reason: str) -> None:
+        if word == "failed":
+            self.experiment.alert(title=f"{self.experiment.name} failed", text=reason, level="ERROR")
 
-def say_lost(error: BaseException, folder: Path | None = None) -> None:
-    """Say on stderr that W&B failed and that the run goes on without it.
+    def close(self, word: str = "done", reason: str = "") -> None:
+        super().close(word, reason)
+        # Otherwise the next run of this process would continue this W&B run.
+        close_run(exit_code=0 if word == "done" else 1, lost=self.lost)
 
-    Args:
-        error: what W&B raised.
-        folder: folder of W&B's file of the run; None if there is none.
-    """
-    reason = on_one_line(f"{type(error).__name__}: {error}")
-    sync = f"; what W&B has of it is sent by: wandb sync {folder}" if folder else ""
-    print(
-        f"genlab: W&B failed ({reason}), and the run goes on without it: metrics.csv has all figures{sync}",
-        file=sys.stderr,
-    )
+
+def _advice(folder: Path | None) -> str:
+    return f"what W&B has of it is sent by: wandb sync {folder}" if folder else ""
 
 
 def _folder(run: Any) -> Path | None:
@@ -155,41 +144,6 @@ def _folder(run: Any) -> Path | None:
         return Path(run.dir).parent
     except Exception:  # W&B asks its process for some attributes
         return None
-
-
-def is_better(name: str, value: float, than: float | None) -> bool:
-    """Tell whether the value of a validation figure is better than the best so far.
-
-    Args:
-        name: name of the figure; others than ``val/...`` are never better.
-        value: new value.
-        than: best value so far; None if there is none.
-    """
-    direction = figure(name).better
-    if not name.startswith("val/") or direction is None or not math.isfinite(value):
-        return False
-    return than is None or (value < than if direction == "min" else value > than)
-
-
-def _best_so_far(path: Path) -> dict[str, float]:
-    """Find the best validation values of a resumed run in ``metrics.csv``; W&B cannot be asked for them offline."""
-    best: dict[str, float] = {}
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if text and name.startswith("val/") and is_better(name, float(text), best.get(name)):
-                        best[name] = float(text)
-    return best
-
-
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc(Path.home() / ".netrc").authenticators("api.wandb.ai") is not None
-    except (OSError, NetrcParseError):
-        return False
 
 
 def wandb_logger(
@@ -218,35 +172,31 @@ def wandb_logger(
     """
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-    fields = wandb.Settings.model_fields  # older versions of W&B have fewer settings
-    patience = {key: value for key, value in PATIENCE.items() if key in fields and _variable(key) not in os.environ}
-    check_environment()
-    settings = wandb.Settings(silent=True, **patience)
-    if "finish_timeout_raises" in fields:
-        settings.finish_timeout_raises = True
+    chosen_settings = settings()
     earlier = written_rows(Path(save_dir))
     chosen = {key: value for key, value in (choices or {}).items() if value}
     options |= {
         "dir": save_dir,
         "project": project,
         "name": name,
-        "settings": settings,
+        "settings": chosen_settings,
         "job_type": chosen.get("model", "").partition("/")[0] or None,
         "tags": [*dict.fromkeys(word[:64] for word in [*chosen.values(), *tags])],
     }
     try:
-        run = _begun(mode, options)
+        run = _begun(chosen_mode(), options)
         run.define_metric("images_seen")
         run.define_metric("*", step_metric="images_seen")
         # Online, the server says what it has; offline, the files on disk say what will be sent to it.
         last = run.step - 1 if run.resumed and not run.offline else max(earlier, default=-1)
     except wandb.errors.UsageError as error:
         raise InputError(on_one_line(str(error))) from error
-    except Exception as error:  # as in ByImagesSeen.tell
-        say_lost(error)
+    except Exception as error:  # as in Tracker.tell
+        say_lost(TITLE, error)
         return ByImagesSeen(None)
-    logger = ByImagesSeen(run, _best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()))
+    logger = ByImagesSeen(
+        run, best_so_far(Path(save_dir, METRICS)), checkpoints, last, earlier.get(last, ()), Path(save_dir)
+    )
     logger.tell(lambda: _send_lacking(logger, Path(save_dir), last))
     return logger
 
@@ -271,40 +221,10 @@ def _begun(mode: str, options: Mapping[str, Any]) -> Any:
 
 def _send_lacking(logger: ByImagesSeen, folder: Path, last: int) -> None:
     """Send what the run folder has and W&B lacks, because a process was killed before W&B had it."""
-    for seen, row in lacking(folder, last):
-        figures = {name: value for name, value in row.items() if isinstance(value, float)}
+    for seen, figures, pictures in rows_after(folder, last):
         logger.log_metrics(figures, step=seen)
-        for name, picture in row.items():
-            if name not in figures:
-                logger.log_image(name, [picture], step=seen)
-
-
-def check_environment() -> None:
-    """Check the values of the environment's ``WANDB_...`` variables; without a well-formed key, the run is offline.
-
-    Raises:
-        InputError: if W&B would refuse one; the message names it and its value.
-    """
-    import wandb
-    from pydantic import ValidationError
-
-    try:
-        wandb.Settings().update_from_env_vars(dict(os.environ))
-    except (ValidationError, wandb.Error) as error:
-        fault = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
-        name = _variable(str(fault["loc"][0])) if fault["loc"] else "WANDB_API_KEY"  # the one checked without pydantic
-        if name == "WANDB_API_KEY" and name in os.environ:  # whose value is a secret
-            print(f"genlab: {name} is no key ({fault['msg']}), so the run is offline", file=sys.stderr)
-            del os.environ[name]
-            return check_environment()
-        raise InputError(f"{name}={fault.get('input')}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
-    except AttributeError:  # a version of W&B without this method; wandb.init checks
-        return
-
-
-def _variable(setting: str) -> str:
-    """Name the environment variable of one of W&B's settings."""
-    return f"WANDB_{setting.removeprefix('x')}".upper()
+        for name, path in pictures.items():
+            logger.log_picture(name, Image.open(path), seen)
 
 
 def close_run(exit_code: int, lost: bool = False) -> None:
@@ -321,9 +241,9 @@ def close_run(exit_code: int, lost: bool = False) -> None:
         wandb.finish(exit_code=exit_code)
     except TimeoutError:
         print(f"genlab: W&B was not sent everything; this sends it later: wandb sync {folder}", file=sys.stderr)
-    except Exception as error:  # as in ByImagesSeen.tell
+    except Exception as error:  # as in Tracker.tell
         if not lost:
-            say_lost(error, folder)
+            say_lost(TITLE, error, _advice(folder))
         lost = True
     if lost:
         _forget_process()
@@ -335,35 +255,3 @@ def _forget_process() -> None:
 
     with contextlib.suppress(Exception):
         wandb.teardown()
-
-
-def record_protocols(loggers: Iterable[Any], figures: Mapping[str, Result]) -> None:
-    """Put how each figure was measured into the W&B summary, as ``protocol/<figure>/<field>``.
-
-    Args:
-        loggers: loggers of the run, of which those of W&B are used.
-        figures: results by the name of the figure.
-    """
-    fields = {
-        f"protocol/{name}/{key}": value if isinstance(value, bool | int | float | str | None) else str(value)
-        for name, result in figures.items()
-        for key, value in {**result.to_json(), **result.protocol}.items()
-        if key not in ("value", "protocol")
-    }
-    for logger in loggers:
-        if isinstance(logger, ByImagesSeen):
-            logger.summarize(fields)
-
-
-def record_verdicts(loggers: Iterable[Any], beside: Mapping[str, Standing]) -> None:
-    """Put published figures into the W&B summary, as ``published/<figure>``, and verdicts, as ``verdict/<figure>``.
-
-    Args:
-        loggers: loggers of the run, of which those of W&B are used.
-        beside: published figures beside the run's, by short name.
-    """
-    fields: dict[str, Any] = {f"published/{name}": one.published for name, one in beside.items()}
-    fields |= {f"verdict/{name}": one.words for name, one in beside.items()}
-    for logger in loggers:
-        if fields and isinstance(logger, ByImagesSeen):
-            logger.summarize(fields)

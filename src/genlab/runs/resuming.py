@@ -40,6 +40,7 @@ MAY_CHANGE = (
     "metrics",
     "paths",
     "tags",
+    "notes",
 )
 # Keys that do not describe the run itself. Paths that say where its data lie on this machine are not compared either.
 NOT_COMPARED = (

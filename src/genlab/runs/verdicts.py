@@ -29,6 +29,7 @@ FREE = (
     "logger",
     "logger.",
     "tags",
+    "notes",
     "group",
 )
 # Overrides that choose the experiment and the seed, or are about the command and not about the run.

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 
 from genlab.composition.building import build
 from genlab.composition.named_parts import named
 from genlab.errors import InputError
-from genlab.loggers.wandb import close_run
+from genlab.loggers.tracker import Tracker
 from genlab.machine.rate import rate
 from genlab.metrics.drawing import draw, evaluating
 from genlab.models.diffusion.diffusion_model import DiffusionModel
@@ -213,5 +212,6 @@ def run_callbacks(config: dict[str, Any]) -> Iterator[tuple[Callable[[], list[An
     try:
         yield callbacks, loggers
     finally:
-        if any(isinstance(logger, WandbLogger) for logger in loggers):
-            close_run(exit_code=0)
+        for logger in loggers:
+            if isinstance(logger, Tracker):
+                logger.close()

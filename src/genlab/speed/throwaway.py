@@ -28,5 +28,6 @@ def throwaway(cfg: DictConfig, **types: Any) -> Iterator[dict[str, Any]]:
     own(cfg)
     with tempfile.TemporaryDirectory() as folder:
         cfg.run_dir, cfg.run_id = str(RunFolder.claim(Path(folder, "run")).path), "benchmark"
+        cfg.paths.output_dir = folder  # of the stores of trackers
         check_kind(cfg)
         yield plain(cfg, **types)
