@@ -94,7 +94,8 @@ def resume_alone(folder: RunFolder, changes: list[str], force: bool = False, obj
 
 def _asks_for_nodes(folder: RunFolder, changes: list[str]) -> bool:
     """Tell whether a run is to go on on several machines, of which only one may hold its folder."""
-    num: Any = config_to_build(folder)["trainer"].get("num_nodes", 1)
+    trainer = config_to_build(folder).get("trainer")  # what is wrong with it is said where the run is built
+    num: Any = trainer.get("num_nodes", 1) if isinstance(trainer, Mapping) else 1
     for change in changes:
         key, _, value = change.partition("=")
         if key.lstrip("+") == "trainer.num_nodes":
