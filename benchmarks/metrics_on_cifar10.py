@@ -9,6 +9,7 @@ rows to the file: 2,000 samples of the run, and 2,000 of its model as its traini
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -63,7 +64,6 @@ def main(runs: list[str]) -> None:
     data = ImageDataModule(CIFAR10(root), "cifar10", (3, 32, 32), val_size=5000)
     train, about = SplitImages(data, "train"), code()
     node = {"_target_": "genlab.metrics.evaluation.Evaluation", "features": yaml.safe_load(FEATURES.read_text())}
-    content = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {"images": {}}
     test = data.first("test")
     sets = samples_of(runs) if runs else {"10,000 test images": test, "test images": test[:NUM], **spoiled(test[:NUM])}
     with tempfile.TemporaryDirectory() as folder:
@@ -76,8 +76,14 @@ def main(runs: list[str]) -> None:
             started, of_process = time.time(), time.process_time()
             figures = evaluation.compare(train, ArrayImages(str(path)), torch.device("cpu"))
             seconds = {"wall": time.time() - started, "processor": time.process_time() - of_process}
+            content = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {"images": {}}
             content["images"][name] = {column: float(figures[column].value) for column in COLUMNS}
+            # Real images first, in whatever order the rows were measured.
+            content["images"] = dict(sorted(content["images"].items(), key=lambda row: "test images" not in row[0]))
             if is_first:
+                Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
+                for stored in Path(folder).glob("*.safetensors"):
+                    shutil.copy(stored, Path(cache).expanduser())
                 content["first_evaluation_seconds"] = {**seconds, "threads": torch.get_num_threads()}
             print(name, content["images"][name], seconds, flush=True)
             content |= {**about, "numbers": "2,000 images each, but for the first row", "num_real": len(train)}

