@@ -42,7 +42,10 @@ def unsaid(source: str) -> list[int]:
         ) or name == "write_text"
         reads |= name == "read_text" and isinstance(owner, ast.Name) and not call.args
         opens = name == "open" and not is_binary and not of_others
-        if reads or opens or "text" in given or "universal_newlines" in given:
+        words_of_process = {
+            k.arg for k in call.keywords if isinstance(k.value, ast.Constant) and k.value.value is True
+        } & {"text", "universal_newlines"}
+        if reads or opens or words_of_process:
             found.append(call.lineno)
     return found
 

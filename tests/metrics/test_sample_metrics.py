@@ -172,11 +172,12 @@ def test_wandb_has_the_protocol_of_every_figure(genlab: Genlab, monkeypatch: pyt
     assert result.code == 0, result.err
     (file,) = result.run.rglob("*.wandb")
     summary = summary_of(file)
-    assert summary["protocol/test/fid/features"] == "digits"
-    assert summary["protocol/test/fid/num_samples"] == 20
-    assert len(summary["protocol/test/fid/weights_sha256"]) == 64
-    assert "biased" in summary["protocol/test/fid/warning"]
-    assert summary["protocol/test/nll/likelihood"] == "lower_bound"
+    protocols = json.loads(summary["protocols"])
+    assert protocols["test/fid"]["features"] == "digits"
+    assert protocols["test/fid"]["num_samples"] == 20
+    assert len(protocols["test/fid"]["weights_sha256"]) == 64
+    assert "biased" in protocols["test/fid"]["warning"]
+    assert protocols["test/nll"]["likelihood"] == "lower_bound"
 
 
 def summary_of(file: Path) -> dict[str, Any]:

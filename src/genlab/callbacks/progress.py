@@ -2,7 +2,8 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +35,7 @@ class Moment:
     fraction: float
     seconds_left: float | None
     by_clock: bool
-    parts: list[str]
+    parts: Sequence[str] = ()
 
     def line(self, width: int | None = None) -> str:
         """Say it in one line; parts that a width has no room for are left out whole.
@@ -99,13 +100,14 @@ class TrainingProgress(pl.Callback):
         if not tells and not shows:
             return
         assert isinstance(module, TrainingModule)
-        moment = self._moment(trainer, module, now - self.started)
+        moment = self._moment(module, now - self.started)
         if tells:
             self.told = now
             tell(stage="training", fraction=moment.fraction, trained=moment.fraction, left=moment.seconds_left)
         if not shows:
             return
         self.shown = now
+        moment = replace(moment, parts=self._parts(trainer, module, now - self.started))
         if self.bar is not None and self.task is not None:
             bar = BAR if self.console.width >= WIDE else NARROW_BAR
             room = self.console.width - len("100% ") - bar - 2  # the terminal may have been made narrower
@@ -113,11 +115,11 @@ class TrainingProgress(pl.Callback):
         else:
             self.console.print(f"{moment.fraction:4.0%}  {moment.line()}", highlight=False, soft_wrap=True)
 
-    def _moment(self, trainer: pl.Trainer, module: TrainingModule, seconds: float) -> Moment:
-        modality = trainer.datamodule.modality  # type: ignore[attr-defined]
-        each = modality.counted_in(module.model.shape)
-        done = module.images_seen - self.seen_at_start
-        in_all = done / max(seconds, 1e-9)
+    def _rate(self, module: TrainingModule, seconds: float) -> float:
+        return (module.images_seen - self.seen_at_start) / max(seconds, 1e-9)
+
+    def _moment(self, module: TrainingModule, seconds: float) -> Moment:
+        in_all = self._rate(module, seconds)
         fractions, left = [0.0], list[tuple[float, bool]]()
         if self.total:
             fractions.append(module.images_seen / self.total)
@@ -126,18 +128,23 @@ class TrainingProgress(pl.Callback):
             fractions.append(seconds / self.max_seconds)
             left.append((self.max_seconds - seconds, True))
         soonest, by_clock = min(left, default=(None, False))
+        return Moment(min(1.0, max(fractions)), soonest, by_clock)
+
+    def _parts(self, trainer: pl.Trainer, module: TrainingModule, seconds: float) -> list[str]:
+        """Say what else there is; this reads figures from the device, and is called only when they are shown."""
+        modality = trainer.datamodule.modality  # type: ignore[attr-defined]
+        each, in_all = modality.counted_in(module.model.shape), self._rate(module, seconds)
         figures = {name: value for name, value in module.latest_values().items() if name.endswith("loss")}
         figures |= {name: float(value) for name, value in trainer.callback_metrics.items() if _is_live(name)}
         speed = f"{rate(each * in_all, modality.unit_of_speed)} in all"
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Throughput) and (alone := callback.images_per_second_now(module)) is not None:
                 speed = rate(each * alone, modality.unit_of_speed)
-        parts = [
+        return [
             f"{module.images_seen:,} {modality.noun}",
             speed,
             *(f"{name} {value:.4g}" for name, value in figures.items()),
         ]
-        return Moment(min(1.0, max(fractions)), soonest, by_clock, parts)
 
     def _stop(self) -> None:
         if self.bar is not None:

@@ -1,8 +1,4 @@
-"""``genlab evaluate``: measure runs, the likelihood that runs give to a folder of images, or two sets of images.
-
-The command lines are ``genlab evaluate RUN...``, ``genlab evaluate RUN... images=DIR`` and
-``genlab evaluate real=DIR fake=DIR``.
-"""
+"""``genlab evaluate RUN...``, ``RUN... images=DIR`` or ``real=DIR fake=DIR``: measure runs, folders or two sets."""
 
 from typing import Any, Literal
 
