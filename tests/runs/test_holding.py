@@ -414,14 +414,14 @@ def test_a_job_that_dies_of_a_bug_before_it_begins_has_a_row(tmp_path: Path, mon
     def trap() -> None:
         import genlab.launching.begin as begin
 
-        original, count = begin.assemble, iter(range(9))
+        original, count = begin.built, iter(range(9))
 
-        def broken(config: dict[str, Any]) -> Any:
+        def broken(*arguments: Any, **options: Any) -> Any:
             if next(count) == 0:
                 raise OverflowError("too much")
-            return original(config)
+            return original(*arguments, **options)
 
-        begin.assemble = broken  # type: ignore[assignment]
+        begin.built = broken  # type: ignore[assignment]
 
     assert in_child(["train", "-m", *TINY, "seed=1,2"], trap) == 1
     assert sorted(status_of(path.parent)["status"] for path in folder.rglob("status.json")) == ["done", "failed"]

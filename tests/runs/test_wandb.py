@@ -176,7 +176,7 @@ def test_a_sweeps_runs_are_found_sorted_and_compared_without_a_click(
         assert wandb.job_type == "vae"
         assert sorted(wandb.tags) == ["digits", "mine", "vae/vae"]
         saved = yaml.safe_load((run.path / "config.yaml").read_text())
-        left_out = {"logger", "schedule", "distribution", "resume", "sweep", "trust", "sampling"}  # the last is empty
+        left_out = {"logger", "schedule", "distribution", "resume", "sweep", "sampling"}  # the last is empty
         assert saved.keys() - wandb.config.keys() == left_out
         assert flat(wandb.config) | flat({key: saved[key] for key in saved.keys() - left_out}) == flat(wandb.config)
         assert (wandb.config["seed"], wandb.config["run_dir"]) == (seed, str(run.path))
