@@ -135,7 +135,7 @@ class Watched:
 
 NOTHING: dict[str, Any] = {
     "title": "Comparison", "made": "", "version": "", "command": "", "columns": [], "rows": [], "runs": [],
-    "config": {}, "real": [], "against_settings": [], "metrics": [], "notes": [],
+    "config": {}, "real": [], "against_settings": [], "metrics": [], "decisions": [], "notes": [],
 }  # fmt: skip
 
 
