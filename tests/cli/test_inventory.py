@@ -91,7 +91,7 @@ def test_configs_of_ones_own_are_listed_and_not_run(genlab: Genlab, tmp_path: Pa
     for group, text in {
         "model/mine": "# @package _global_\n# Mine, a small one: My Paper, arXiv:2401.00001\nmodel:\n"
         "  _target_: own_code.Mine\n",
-        "model/vae/small": "# @package _global_\n# A small VAE\ndefaults: [vae]\nmodel: {latent_dim: 2}\n",
+        "model/vae/small": "# @package _global_\n# A small VAE\ndefaults: [vae/vae]\nmodel: {latent_dim: 2}\n",
         "dataset/shells": "# Shells of the beach\ndefaults: [image_folder]\nshape: [3, 64, 64]\n",
     }.items():
         (conf / group).parent.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ def test_commands_that_compose_nothing_have_keys_and_names(tmp_path: Path, monke
     assert asked("genlab runs out") == ["outputs/"]
     assert asked("genlab models gan/dc") == ["gan/dcgan "]
     assert asked("genlab datasets static") == ["static_mnist "]
-    assert asked("genlab export out") == ["outputs/"]
+    assert "outputs/" in asked("genlab export out")
 
 
 @pytest.mark.e2e

@@ -177,6 +177,15 @@ def test_a_run_whose_codes_another_one_learns_stays(outputs: Path) -> None:
     assert {run.path for run, _ in plan.spared} == {prior, codes}
 
 
+def test_a_job_that_was_refused_has_its_choices(genlab: Genlab) -> None:
+    result = genlab("train", "-m", "model.latent_dim=0", "trainer.max_epochs=1", "logger=csv")
+    assert result.code == 2
+    (row,) = json.loads(genlab("runs", "--format=json").out)
+    assert (row["status"], row["model"], row["dataset"]) == ("failed", "vae/vae", "digits")
+    assert genlab("runs", "prune", "status=failed", "yes=true").code == 0
+    assert not names(result.outputs)
+
+
 def test_a_run_with_another_one_in_it_stays(outputs: Path) -> None:
     make_run(outputs / "vae-digits" / "2" / "mine" / "run")
     plan = planned(list(kept_runs([outputs])), Asked(("failed",)), "runs")

@@ -30,6 +30,7 @@ class Kept:
         images_seen: number of training images seen.
         age: seconds since the run ended, or since it last wrote if it has not.
         reason: reason of a failure or of the damage.
+        is_known: whether the config is that of a run of genlab: it names the choices of a model and a data set.
         of_run: folder of the run whose codes or latents are its data; None if it is of none.
         room: its files.
         recorded: its ``status.json``, by which one sees later whether anybody has worked in it since.
@@ -42,6 +43,7 @@ class Kept:
     images_seen: int | None = None
     age: float = 0.0
     reason: str | None = None
+    is_known: bool = False
     of_run: Path | None = None
     room: Room = field(default_factory=Room)
     recorded: bytes = b""
@@ -122,14 +124,20 @@ def read(folder: RunFolder) -> Kept:
     return Kept(
         folder,
         "damaged" if damage else _state(folder, status),
-        *(str(choices[key]) if choices.get(key) is not None else None for key in ("model", "dataset")),
+        *(_choice(choices.get(key)) for key in ("model", "dataset")),
         images_seen=seen if isinstance(seen, int) else last_images_seen(folder),
         age=max(0.0, time.time() - _last_time(folder, status)),
         reason="; ".join(damage) or (str(status["reason"]) if status.get("reason") else None),
+        is_known={"model", "dataset"} <= choices.keys(),
         of_run=Path(of_run) if isinstance(of_run, str) else None,
         room=room_of(folder.path),
         recorded=recorded,
     )
+
+
+def _choice(value: Any) -> str | None:
+    """Give a choice; None if the config does not say it, as that of a job that was refused in earlier versions."""
+    return None if value is None or str(value).startswith("${") else str(value)
 
 
 def record_of(folder: RunFolder) -> bytes:

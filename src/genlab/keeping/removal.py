@@ -84,8 +84,8 @@ def _target(run: Kept, what: What) -> Path:
 def _reason_to_stay(run: Kept, target: Path) -> str | None:
     if run.path.is_symlink() or target.is_symlink():
         return "it is a link to a folder elsewhere"
-    if run.model is None or run.dataset is None:
-        return "its config cannot be read, so it may be something else: look at it, and remove it by hand"
+    if not run.is_known:
+        return "its config names no model and no data set, so it may be something else: remove it by hand"
     if run.status == "running" or is_held(run.path):
         return "a process works in it"
     if is_held(run.path.parent):
@@ -163,7 +163,7 @@ def _renamed(run: Kept, target: Path) -> Path:
         InputError: if another process works in the run, or has done so since it was chosen.
         OSError: if the system refuses.
     """
-    hidden = target.with_name(f"{REMOVED}{target.name}-{secrets.token_hex(4)}")
+    hidden = target.with_name(f"{REMOVED}{target.name[:100]}-{secrets.token_hex(4)}")
     with held(run.path):
         if record_of(run.folder) != run.recorded or target.is_symlink():
             raise InputError(f"{run.path} stays: it has changed since it was listed")

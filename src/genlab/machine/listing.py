@@ -64,7 +64,7 @@ def on_terminal(listing: Listing) -> None:
         table, width = _rich(listing, columns)
     out.print(table)
     for note in listing.notes:
-        out.print(note, highlight=False)
+        out.print(note, highlight=False, soft_wrap=True)
     if left_out:
         out.print(f"left out, because the terminal is too narrow: {', '.join(left_out)}", highlight=False)
 
