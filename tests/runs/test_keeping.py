@@ -14,6 +14,7 @@ from genlab.keeping import removal
 from genlab.keeping.asked import Asked
 from genlab.keeping.kept import kept_runs, leftovers
 from genlab.keeping.removal import carry_out, planned
+from genlab.machine.units import bytes_in_words, seconds_of, time_in_words
 from genlab.runs.folder import REMOVED, find_runs
 from genlab.runs.lock import held
 from support.command import Genlab
@@ -230,6 +231,12 @@ def test_room_that_other_names_keep_is_not_free(outputs: Path, tmp_path: Path) -
     os.link(checkpoint, tmp_path / "copy.ckpt")
     plan = planned(list(kept_runs([outputs])), Asked(("failed",)), "runs")
     assert plan.freed < 2**20 <= plan.runs[0].room.size
+
+
+def test_amounts_are_in_the_unit_that_suits_them() -> None:
+    assert [bytes_in_words(size) for size in (12, 999.7, 84_100_000, 3e12)] == ["12 B", "1 kB", "84.1 MB", "3 TB"]
+    assert [time_in_words(seconds) for seconds in (40, 3599, 7300, 90000)] == ["40 s", "59 min", "2 h", "1 d"]
+    assert (seconds_of("30d"), seconds_of("1.5h"), seconds_of("soon")) == (2592000, 5400, None)
 
 
 @pytest.mark.e2e

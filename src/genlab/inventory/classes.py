@@ -64,11 +64,10 @@ def _kinds(module: str, name: str, depth: int = 10) -> tuple[str, ...] | None:
     if tree is None or depth == 0 or (found := _class(tree, name)) is None:
         return None
     for node in found.body:
-        names = (
-            [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
-        )
-        if any(isinstance(one, ast.Name) and one.id == "kinds" for one in names):
-            return _texts(node.value)  # type: ignore[attr-defined]
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+            if any(isinstance(one, ast.Name) and one.id == "kinds" for one in targets):
+                return _texts(node.value)
     for base in found.bases:
         if isinstance(base, ast.Name):
             home, original = _imported(tree, base.id) or (module, base.id)

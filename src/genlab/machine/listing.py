@@ -93,9 +93,9 @@ def markdown(listing: Listing) -> str:
     lines.append(line(["---:" if column.is_number else "---" for column in listing.columns]))
     for row in listing.rows:
         lines.append(line([literal(column.text(row.get(column.key))) for column in listing.columns]))
-    return (
-        "\n".join([*lines, *(["", *(f"- {literal(note)}" for note in listing.notes)] if listing.notes else [])]) + "\n"
-    )
+    if listing.notes:
+        lines += ["", *(f"- {literal(note)}" for note in listing.notes)]
+    return "\n".join(lines) + "\n"
 
 
 def comma_separated(listing: Listing) -> str:

@@ -7,11 +7,11 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def bytes_in_words(size: float) -> str:
     """Write a number of bytes in the unit that suits it."""
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:,.3g} GB"
+    return f"{size:,.3g} TB"
 
 
 def counted(number: int, one: str, several: str) -> str:
