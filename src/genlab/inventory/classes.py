@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import genlab
+_PACKAGES = str(Path(__file__).resolve().parents[2])  # the folder that genlab is in
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def about(target: str) -> About:
 @cache
 def _tree(module: str) -> ast.Module | None:
     """Parse the file of a module; None if it is not a file in genlab or on the path, or cannot be read."""
-    for root in (str(Path(genlab.__file__).parents[1]), *sys.path):
+    for root in (_PACKAGES, *sys.path):
         path = Path(root, *module.split("."))
         for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
             if file.is_file():

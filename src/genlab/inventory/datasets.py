@@ -87,9 +87,10 @@ def _sizes(option: Option, known: Mapping[str, Option]) -> str | None:
     stated = next((sizes for comment in option.comments if (sizes := sizes_in(comment)) is not None), None)
     if stated is None and (of := _of(option, known)) is not None:
         return _sizes(of, known)
-    held = [(split, option.content.get(f"{split}_size")) for split in ("val", "test")]
-    if stated is None and all(isinstance(size, float) for _, size in held):
-        return "held out: " + ", ".join(f"{100 * size:g} % {split}" for split, size in held)
+    held = {split: option.content.get(f"{split}_size") for split in ("val", "test")}
+    shares = [f"{100 * size:g} % {split}" for split, size in held.items() if isinstance(size, float)]
+    if stated is None and len(shares) == len(held):
+        return f"held out: {', '.join(shares)}"
     return stated
 
 

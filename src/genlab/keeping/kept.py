@@ -124,7 +124,8 @@ def read(folder: RunFolder) -> Kept:
     return Kept(
         folder,
         "damaged" if damage else _state(folder, status),
-        *(_choice(choices.get(key)) for key in ("model", "dataset")),
+        model=_choice(choices.get("model")),
+        dataset=_choice(choices.get("dataset")),
         images_seen=seen if isinstance(seen, int) else last_images_seen(folder),
         age=max(0.0, time.time() - _last_time(folder, status)),
         reason="; ".join(damage) or (str(status["reason"]) if status.get("reason") else None),
