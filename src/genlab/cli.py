@@ -19,6 +19,9 @@ COMMANDS = {
     "sample": "draw samples from a run: genlab sample FOLDER n=64",
     "export": "hand a run over as a folder that opens by itself, with a model card: genlab export FOLDER form=onnx",
     "compare": "runs side by side, as a table, a picture and a page: genlab compare FOLDER... [--html report.html]",
+    "runs": "the runs that there are, and how much room they take: genlab runs [FOLDER...]; genlab runs prune ...",
+    "models": "the models that there are, with their papers and the data that they take",
+    "datasets": "the data sets that there are, with their sizes and where they come from",
     "reproduce": "run a paper's baseline and judge it: genlab reproduce NAME, or --list, --check, --table",
     "benchmark": "how fast a model trains and samples here: genlab benchmark model=... dataset=...",
     "dashboard": "a W&B workspace for the runs of a sweep: genlab dashboard FOLDER [--dry-run]",
@@ -71,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if "--json" in arguments:
             _run_for_a_program([word for word in arguments if word != "--json"])
+        forget()
         _run(arguments)
         sys.stdout.flush()
     except (BrokenPipeError, OutputLost) as error:
@@ -98,7 +102,7 @@ def _run_for_a_program(arguments: list[str]) -> NoReturn:
     """Run a command, and say in a last line of JSON what came of it."""
     from genlab.errors import OutputLost
 
-    forget()
+    forget(for_program=True)
     code: object = 0
     try:
         _run(arguments)

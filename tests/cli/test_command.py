@@ -18,6 +18,7 @@ from genlab.data.text_sources import Shakespeare
 from genlab.data.uci_binary import UCIBinary
 from support.cifar10_files import write_cifar10
 from support.command import FAST, Genlab
+from support.image_folders import write_images
 from support.paths import CONF
 
 EXPERIMENTS = sorted(
@@ -276,6 +277,8 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         pytest.skip(f"tiny-shakespeare is not in {mnist_root}")
     if "uci" in experiment and not UCIBinary("dna", mnist_root).path.is_file():
         pytest.skip(f"the UCI sets are not in {mnist_root}")
+    if experiment == "photos/latents":
+        pytest.skip("it needs a run: tests/runs/test_latents_data.py has one")
     if "/static_" in experiment and not StaticMNIST(mnist_root).folder.is_dir():
         pytest.skip(f"the static binarized MNIST is not in {mnist_root}")
     few = ["metrics.num_samples=6", "metrics.num_test=4", "metrics.num_shown=2", "callbacks.sample_grid.num_samples=4"]
@@ -297,6 +300,12 @@ def test_every_experiment_runs_one_batch(genlab: Genlab, experiment: str, mnist_
         narrow = "networks.width" if experiment.endswith(fields) else narrow
         overrides += [f"model.{narrow}=16", "callbacks.latent_grid.num_images=4"]
         overrides += ["sampling.num_steps=2", "sampling.solver=ddim"] if experiment.endswith(("ddpm", "cfm")) else []
+    if experiment.startswith("photos/"):
+        write_images(tmp_path / "photos", 24, (20, 16))
+        overrides = [f"dataset.source.path={tmp_path / 'photos'}", "dataset.shape=[3,16,16]", "dataset.batch_size=4"]
+        overrides += ["metrics/features=pixels", "metrics.reference=train", "callbacks.latent_grid.num_images=4"]
+        narrow = {"stylegan2": "channels", "flow_matching": "networks.width", "autoencoder": "networks.channels"}
+        overrides.append(f"model.{narrow[experiment.partition('/')[2]]}=16")
     result = genlab("train", f"experiment={experiment}", "debug=fast_dev_run", *few, *overrides)
     assert result.code == 0, result.err
     if experiment.startswith("paper/"):

@@ -74,6 +74,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "export": ("nowhere",),
     "compare": ("nowhere",),
     "reproduce": ("nowhere",),
+    "runs": ("nowhere",),
+    "models": ("--config-dir", "nowhere"),
+    "datasets": ("--config-dir", "nowhere"),
     "benchmark": ("model=nowhere",),
     "dashboard": (".",),
     "nonsense": (),
@@ -92,7 +95,8 @@ def test_a_wrong_input_is_code_2_and_one_line_everywhere(
     (line,) = result.err.splitlines()
     assert content["error"] == {"kind": "input", "message": line.removeprefix("genlab: error: ")}
     assert result.out.count("\n") == 1
-    unknown = genlab(command, "--nonsense", "--json") if command == "reproduce" else result
+    parsed = command in ("reproduce", "runs", "models", "datasets")
+    unknown = genlab(command, "--nonsense", "--json") if parsed else result
     assert told(unknown)["error"]["kind"] == "input"
 
 

@@ -11,10 +11,13 @@ import pexpect
 import pytest
 
 from genlab import cli
+from genlab.commands.runs import PRUNE_KEYS
 from genlab.completion.answer import candidates
 from genlab.completion.groups import Groups
-from genlab.completion.line import FLAGS, Line
+from genlab.completion.line import FLAGS, KEYS, Line
 from genlab.composition.configs import conf_dir, groups
+from genlab.keeping.kept import STATES
+from genlab.keeping.listed import ORDERS
 from support.paths import CONF
 
 
@@ -103,10 +106,27 @@ def test_the_line_is_read_up_to_the_cursor() -> None:
 def test_flags_are_those_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("genlab compare --fo") == ["--format "]
     assert asked("genlab compare --format m") == ["markdown "]
-    with pytest.raises(SystemExit):
-        cli.main(["reproduce", "--help"])
-    shown = capsys.readouterr().out
-    assert all(flag in shown for flag in FLAGS["reproduce"])
+    assert FLAGS.keys() == {"", *cli.COMMANDS}
+    for command in ("reproduce", "runs", "models", "datasets"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert all(flag in shown for flag in FLAGS[command])
+
+
+def test_commands_that_compose_nothing_have_keys_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "outputs" / "vae-digits" / "1")
+    assert set(KEYS["runs"]) == set(PRUNE_KEYS)
+    assert {state.replace("_", " ") for state in KEYS["runs"]["status"]} == set(STATES)
+    assert set(KEYS["runs"]["sort"]) == set(ORDERS)
+    assert asked("genlab runs pr") == ["prune "]
+    assert asked("genlab runs prune status=failed,int") == ["status=failed,interrupted "]
+    assert asked("genlab runs model=gan/dc") == ["model=gan/dcgan "]
+    assert asked("genlab runs out") == ["outputs/"]
+    assert asked("genlab models gan/dc") == ["gan/dcgan "]
+    assert asked("genlab datasets static") == ["static_mnist "]
+    assert "outputs/" in asked("genlab export out")
 
 
 @pytest.mark.e2e

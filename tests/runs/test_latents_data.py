@@ -9,6 +9,7 @@ import torch
 
 from genlab.runs.loading import load
 from support.command import FAST, Genlab, Trained
+from support.image_folders import write_images
 
 
 @pytest.fixture
@@ -110,3 +111,27 @@ def test_a_model_of_images_does_not_learn_latents(genlab: Genlab, first_stage: P
     result = genlab("train", "model=flow/glow", "dataset=latents", f"dataset.run={first_stage}")
     assert result.code == 2
     assert "latents" in result.err
+
+
+def test_the_two_stages_for_large_pictures_of_ones_own(genlab: Genlab, tmp_path: Path) -> None:
+    write_images(tmp_path / "photos", 40, (36, 32))
+    few = ("trainer.max_epochs=1", "dataset.batch_size=8", "metrics.num_samples=8", "callbacks=minimal", "logger=csv")
+    few += ("metrics.num_test=4", "metrics.num_shown=2", "metrics.memorization=false")
+    small = ("dataset.shape=[3,32,32]", "model.networks.channels=8", f"dataset.source.path={tmp_path / 'photos'}")
+    first_stage = genlab("train", "experiment=photos/autoencoder", *small, *few, "metrics/features=pixels")
+    assert first_stage.code == 0, first_stage.err
+    narrow = ("model.networks.width=8", "model.networks.multipliers=[1,2]", "model.networks.attention_levels=[1]")
+    output = tmp_path / "second"
+    second = genlab(
+        "train",
+        "experiment=photos/latents",
+        f"dataset.run={first_stage.run}",
+        *narrow,
+        *few,
+        f"paths.output_dir={output}",
+    )
+    assert second.code == 0, second.err
+    (run,) = (path.parent for path in output.rglob("config.yaml"))
+    drawn = genlab("sample", run, "n=4", "sampling.num_steps=2")
+    assert drawn.code == 0, drawn.err
+    assert np.load(drawn.out.split()[-1]).shape == (4, 3, 32, 32)

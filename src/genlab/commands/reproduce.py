@@ -5,21 +5,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from genlab.errors import InputError
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as those of the other commands."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; genlab reproduce --help says more")
+from genlab.machine.arguments import Parser
 
 
 def main() -> None:
     """Run the command on this process's command line."""
-    parser = _Parser("genlab reproduce", description=__doc__, allow_abbrev=False)
+    parser = Parser("genlab reproduce", __doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes, and overrides such as trainer=gpu")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list all recipes with published figures and verdicts")

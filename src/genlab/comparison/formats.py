@@ -12,7 +12,8 @@ from typing import Any
 from genlab.comparison.cells import Cell, Column, Decision, Row, Table
 from genlab.comparison.decisions import about_intervals, said, sentences
 from genlab.comparison.facts import SPEED
-from genlab.machine.console import LiteralConsole, console, on_one_line, printable, styled
+from genlab.machine.console import LiteralConsole, console, on_one_line, styled
+from genlab.machine.listing import inert, literal
 from genlab.metrics.figure import short
 
 NOTHING = Cell("-")
@@ -113,23 +114,14 @@ def markdown(table: Table) -> str:
         return "| " + " | ".join(cells) + " |"
 
     def shown(cell: Cell) -> str:
-        return f"**{_literal(cell.text)}**" if cell.best else _literal(cell.text)
+        return f"**{literal(cell.text)}**" if cell.best else literal(cell.text)
 
-    lines = [row([_literal(title(c)) for c in table.columns])]
+    lines = [row([literal(title(c)) for c in table.columns])]
     lines.append("|" + "|".join(" ---: " if c.role in NUMBERS else " --- " for c in table.columns) + "|")
     for r in table.rows:
         lines.append(row([shown(r.cells.get(c.key, NOTHING)) for c in table.columns]))
     said_below = [*sentences(said(table)), *table.notes, *descriptions(table)]
-    return "\n".join([*lines, "", *(f"- {_literal(note)}" for note in said_below)]) + "\n"
-
-
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-
-
-def _literal(text: str) -> str:
-    """Escape what Markdown would read as HTML, a link, code, emphasis or the end of a cell."""
-    text = re.sub(r"[\\`*|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[]", r"\\\g<0>", on_one_line(text))
-    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], text)
+    return "\n".join([*lines, "", *(f"- {literal(note)}" for note in said_below)]) + "\n"
 
 
 def comma_separated(table: Table) -> str:
@@ -161,25 +153,11 @@ def comma_separated(table: Table) -> str:
             add(f"{column.key} verdict", lambda cell: cell.text.rpartition(" ")[2], column.key)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(_inert, [*heads, "folders"]))
+    writer.writerow(map(inert, [*heads, "folders"]))
     for row in table.rows:
         cells = [*(take(row) for take in takers), " ".join(str(run.path) for run in row.runs)]
-        writer.writerow(map(_inert, cells))
+        writer.writerow(map(inert, cells))
     return text.getvalue()
-
-
-def _inert(value: Any) -> Any:
-    """Put a ``'`` before a text that a spreadsheet would compute as a formula; numbers stay numbers."""
-    if not isinstance(value, str):
-        return value
-    value = printable(value)
-    if not value.lstrip().startswith(("=", "+", "-", "@")):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
 
 
 def as_json(table: Table) -> str:

@@ -14,9 +14,10 @@ from genlab.metrics.published import Published
 from genlab.metrics.result import Result
 from genlab.runs.config import below, flat, within
 from genlab.runs.evaluations import kept
-from genlab.runs.folder import CONFIG, EVALUATION, METRICS, STATUS, SUMMARY, RunFolder
+from genlab.runs.folder import CONFIG, EVALUATION, STATUS, SUMMARY, RunFolder
 from genlab.runs.lock import is_at_work
 from genlab.runs.records import check_metrics, check_record, read_record
+from genlab.runs.rows import last_images_seen
 from genlab.runs.verdicts import Finished, Standing, overridden, published_in, standings
 
 # Config keys that do not define the experiment: where a run is stored, and how it is named, logged and measured.
@@ -132,7 +133,7 @@ def _read_run(folder: RunFolder) -> Run:
         damaged.append(str(error).replace(f"{folder.path}/", ""))
     run.status, run.reason = str(status.get("status", "unknown")), status.get("reason")
     if run.status == "running":
-        run.images_seen = _last_images_seen(folder.path / METRICS)
+        run.images_seen = last_images_seen(folder)
         if is_at_work(folder.path, status) is False:
             run.status = "cut off"
     run.command = status.get("command")
@@ -219,21 +220,6 @@ def _own(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, A
         and (key.rpartition(".")[2] != "seed" or ("." in key and key in overrides))
         and not (isinstance(value, str) and value.startswith(("run_dir", *places)))
     }
-
-
-def _last_images_seen(path: Path) -> int | None:
-    """Read the last number of images seen, even while the file is being written."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        word = line.partition(",")[0]
-        if word.isdecimal() and len(word) < 20:
-            return int(word)
-    return None
 
 
 # -- what differs ------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from pathlib import Path
 from genlab.completion.folders import run_folders
 from genlab.completion.groups import Groups
 from genlab.completion.keys import complete_key, composed_values
-from genlab.completion.line import FLAGS, VALUES, Line
+from genlab.completion.line import FLAGS, KEYS, VALUES, Line
 from genlab.machine.installed import conf_dir
 
-TAKES_RUNS = ("evaluate", "sample", "compare", "dashboard")  # their bare arguments are folders of runs
+TAKES_RUNS = ("evaluate", "sample", "export", "compare", "dashboard")  # their bare arguments are folders of runs
 OF_RUNS = ("run", "runs", "resume")  # last parts of the keys whose values are such folders
 
 
@@ -34,6 +34,10 @@ def candidates(line: Line, commands: Collection[str]) -> list[str]:
     roots = [Path(conf_dir()), *(Path(folder) for folder in line.config_dirs)]
     if line.command == "reproduce":
         return _recipes(line.word, roots)
+    if line.command in ("models", "datasets"):
+        return Groups("train", roots).options(line.command.removesuffix("s"), line.word)
+    if line.command in KEYS:
+        return _of_keys(line, roots)
     return _of_config(line, roots)
 
 
@@ -62,6 +66,19 @@ def _of_config(line: Line, roots: list[Path]) -> list[str]:
         # A group's name is also that of a node: both may follow, "model=" and "model.".
         found += [one for one in complete_key(word, shown) if one not in found]
     return found
+
+
+def _of_keys(line: Line, roots: list[Path]) -> list[str]:
+    """Complete the keys of a command that composes no config, their values, and folders of runs."""
+    keys = KEYS[line.command]
+    key, equals, value = line.word.partition("=")
+    if equals:
+        if key in ("model", "dataset"):
+            return [f"{key}={option}" for option in Groups("train", roots).options(key, value)]
+        before, comma, start = value.rpartition(",")
+        return [f"{key}={before}{comma}{one} " for one in keys.get(key, ()) if one.startswith(start)]
+    first = ["prune "] if len(line.before) == 1 and "prune".startswith(line.word) else []
+    return [*first, *(f"{one}=" for one in keys if one.startswith(line.word)), *run_folders(line.word)]
 
 
 def _chosen(override: str, groups: Groups) -> bool:

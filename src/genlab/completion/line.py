@@ -84,12 +84,28 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--results": (),
 }
 
+# Keys of commands that compose no config, with their values where there are few.
+KEYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "runs": {
+        "status": ("done", "running", "interrupted", "failed", "cut_off", "damaged", "unknown"),
+        "model": (),
+        "dataset": (),
+        "older": (),
+        "sort": ("folder", "size", "age", "images", "status", "model"),
+        "what": ("runs", "checkpoints"),
+        "yes": ("true", "false"),
+    },
+}
 _OF_HYDRA = ("--help", "--cfg", "--info")
 FLAGS: dict[str, tuple[str, ...]] = {
     "": ("--help", "--version"),
     "train": ("--multirun", *_OF_HYDRA, "--config-dir"),
     "evaluate": _OF_HYDRA,
     "sample": _OF_HYDRA,
+    "export": _OF_HYDRA,
+    "runs": ("--help", "--format"),
+    "models": ("--help", "--format", "--config-dir"),
+    "datasets": ("--help", "--format", "--config-dir"),
     "compare": ("--format", "--html", "--sort", "--spread", "--title", *_OF_HYDRA),
     "reproduce": (
         *("--help", "--list", "--check", "--table", "--retrain", "--seeds", "--again", "--budget", "--threads"),

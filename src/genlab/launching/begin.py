@@ -101,6 +101,7 @@ def begin_job(cfg: DictConfig, folder: RunFolder, force: bool = False) -> float 
             raise
         folder.make()
         reason = explain(error) or f"{type(error).__name__}: {first_line(error)}"
+        cfg.choices = OmegaConf.to_container(cfg.choices, resolve=True)  # the rest may be what is wrong
         write_atomically(folder.path / CONFIG, OmegaConf.to_yaml(cfg))
         folder.set_status("failed", reason=reason, overrides=overrides(), begun=False)
         raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _told: dict[str, Any] = {}
+_for_program = False
 
 
 def tell(**facts: Any) -> None:
@@ -22,9 +23,20 @@ def told() -> dict[str, Any]:
     return dict(_told)
 
 
-def forget() -> None:
-    """Forget what an earlier command of this process told."""
+def forget(for_program: bool = False) -> None:
+    """Forget what an earlier command of this process told.
+
+    Args:
+        for_program: whether a program called the command that begins now, which then asks nothing.
+    """
+    global _for_program
     _told.clear()
+    _for_program = for_program
+
+
+def is_for_program() -> bool:
+    """Tell whether a program called the command, with ``--json``."""
+    return _for_program
 
 
 def as_line(content: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from genlab.composition.resolvers import run_name
 from genlab.errors import InputError
 from genlab.machine.environment import code
+from genlab.machine.units import seconds_of
 from genlab.metrics.catalogue import figure
 from genlab.metrics.published import fingerprint
 from genlab.reproduction.recipes import Recipe
@@ -69,13 +69,13 @@ def deadline_of(budget: str | None) -> float | None:
     """Give the time, as of ``time.monotonic``, at which a budget such as ``90m`` will be used up; None for no budget.
 
     Raises:
-        InputError: if the budget is not a number with s, m, h or d.
+        InputError: if the budget is not a number with s, m, h, d or w.
     """
     if budget is None:
         return None
-    if (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget)) is None:
+    if (seconds := seconds_of(budget)) is None:
         raise InputError(f"--budget {budget}: give a number with s, m, h or d, such as 90m")
-    return time.monotonic() + float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return time.monotonic() + seconds
 
 
 def find(job: Job, outputs: Path) -> RunFolder | None:

@@ -22,6 +22,7 @@ CONFIG, STATUS, SUMMARY, EVALUATION, METRICS = (
     "metrics.csv",
 )
 EXPORTED = "model.safetensors"  # weights of a folder that genlab export made of a run
+REMOVED = ".genlab-removed-"  # beginning of the name of a folder that is being removed, or whose removal was cut off
 
 
 class RunFolder:
@@ -163,6 +164,7 @@ def find_runs(paths: Iterable[str | Path]) -> Iterator[RunFolder]:
             if CONFIG in files:
                 inside.append(Path(folder))
                 folders.clear()  # runs are not nested, but W&B writes a config.yaml of its own inside a run
+            folders[:] = [name for name in folders if not name.startswith(REMOVED)]
         yield from (RunFolder(folder) for folder in sorted(inside, key=_in_order))
 
 

@@ -33,6 +33,28 @@ def images_logged(folder: RunFolder) -> int:
     return int(max(_column(folder, "images_seen"), default=0))
 
 
+def last_images_seen(folder: RunFolder) -> int | None:
+    """Read how many training images a run had seen in its last row, even while the file is being written.
+
+    Only the end of the file is read.
+
+    Args:
+        folder: folder of the run.
+    """
+    path = folder.path / METRICS
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        word = line.partition(",")[0]
+        if word.isdecimal() and len(word) < 20:
+            return int(word)
+    return None
+
+
 def last_rate(folder: RunFolder) -> float | None:
     """Read the last rate of training that a run logged, in images per second; None if there is none.
 

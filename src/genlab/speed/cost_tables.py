@@ -7,6 +7,7 @@ from rich.table import Table
 
 from genlab.machine.console import console
 from genlab.machine.rate import rate
+from genlab.machine.units import bytes_in_words
 from genlab.speed.cost import Cost, Line
 from genlab.speed.scaling import NUM_DEVICES, Speeds, images_per_second
 
@@ -41,7 +42,7 @@ def print_flops(cost: Cost, seconds: float | None) -> None:
     out = console()
     out.print(
         f"{cost.model} on {cost.dataset}: a step with a batch of {size} takes {total / 1e9:,.3g} GFLOP "
-        f"({_shares(cost.flops, size)}) and moves {_shown(moved)}, {total / max(1.0, moved):.1f} FLOP a byte",
+        f"({_shares(cost.flops, size)}) and moves {bytes_in_words(moved)}, {total / max(1.0, moved):.1f} FLOP a byte",
         highlight=False,
     )
     out.print(f"by module: {_shares(cost.modules, size)}", highlight=False)
@@ -70,10 +71,10 @@ def print_memory(cost: Cost) -> None:
         ("else within a step", cost.added(cost.batch_size) - cost.saved.at(cost.batch_size)),
         ("together", cost.memory(cost.batch_size)),
     ):
-        table.add_row(name, _shown(size))
+        table.add_row(name, bytes_in_words(size))
     out = console()
     out.print(table)
-    out.print(f"each further example takes {_shown(cost.saved.each)}", highlight=False)
+    out.print(f"each further example takes {bytes_in_words(cost.saved.each)}", highlight=False)
 
 
 def print_scaling(cost: Cost, speeds: Speeds) -> None:
@@ -119,12 +120,3 @@ def _shares(lines: Mapping[str, Line], size: int) -> str:
     amounts = {name: line.at(size) for name, line in lines.items()}
     total = sum(amounts.values()) or 1.0
     return ", ".join(f"{name} {amount / total:.1%}" for name, amount in amounts.items())
-
-
-def _shown(size: float) -> str:
-    """Write a number of bytes in the unit that suits it."""
-    for unit in ("B", "kB", "MB"):
-        if abs(size) < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} GB"

@@ -1,4 +1,4 @@
-"""R3GAN: The GAN is dead; long live the GAN! A Modern Baseline GAN (arXiv:2501.05441), its configuration E."""
+"""R3GAN: The GAN is dead; long live the GAN! A Modern GAN Baseline (arXiv:2501.05441), its configuration E."""
 
 import itertools
 import math

@@ -1,0 +1,1 @@
+"""What runs there are, how much room they take, and removing them."""
