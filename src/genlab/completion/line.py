@@ -90,7 +90,11 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "train": ("--multirun", *_OF_HYDRA, "--config-dir"),
     "evaluate": _OF_HYDRA,
     "sample": _OF_HYDRA,
-    "compare": ("--format", "--html", "--sort", "--spread", "--title", *_OF_HYDRA),
+    "export": _OF_HYDRA,
+    "compare": (
+        *("--baseline", "--format", "--html", "--sort", "--spread", "--title", "--watch", "--port"),
+        *_OF_HYDRA,
+    ),
     "reproduce": (
         *("--help", "--list", "--check", "--table", "--retrain", "--seeds", "--again", "--budget", "--threads"),
         *("--results", "--outputs"),
@@ -98,3 +102,12 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "benchmark": ("--flops", "--memory", *_OF_HYDRA, "--config-dir"),
     "dashboard": ("--dry-run", "--name", "--entity", *_OF_HYDRA),
 }
+
+
+def own_flags(command: str) -> list[str]:
+    """List the flags of a command that stand for keys of its config, such as ``--format``.
+
+    Args:
+        command: name of the command.
+    """
+    return [flag for flag in FLAGS[command] if flag not in (*_OF_HYDRA, "--multirun", "--config-dir")]
