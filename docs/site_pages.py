@@ -29,6 +29,7 @@ CODE_OR_LINK = re.compile(
     r"|(?P<bang>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^)\s]+)\)",
     re.MULTILINE | re.DOTALL,
 )
+ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?(?P<name>[^<]*)</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -68,3 +69,8 @@ def with_links(markdown: str, folder: str, known: set[str]) -> str:
         return found["text"]
 
     return CODE_OR_LINK.sub(rewritten, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show the names that docstrings mark as Sphinx does, ``:class:`genlab.Run```, as plain code."""
+    return ROLE.sub(r"<code>\g<name></code>", html)
