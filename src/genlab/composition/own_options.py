@@ -24,15 +24,16 @@ def own_help(command: str, flags: Sequence[str]) -> str | None:
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8")
-    parts = [head(text, is_whole=True)]
-    if options := list(own_options(text)):
-        parts.append("Options (key=value):\n" + _columns(options))
+    options = list(own_options(text))
+    parts = [head(text, is_whole=True), "Options (key=value):\n" + _columns(options)]
     if flags:
         parts.append(f"Of these, as flags too: {', '.join(flags)}")
     for group in _groups(text):
         texts = {file.stem: file.read_text(encoding="utf-8") for file in _files(group)}
         if len(texts) == 1:  # nothing to choose, but keys to set
-            parts.append(f"Options of {group}:\n" + _columns(list(own_options(*texts.values(), f"{group}."))))
+            known = {key for key, _ in options}
+            further = [row for row in own_options(*texts.values(), f"{group}.") if row[0] not in known]
+            parts.append(f"Options of {group}:\n" + _columns(further))
         elif texts:
             parts.append(f"{group}=NAME:\n" + _columns([(name, head(text)) for name, text in texts.items()]))
     return "\n\n".join(parts)
