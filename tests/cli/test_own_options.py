@@ -43,12 +43,12 @@ def test_the_help_begins_with_the_commands_own_words(genlab: Genlab) -> None:
     for command, words in {
         "sample": (
             "mode=NAME:",
-            "  traverse         A row of images for each of the n most active latents",
+            "  traverse         A row of images for each of the n most active",
             "  prompt  ",
         ),
         "compare": (
             "--html, --sort",
-            "  baseline  setting that the others are compared with",
+            "  baseline  setting that the others are",
             "genlab compare FOLDER...",
         ),
         "evaluate": ("real=DIR fake=DIR", "  metrics.num_samples", "metrics/features=NAME:", "  inception"),
