@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 
 import genlab as package
 from support.command import Genlab
@@ -16,14 +17,14 @@ OWN_FOLDER = "--config-dir"  # of worked examples, which test_adding.py follows
 
 
 def one_job(words: Iterable[str]) -> list[str]:
-    """Give the first job of a sweep: the first value of each key that has several, without keys of open ranges."""
+    """Give the first job of a sweep: the first value of each key that has several, without keys of open ranges and patterns."""
     found = []
     for word in words:
         if word.startswith("-") or "=" not in word:
             found.append(word)
             continue
         (override,) = OverridesParser.create().parse_overrides([word])
-        if override.is_choice_sweep():
+        if override.is_choice_sweep() and not isinstance(override.value(), Glob):
             found.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
         elif not override.is_sweep_override():
             found.append(word)
