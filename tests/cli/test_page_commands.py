@@ -17,7 +17,7 @@ OWN_FOLDER = "--config-dir"  # of worked examples, which test_adding.py follows
 
 
 def one_job(words: Iterable[str]) -> list[str]:
-    """Give the first job of a sweep: the first value of each key that has several, without keys of open ranges and patterns."""
+    """Give the first job of a sweep: the first value of each key; keys of open ranges and patterns are left out."""
     found = []
     for word in words:
         if word.startswith("-") or "=" not in word:

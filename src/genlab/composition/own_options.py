@@ -31,8 +31,9 @@ def own_help(command: str, flags: Sequence[str]) -> str | None:
     for group in _groups(text):
         texts = {file.stem: file.read_text(encoding="utf-8") for file in _files(group)}
         if len(texts) == 1:  # nothing to choose, but keys to set
+            (only,) = texts.values()
             known = {key for key, _ in options}
-            further = [row for row in own_options(*texts.values(), f"{group}.") if row[0] not in known]
+            further = [row for row in own_options(only, f"{group}.") if row[0] not in known]
             parts.append(f"Options of {group}:\n" + _columns(further))
         elif texts:
             parts.append(f"{group}=NAME:\n" + _columns([(name, head(text)) for name, text in texts.items()]))
