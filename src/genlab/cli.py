@@ -39,7 +39,7 @@ examples:
   genlab train -m model=vae/vae,flow/real_nvp seed=1,2,3
   genlab train experiment=quickstart
 
-genlab COMMAND --help        the config groups and every key
+genlab COMMAND --help        its options in words, then the config groups and every key
 genlab COMMAND --cfg job     the composed config, nothing run
 genlab COMMAND ... --json    a last line of JSON for programs: exit code, folder, figures
 eval "$(genlab -sc install=bash)"   tab completion (also zsh, fish)
@@ -96,6 +96,15 @@ def _complete(arguments: list[str]) -> None:
     except InputError as error:
         print(f"genlab: error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _describe(command: str) -> None:
+    """Print what a command does and its own options, before what Hydra says of every group and key."""
+    from genlab.completion.line import own_flags
+    from genlab.composition.own_options import own_help
+
+    if words := own_help(command, own_flags(command)):
+        print(words, end="\n\n\n")
 
 
 def _run_for_a_program(arguments: list[str]) -> NoReturn:
@@ -156,6 +165,8 @@ def _run(arguments: list[str]) -> None:
     try:
         from genlab.composition.command_line import spelled
 
+        if {"-h", "--help"} & set(arguments):
+            _describe(command)
         # Lightning's DDP starts argv[0] again, so it must be a file.
         sys.argv = [str(module.__file__), *spelled(command, arguments)]
         module.main()

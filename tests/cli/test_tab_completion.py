@@ -82,7 +82,8 @@ def test_runs_are_found_and_other_folders_are_not(tmp_path: Path, monkeypatch: p
     (tmp_path / "sources").mkdir()
     (run / "checkpoints").mkdir()
     assert [word for word in asked("genlab compare ") if "=" not in word and not word.endswith(".")] == ["outputs/"]
-    assert asked("genlab sample outputs/vae-digits/2") == ["outputs/vae-digits/20261130-1 "]
+    for command in ("sample", "export"):
+        assert asked(f"genlab {command} outputs/vae-digits/2") == ["outputs/vae-digits/20261130-1 "]
     assert asked("genlab train resume=outputs/") == ["resume=outputs/vae-digits/"]
     assert asked("genlab train dataset.run=outputs/vae-digits/") == ["dataset.run=outputs/vae-digits/20261130-1 "]
     assert asked("genlab compare runs=[a,out") == ["runs=[a,outputs/"]
@@ -106,6 +107,8 @@ def test_the_line_is_read_up_to_the_cursor() -> None:
 def test_flags_are_those_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("genlab compare --fo") == ["--format "]
     assert asked("genlab compare --format m") == ["markdown "]
+    assert asked("genlab compare --ba") == ["--baseline "]
+    assert asked("genlab export --he") == ["--help "]
     assert FLAGS.keys() == {"", *cli.COMMANDS}
     for command in ("reproduce", "runs", "models", "datasets"):
         with pytest.raises(SystemExit):

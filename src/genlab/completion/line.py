@@ -106,7 +106,10 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "runs": ("--help", "--format"),
     "models": ("--help", "--format", "--config-dir"),
     "datasets": ("--help", "--format", "--config-dir"),
-    "compare": ("--format", "--html", "--sort", "--spread", "--title", *_OF_HYDRA),
+    "compare": (
+        *("--baseline", "--format", "--html", "--sort", "--spread", "--title", "--watch", "--port"),
+        *_OF_HYDRA,
+    ),
     "reproduce": (
         *("--help", "--list", "--check", "--table", "--retrain", "--seeds", "--again", "--budget", "--threads"),
         *("--results", "--outputs"),
@@ -114,3 +117,12 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "benchmark": ("--flops", "--memory", *_OF_HYDRA, "--config-dir"),
     "dashboard": ("--dry-run", "--name", "--entity", *_OF_HYDRA),
 }
+
+
+def own_flags(command: str) -> list[str]:
+    """List the flags of a command that stand for keys of its config, such as ``--format``.
+
+    Args:
+        command: name of the command.
+    """
+    return [flag for flag in FLAGS[command] if flag not in (*_OF_HYDRA, "--multirun", "--config-dir")]

@@ -156,7 +156,7 @@ def paths_as(key: str) -> None:
         key: config key that takes the list of paths.
     """
     if paths := _take_paths():
-        sys.argv.insert(1, f"{key}=[{','.join(map(quoted, paths))}]")
+        _give(f"{key}=[{','.join(map(quoted, paths))}]")
 
 
 def path_as(key: str) -> None:
@@ -172,7 +172,12 @@ def path_as(key: str) -> None:
     if len(paths) > 1:
         raise InputError(f"{' '.join(paths)}: give one {key}, and settings as key=value")
     if paths:
-        sys.argv.insert(1, f"{key}={quoted(paths[0])}")
+        _give(f"{key}={quoted(paths[0])}")
+
+
+def _give(override: str) -> None:
+    """Add an override to ``sys.argv``, before the others and behind the flags."""
+    sys.argv = [sys.argv[0], *flags_first([override, *sys.argv[1:]])]
 
 
 def _take_paths() -> list[str]:

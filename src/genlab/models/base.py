@@ -113,6 +113,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def classes(self, num: int, y: Tensor | None, generator: Generators) -> Tensor | None:

@@ -222,6 +222,7 @@ class Run:
 
     @property
     def checkpoint_path(self) -> Path:
+        """Path of the file that the weights are read from."""
         return weights_file(self.folder, self.checkpoint)
 
     def _state(self, model: GenerativeModel) -> dict[str, torch.Tensor]:
