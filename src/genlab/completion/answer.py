@@ -9,7 +9,14 @@ from genlab.completion.keys import complete_key, composed_values
 from genlab.completion.line import FLAGS, VALUES, Line
 from genlab.machine.installed import conf_dir
 
-TAKES_RUNS = ("evaluate", "sample", "compare", "dashboard")  # their bare arguments are folders of runs
+TAKES_RUNS = (
+    "evaluate",
+    "sample",
+    "export",
+    "play",
+    "compare",
+    "dashboard",
+)  # their bare arguments are folders of runs
 OF_RUNS = ("run", "runs", "resume")  # last parts of the keys whose values are such folders
 
 

@@ -90,6 +90,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "train": ("--multirun", *_OF_HYDRA, "--config-dir"),
     "evaluate": _OF_HYDRA,
     "sample": _OF_HYDRA,
+    "export": _OF_HYDRA,
+    "play": _OF_HYDRA,
     "compare": ("--format", "--html", "--sort", "--spread", "--title", *_OF_HYDRA),
     "reproduce": (
         *("--help", "--list", "--check", "--table", "--retrain", "--seeds", "--again", "--budget", "--threads"),

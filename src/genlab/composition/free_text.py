@@ -49,8 +49,8 @@ LISTS = {
 NOT_SWEPT = {"sweep.resume"}
 
 _KEY = re.compile(r"\+{0,2}([A-Za-z_$][\w.$-]*)=", re.ASCII)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_PART = re.compile(rf"\s*({_QUOTED.pattern}|[^,]*?)\s*(,|\Z)", re.DOTALL)
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_PART = re.compile(rf"\s*({QUOTED.pattern}|[^,]*?)\s*(,|\Z)", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(.*\)", re.DOTALL)
 
 
@@ -94,7 +94,7 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
     if key in LISTS.get(command, ()) and (items := _listed(value)) is not None:
         return f"{before}[{','.join(map(_spelled, items))}]"
     if key in TEXTS:
-        if value == "null" or _QUOTED.fullmatch(value):
+        if value == "null" or QUOTED.fullmatch(value):
             return word
         return before + _spelled(escaped(value))
     if not (
@@ -116,7 +116,7 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
 
 def _spelled(text: str) -> str:
     """Give a text as Hydra has to be told it: in quotes, unless it has them, or is read as it is without them."""
-    return text if _QUOTED.fullmatch(text) or _is_read_as_it_is(text) else quoted(text)
+    return text if QUOTED.fullmatch(text) or _is_read_as_it_is(text) else quoted(text)
 
 
 def _is_read_as_it_is(text: str) -> bool:
