@@ -35,7 +35,9 @@ PATHS = {
 NAMES = {"name", "group", "entity", "project", "notes"}
 PATH_ENDINGS = ("_dir", "_path", "_file")
 # Keys that hold paths in one command, or below one key, and other things elsewhere.
-OF_COMMAND = {"evaluate": {"images"}, "sample": {"against"}}
+OF_COMMAND = {"evaluate": {"images"}, "sample": {"against", "redraw"}}
+# Of these, the ones that may be a list of numbers instead, which is no path.
+OR_NUMBERS = {"redraw"}
 BELOW = {"features.weights"}
 # Keys that may hold a list of paths or names.
 LISTS = {
@@ -103,6 +105,8 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
         or key in OF_COMMAND.get(command, ())
         or any(f".{key}".endswith(f".{name}") for name in BELOW)
     ):
+        return word
+    if key in OR_NUMBERS and re.match(r"\s*\[", value) and not _exists(value):
         return word
     if value == "" and last not in NAMES:
         raise InputError(f"{key}= is empty: give a path, or leave {key} out")

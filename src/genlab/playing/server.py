@@ -4,11 +4,13 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from genlab.errors import InputError
+from genlab.machine.outcome import tell
 from genlab.machine.ports import HOST, NAMES, free_port
 from genlab.playing.panel import Panel
 from genlab.playing.stage import Stage
@@ -33,7 +35,21 @@ def check_gradio() -> None:
 
 
 def serve(run: Run, panels: Sequence[Panel], port: int, opened_with: Mapping[str, object]) -> None:
-    """Serve the page of a run until Ctrl-C.
+    """Serve the page of a run until Ctrl-C; the arguments are those of :func:`served`.
+
+    Raises:
+        InputError: if the port is in use, or no panel applies.
+        KeyboardInterrupt: when the user ends it.
+    """
+    with served(run, panels, port, opened_with) as address:
+        tell(run=str(run.folder.path), address=address)
+        print(f"page: {address} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
+
+
+@contextmanager
+def served(run: Run, panels: Sequence[Panel], port: int, opened_with: Mapping[str, object]) -> Iterator[str]:
+    """Serve the page of a run inside the context.
 
     Args:
         run: opened run.
@@ -41,14 +57,15 @@ def serve(run: Run, panels: Sequence[Panel], port: int, opened_with: Mapping[str
         port: port to serve at; 0 for any that is free.
         opened_with: keys of ``genlab sample`` by which the run was opened.
 
+    Yields:
+        Address of the page.
+
     Raises:
         InputError: if the port is in use, or no panel applies.
-        KeyboardInterrupt: when the user ends it.
     """
     port = free_port(port)
-    with tempfile.TemporaryDirectory(prefix="genlab-play-") as folder:
+    with tempfile.TemporaryDirectory(prefix="genlab-play-", ignore_cleanup_errors=True) as folder:
         offline(Path(folder) / "cache")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells that Gradio asks whether its server is there
         import gradio as gr
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -56,21 +73,15 @@ def serve(run: Run, panels: Sequence[Panel], port: int, opened_with: Mapping[str
         from genlab.playing.page import CSS, page_of
 
         page = page_of(Stage(run, Path(folder), opened_with), panels)
-        fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "Consolas", "monospace"]}
+        guards = [Middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES)), Middleware(WithPolicy)]
+        theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
         try:
             page.launch(
                 server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False,
                 ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False, footer_links=[], css=CSS,
-                theme=gr.themes.Default(**fonts),
-                app_kwargs={
-                    "middleware": [
-                        Middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES)),
-                        Middleware(WithPolicy),
-                    ]
-                },
+                theme=theme, app_kwargs={"middleware": guards},
             )  # fmt: skip
-            print(f"page: {page.local_url} (Ctrl-C ends it)", flush=True)
-            threading.Event().wait()
+            yield f"http://{HOST}:{port}/"
         finally:
             page.close(verbose=False)
 
@@ -87,6 +98,7 @@ def offline(cache: Path) -> None:
         "GRADIO_SHARE": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell that Gradio asks whether its server is there
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own server whether it is there
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *NAMES]))
 

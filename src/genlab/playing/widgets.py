@@ -13,7 +13,7 @@ def field_of(control: Control) -> Any:
     """Make the field of a sampling setting: choices, a slider, or a number that may be left empty."""
     import gradio as gr
 
-    label, about = control.name.replace("_", " "), control.about
+    label, about = control.name, control.about
     if control.values:
         return gr.Dropdown(list(control.values), value=control.now, label=label, info=about, elem_id=control.name)
     if control.range is None or control.is_optional:
@@ -32,9 +32,9 @@ def seed_fields() -> tuple[Any, Any]:
     """Make the field of the seed, and a button that takes the next one."""
     import gradio as gr
 
-    with gr.Row(equal_height=True, elem_classes="seed"):
+    with gr.Row(elem_classes="seed"):
         seed = gr.Number(0, label="seed", precision=0, minimum=0, elem_id="seed", min_width=80)
-        following = gr.Button("next seed", elem_id="next-seed", min_width=100, size="sm")
+        following = gr.Button("next seed", elem_id="next-seed", min_width=100)
     following.click(
         lambda value: (value or 0) + 1, seed, seed, queue=False, api_visibility="private", show_progress="hidden"
     )

@@ -211,8 +211,10 @@ class DiffusionModel(ObjectiveModel, Completes):
     @property
     def sampling_choices(self) -> Mapping[str, Sequence[str]]:
         is_guided = self.num_classes is not None and self.label_dropout > 0
-        of_guidance = () if is_guided else ("guidance", "guidance_from", "guidance_to")
-        return {"solver": self.available, **dict.fromkeys(of_guidance, ())}
+        useless = [] if is_guided else ["guidance", "guidance_from", "guidance_to"]
+        useless += [] if isinstance(self.path, VarianceExploding) else ["churn"]
+        useless += [] if "dopri5" in self.available else ["tolerance"]
+        return {"solver": self.available, **dict.fromkeys(useless, ())}
 
     def settings(self, sampling: SamplingSettings | None) -> "DiffusionModel.Sampling":
         """Return the sampling settings to use, checked against what the model can do.
