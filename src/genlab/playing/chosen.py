@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genlab.playing.pictures import uploaded
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import class_field, classes_of
+from genlab.playing.widgets import class_field, classes_of, slider
 from genlab.views.view import chosen_images
 
 
@@ -46,18 +46,19 @@ class Chooser:
         self.stage = stage
         has_data = stage.missing_data is None
         last = len(stage.run.data.splits["test"]) - 1 if has_data else 0
-        self.index = gr.Slider(0, last, 0, step=1, label="image of the test set", elem_id="image", visible=has_data)
+        self.index = slider(0, last, 0, step=1, label="image of the test set", elem_id="image", visible=has_data)
         if not has_data:
             gr.Markdown(f"The test images are not here: {stage.missing_data}")
         self.own = gr.Image(
             type="filepath", sources=["upload", "clipboard"], label="or a picture of your own", height=140, visible=own,
             elem_id="own",
         )  # fmt: skip
-        self.of_own = class_field(stage.run)
-        if stage.run.model.num_classes and own:
-            self.of_own.label = "class of your own picture"
-        else:
-            self.of_own.visible = False
+        self.of_own = class_field(stage.run, label="class of your own picture", visible=False)
+        if stage.run.model.num_classes:
+            self.own.change(
+                lambda path: gr.Dropdown(visible=path is not None), self.own, self.of_own, queue=False,
+                api_visibility="private", show_progress="hidden",
+            )  # fmt: skip
         self.inputs = [self.index, self.own, self.of_own]
         self.events = [field.change for field in self.inputs]
 

@@ -12,7 +12,7 @@ from genlab.playing.controls import changes, controls_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import canvas, enlarged, painted_region, region_picture
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import field_of, results, seed_fields
+from genlab.playing.widgets import field_of, results, seed_fields, slider
 from genlab.runs.loading import Run
 from genlab.views.complete import Complete, completed, region_of
 from genlab.views.view import Shown
@@ -45,16 +45,17 @@ class Completion(Panel):
             with gr.Column(scale=2, min_width=280):
                 chooser = Chooser(stage)
                 seed, _ = seed_fields()
-                draws = gr.Slider(1, self.most, self.draws, step=1, label="draws", elem_id="draws")
+                draws = slider(1, self.most, self.draws, step=1, label="draws", elem_id="draws")
                 fields = [field_of(control) for control in controls]
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="shown"):
                 editor = gr.ImageEditor(
-                    label="paint over what is to be drawn again; nothing painted: the lower half",
+                    label="paint here",
                     type="numpy", format="png", sources=(), transforms=(), layers=False, buttons=[], height=480,
                     brush=gr.Brush(default_size=40, colors=[BRUSH], color_mode="fixed"), elem_id="canvas",
                 )  # fmt: skip
+                gr.Markdown("What is painted over is drawn again; if nothing is, the lower half.")
                 complete = gr.Button("draw it again", variant="primary", elem_id="complete")
-                picture, command, file = results(height=420)
+                picture, command, file = results()
 
         def placed(*given: Any) -> Any:
             begun = chooser.begun(*given)

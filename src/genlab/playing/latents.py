@@ -13,7 +13,7 @@ from genlab.playing.beginnings import AtAnImage, AtASeed
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import enlarged
 from genlab.playing.stage import Stage
-from genlab.playing.widgets import results
+from genlab.playing.widgets import results, slider
 from genlab.runs.loading import Run
 from genlab.views.latents import Latents, has_latents
 from genlab.views.traverse import Traverse
@@ -48,11 +48,11 @@ class LatentSliders(Panel):
                 beginning = AtAnImage(stage, self.sliders, self.background) if encodes else AtASeed(stage, self.sliders)
                 gr.Markdown("Distance of the most active latents from where they are, in standard deviations:")
                 moves = [
-                    gr.Slider(-self.extent, self.extent, 0, step=0.1, label=f"latent {i + 1}", elem_id=f"latent-{i}")
+                    slider(-self.extent, self.extent, 0, step=0.1, label=f"latent {i + 1}", elem_id=f"latent-{i}")
                     for i in range(self.sliders)
                 ]
                 back = gr.Button("all back to 0", size="sm")
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="shown"):
                 picture, command, file = results()
         begun = lru_cache(1)(beginning.begun)  # moving a slider does not encode the images again
         num = len(beginning.inputs)

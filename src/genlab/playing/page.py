@@ -9,10 +9,12 @@ from genlab.playing.stage import Stage
 
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
-.picture img, #canvas canvas { image-rendering: pixelated; }
+#canvas canvas { image-rendering: pixelated; }
+.picture { min-height: 240px; }
 .command textarea, #text textarea { font-family: ui-monospace, Consolas, monospace; font-size: 0.85rem; }
 .seed { align-items: end; }
 footer { display: none !important; }
+@media (max-width: 720px) { .shown { order: -1; } }
 """
 
 

@@ -30,7 +30,7 @@ class Reconstruction(Panel):
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
                 chooser = Chooser(stage)
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="shown"):
                 outputs = results()
 
         def decoded(*given: Any) -> tuple[Any, str, str | None]:

@@ -8,7 +8,7 @@ from genlab.playing.controls import changes, controls_of, values_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import enlarged
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import AT_RANDOM, IN_TURNS, class_field, classes_of, field_of, results, seed_fields
+from genlab.playing.widgets import AT_RANDOM, IN_TURNS, class_field, classes_of, field_of, results, seed_fields, slider
 from genlab.runs.loading import Run
 from genlab.views.grid import Grid
 from genlab.views.view import Shown
@@ -39,10 +39,10 @@ class Samples(Panel):
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
                 seed, _ = seed_fields()
-                num = gr.Slider(1, max(first, most), first, step=1, label="samples", elem_id="n")
+                num = slider(1, max(first, most), first, step=1, label="samples", elem_id="n")
                 of_class = class_field(run, [AT_RANDOM, IN_TURNS])
                 fields = [field_of(control) for control in controls]
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="shown"):
                 outputs = results()
         inputs = [seed, num, of_class, *fields]
 

@@ -9,23 +9,48 @@ from genlab.runs.loading import Run
 AT_RANDOM, IN_TURNS = "at random", "each in turn"
 
 
+def slider(low: float, high: float, now: float, **options: Any) -> Any:
+    """Make a slider, beside which any number may be typed: what is not allowed is refused in genlab's own line.
+
+    Args:
+        low: lowest value that the slider reaches.
+        high: highest value that the slider reaches.
+        now: value at first.
+        **options: further options of Gradio's sliders.
+    """
+    import gradio as gr
+
+    made = gr.Slider(low, high, now, **options)
+    made.preprocess = lambda value: value
+    return made
+
+
+def number(now: float | None, **options: Any) -> Any:
+    """Make the field of a number, which may be left empty; what is not allowed is refused in genlab's own line.
+
+    Args:
+        now: value at first; None for an empty field.
+        **options: further options of Gradio's fields of numbers.
+    """
+    import gradio as gr
+
+    made = gr.Number(now, **options)
+    made.preprocess = lambda value: value
+    return made
+
+
 def field_of(control: Control) -> Any:
     """Make the field of a sampling setting: choices, a slider, or a number that may be left empty."""
     import gradio as gr
 
-    label, about = control.name, control.about
+    said = {"label": control.name, "info": control.about, "elem_id": control.name}
     if control.values:
-        return gr.Dropdown(list(control.values), value=control.now, label=label, info=about, elem_id=control.name)
-    if control.range is None or control.is_optional:
-        limits = {} if control.range is None else {"minimum": control.range.low, "maximum": control.range.high}
-        step = 1 if control.is_whole else "any" if control.range is None else control.range.step
-        hint = {"placeholder": "none"} if control.is_optional else {}
-        step = {} if step == "any" else {"step": step}
-        return gr.Number(control.now, label=label, info=about, elem_id=control.name, **limits, **step, **hint)
-    limits = control.range
-    return gr.Slider(
-        limits.low, limits.high, control.now, step=limits.step, label=label, info=about, elem_id=control.name
-    )
+        return gr.Dropdown(list(control.values), value=control.now, **said)
+    usual = control.range
+    if usual is not None and not control.is_optional:
+        return slider(usual.low, usual.high, control.now, step=usual.step, **said)
+    limits = {} if usual is None else {"minimum": usual.low, "maximum": usual.high, "step": usual.step}
+    return number(control.now, **limits, **({"placeholder": "none"} if control.is_optional else {}), **said)
 
 
 def seed_fields() -> tuple[Any, Any]:
@@ -33,7 +58,7 @@ def seed_fields() -> tuple[Any, Any]:
     import gradio as gr
 
     with gr.Row(elem_classes="seed"):
-        seed = gr.Number(0, label="seed", precision=0, minimum=0, elem_id="seed", min_width=80)
+        seed = number(0, label="seed", minimum=0, elem_id="seed", min_width=80)
         following = gr.Button("next seed", elem_id="next-seed", min_width=100)
     following.click(
         lambda value: (value or 0) + 1, seed, seed, queue=False, api_visibility="private", show_progress="hidden"
@@ -41,12 +66,14 @@ def seed_fields() -> tuple[Any, Any]:
     return seed, following
 
 
-def class_field(run: Run, choices: Sequence[str] = ()) -> Any:
+def class_field(run: Run, choices: Sequence[str] = (), *, label: str = "class", visible: bool = True) -> Any:
     """Make the field of the class, which is not shown if the model has no classes.
 
     Args:
         run: run that is played with.
         choices: choices beside the classes, the first of which is chosen.
+        label: what is written above the field.
+        visible: whether the field of a model with classes is shown at first.
     """
     import gradio as gr
 
@@ -54,7 +81,7 @@ def class_field(run: Run, choices: Sequence[str] = ()) -> Any:
     labels = [f"{i}: {names[i]}" if i < len(names) and names[i] != str(i) else str(i) for i in range(num)]
     options = [*((word, word) for word in choices), *((label, str(i)) for i, label in enumerate(labels))]
     first = options[0][1] if options else None
-    return gr.Dropdown(options, value=first, label="class", elem_id="class", visible=bool(num))
+    return gr.Dropdown(options, value=first, label=label, elem_id="class", visible=visible and bool(num))
 
 
 def classes_of(chosen: str | None, run: Run) -> int | list[int] | None:
@@ -64,14 +91,13 @@ def classes_of(chosen: str | None, run: Run) -> int | list[int] | None:
     return list(range(run.model.num_classes)) if chosen == IN_TURNS else int(str(chosen))
 
 
-def results(height: int = 640) -> tuple[Any, Any, Any]:
+def results() -> tuple[Any, Any, Any]:
     """Make the fields of what comes out: the picture, the command line that makes it again, and the file to take."""
     import gradio as gr
 
     picture = gr.Image(
-        type="pil", format="png", show_label=False, interactive=False, buttons=["fullscreen"], elem_classes="picture",
-        height=height,
-    )  # fmt: skip
+        type="pil", format="png", show_label=False, interactive=False, buttons=["fullscreen"], elem_classes="picture"
+    )
     return picture, *taken_away()
 
 

@@ -11,7 +11,7 @@ from genlab.models.base import Writes
 from genlab.playing.controls import changes, controls_of, values_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import field_of, seed_fields, taken_away
+from genlab.playing.widgets import field_of, seed_fields, slider, taken_away
 from genlab.runs.loading import Run
 from genlab.views.write import Write
 
@@ -42,9 +42,9 @@ class Writing(Panel):
             with gr.Column(scale=2, min_width=280):
                 prompt = gr.Textbox(self.prompt, label="prompt", lines=3, elem_id="prompt", placeholder="none")
                 seed, _ = seed_fields()
-                length = gr.Slider(1, self.most * context, context, step=1, label="tokens", elem_id="length")
+                length = slider(1, self.most * context, context, step=1, label="tokens", elem_id="length")
                 fields = [field_of(control) for control in controls]
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="shown"):
                 with gr.Row():
                     start = gr.Button("write", variant="primary", elem_id="write")
                     stop = gr.Button("stop", elem_id="stop")
