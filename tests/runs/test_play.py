@@ -72,9 +72,11 @@ def test_a_setting_of_a_users_own_model_needs_no_word_and_no_range() -> None:
     assert controls["temperature"].range is not None
     assert controls["temperature"].range.high == 7.5  # what the run has is within reach
     assert "standard deviation of z" in controls["temperature"].about  # of the nearest class that says it
-    given = [1, None, 3, 4.0]
+    given = [1, "", "3", "4"]
     assert changes(list(controls.values()), given) == {"temperature": 1.0, "sharpness": 3.0, "rounds": 4}
     assert [type(v) for v in values_of(list(controls.values()), given).values()] == [float, type(None), float, int]
+    with pytest.raises(InputError, match="sharpness=much: give a number"):
+        controls["sharpness"].value("much")
 
 
 def test_pixels_are_enlarged_as_squares() -> None:

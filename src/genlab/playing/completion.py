@@ -12,7 +12,7 @@ from genlab.playing.controls import changes, controls_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import canvas, enlarged, painted_region, region_picture
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import field_of, results, seed_fields, slider
+from genlab.playing.widgets import changed, field_of, results, seed_fields, slider
 from genlab.runs.loading import Run
 from genlab.views.complete import Complete, completed, region_of
 from genlab.views.view import Shown
@@ -74,13 +74,13 @@ class Completion(Panel):
                 "seed": whole("seed", seed, 0),
             }
             region = region_of("bottom", run.model.shape) if region is None else region
-            changed = changes(controls, others)
-            with stage.using(changed):
+            other = changes(controls, others)
+            with stage.using(other):
                 images = completed(
                     run.model, begun.x, begun.y, region, keys["draws"], seed=keys["seed"], advance=lambda _: None
                 )
             sheet = enlarged(images, columns=min(len(images), 4))
-            line = stage.command(keys, changed) if begun.keys else "(of a picture of your own: none)"
+            line = stage.command(keys, other) if begun.keys else "(of a picture of your own: none)"
 
             def write(stem: Path) -> Collection[Path]:
                 region_file = stem.with_name("region.png")
@@ -91,5 +91,5 @@ class Completion(Panel):
 
         inputs, outputs = [*chooser.inputs, editor, seed, draws, *fields], [picture, command, file]
         listen(chooser.events, placed, chooser.inputs, [editor])
-        listen([complete.click, *(f.change for f in (seed, draws, *fields))], drawn, inputs, outputs)
+        listen([complete.click, *changed([seed, draws, *fields])], drawn, inputs, outputs)
         return Opening(placed, chooser.inputs, [editor])

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from genlab.errors import InputError
 from genlab.models.base import GenerativeModel
 from genlab.models.sampling import Range, SamplingSettings
 
@@ -36,10 +37,20 @@ class Control:
     is_optional: bool = False
 
     def value(self, given: Any) -> Any:
-        """Convert what a page gives, such as 8.0 for a whole number, to a value of the setting."""
-        if given is None or self.values:
+        """Convert what a page gives, such as 8.0 for a whole number or an empty text for none, to a value.
+
+        Raises:
+            InputError: if a text is no number.
+        """
+        if self.values or given is None:
             return given
-        return int(given) if self.is_whole else float(given)
+        if isinstance(given, str) and not given.strip() and self.is_optional:
+            return None
+        try:
+            number = float(given)
+        except ValueError as error:
+            raise InputError(f"{self.name}={given}: give a number") from error
+        return int(number) if self.is_whole and number.is_integer() else number
 
 
 def controls_of(model: GenerativeModel) -> list[Control]:

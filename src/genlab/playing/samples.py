@@ -8,7 +8,17 @@ from genlab.playing.controls import changes, controls_of, values_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import enlarged
 from genlab.playing.stage import Stage, whole
-from genlab.playing.widgets import AT_RANDOM, IN_TURNS, class_field, classes_of, field_of, results, seed_fields, slider
+from genlab.playing.widgets import (
+    AT_RANDOM,
+    IN_TURNS,
+    changed,
+    class_field,
+    classes_of,
+    field_of,
+    results,
+    seed_fields,
+    slider,
+)
 from genlab.runs.loading import Run
 from genlab.views.grid import Grid
 from genlab.views.view import Shown
@@ -50,17 +60,17 @@ class Samples(Panel):
             keys = {"n": whole("samples", num, 1), "seed": whole("seed", seed, 0)}
             if (classes := classes_of(of_class, run)) is not None:
                 keys["classes"] = classes
-            changed = changes(controls, given)
+            other = changes(controls, given)
             view = Grid(**keys)
-            with stage.using(changed):
+            with stage.using(other):
                 view.check_memory(run)
                 shown = view.show(run)
-            command = stage.command(keys, changed)
+            command = stage.command(keys, other)
             about = {"command": command, **keys, "sampling": values_of(controls, given)}
             file = stage.packed(view.name, about, lambda stem: shown.save(stem.with_suffix(".png"), run.modality))
             return as_shown(shown, run), command, file
 
-        listen([field.change for field in inputs], drawn, inputs, outputs)
+        listen(changed(inputs), drawn, inputs, outputs)
         return Opening(drawn, inputs, outputs)
 
 

@@ -25,11 +25,11 @@ def slider(low: float, high: float, now: float, **options: Any) -> Any:
     return made
 
 
-def number(now: float | None, **options: Any) -> Any:
-    """Make the field of a number, which may be left empty; what is not allowed is refused in genlab's own line.
+def number(now: float, **options: Any) -> Any:
+    """Make the field of a number; what is not allowed is refused in genlab's own line.
 
     Args:
-        now: value at first; None for an empty field.
+        now: value at first.
         **options: further options of Gradio's fields of numbers.
     """
     import gradio as gr
@@ -49,8 +49,20 @@ def field_of(control: Control) -> Any:
     usual = control.range
     if usual is not None and not control.is_optional:
         return slider(usual.low, usual.high, control.now, step=usual.step, **said)
-    limits = {} if usual is None else {"minimum": usual.low, "maximum": usual.high, "step": usual.step}
-    return number(control.now, **limits, **({"placeholder": "none"} if control.is_optional else {}), **said)
+    # Gradio's fields of numbers turn an empty one into 0.
+    now = "" if control.now is None else f"{control.now:g}"
+    return gr.Textbox(now, placeholder="none" if control.is_optional else "", lines=1, max_lines=1, **said)
+
+
+def changed(fields: Sequence[Any]) -> list[Any]:
+    """Give the events by which fields say that their values changed: of a text, when it is left or entered."""
+    import gradio as gr
+
+    return [
+        event
+        for field in fields
+        for event in ([field.submit, field.blur] if isinstance(field, gr.Textbox) else [field.change])
+    ]
 
 
 def seed_fields() -> tuple[Any, Any]:
