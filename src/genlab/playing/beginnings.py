@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genlab.errors import InputError
 from genlab.playing.chosen import Chooser
 from genlab.playing.stage import Stage, whole
 from genlab.playing.widgets import class_field, classes_of, seed_fields
@@ -76,6 +77,8 @@ class AtAnImage(Beginning):
 
     def begun(self, *given: Any) -> Begun:
         chosen = self.chooser.begun(given[0], None, None)
+        if chosen is None:
+            raise InputError(f"latents begin at a test image, which is not here: {self.stage.missing_data}")
         start = most_active(Latents(self.stage.run.model), chosen.x, chosen.y, self.num, *self._images)
         return Begun(start, chosen.y, chosen.keys)
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from genlab.modalities.image import to_uint8
 from genlab.models.base import LatentModel
 from genlab.pictures.files import save_array, save_png
 from genlab.pictures.labels import Labels
@@ -71,7 +72,7 @@ class LatentSliders(Panel):
 
             def write(stem: Path) -> Collection[Path]:
                 array, shown = stem.with_suffix(".npy"), stem.with_suffix(".png")
-                save_array(stage.run.modality.to_storage(images[1:]), array)
+                save_array(to_uint8(images[1:]).numpy(), array)
                 save_png(enlarged(images[1:]), shown)
                 return array, shown
 

@@ -57,7 +57,7 @@ class Samples(Panel):
         inputs = [seed, num, of_class, *fields]
 
         def drawn(seed: Any, num: Any, of_class: str | None, *given: Any) -> tuple[Any, str, str]:
-            keys = {"n": whole("samples", num, 1), "seed": whole("seed", seed, 0)}
+            keys: dict[str, Any] = {"n": whole("samples", num, 1), "seed": whole("seed", seed, 0)}
             if (classes := classes_of(of_class, run)) is not None:
                 keys["classes"] = classes
             other = changes(controls, given)

@@ -55,7 +55,11 @@ class Writing(Panel):
         inputs = [prompt, seed, length, *fields]
 
         def written(prompt: str, seed: Any, length: Any, *given: Any) -> Iterator[tuple[str, str, str | None]]:
-            keys = {"prompt": prompt or None, "length": whole("tokens", length, 1), "seed": whole("seed", seed, 0)}
+            keys: dict[str, Any] = {
+                "prompt": prompt or None,
+                "length": whole("tokens", length, 1),
+                "seed": whole("seed", seed, 0),
+            }
             changed = changes(controls, given)
             line = stage.command({key: value for key, value in keys.items() if value is not None}, changed)
             yield "", line, None

@@ -42,7 +42,7 @@ class Complete(View):
     @property
     def name(self) -> str:
         part = [Path(self.redraw).stem] if isinstance(self.redraw, str) else self.redraw
-        return super().name + numbered(self.images, part, [f"draws{self.draws}"])  # type: ignore[arg-type]
+        return super().name + numbered(self.images, part, [f"draws{self.draws}"])
 
     def check(self, run: Run) -> None:
         super().check(run)
