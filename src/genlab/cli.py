@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "measure runs: genlab evaluate FOLDER...; or images: genlab evaluate real=DIR fake=DIR",
     "sample": "draw samples from a run: genlab sample FOLDER n=64",
     "export": "hand a run over as a folder that opens by itself, with a model card: genlab export FOLDER form=onnx",
+    "play": "a page on this machine to play with a trained model: genlab play FOLDER",
     "compare": "runs side by side, as a table, a picture and a page: genlab compare FOLDER... [--html report.html]",
     "runs": "the runs that there are, and how much room they take: genlab runs [FOLDER...]; genlab runs prune ...",
     "models": "the models that there are, with their papers and the data that they take",

@@ -131,7 +131,7 @@ def test_run_folders(genlab: Genlab, tmp_path: Path) -> None:
 
 def test_unknown_commands(genlab: Genlab) -> None:
     assert "unknown command 'trian'; did you mean 'train'?" in refused(genlab, "trian")
-    assert "the commands are train, evaluate, sample, export, compare" in refused(genlab, "x")
+    assert "the commands are train, evaluate, sample, export, play, compare" in refused(genlab, "x")
 
 
 def test_a_bug_keeps_its_traceback(genlab: Genlab, monkeypatch: pytest.MonkeyPatch) -> None:

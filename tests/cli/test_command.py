@@ -40,7 +40,7 @@ def test_help_imports_no_torch() -> None:
     )
     result = python("-c", script)
     assert result.returncode == 0, result.stderr
-    for command in ("train", "evaluate", "sample", "export", "compare", "reproduce", "benchmark", "dashboard"):
+    for command in ("train", "evaluate", "sample", "export", "play", "compare", "reproduce", "benchmark", "dashboard"):
         assert command in result.stdout
 
 
@@ -75,7 +75,7 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
         return result.stdout.split()
 
     assert complete("genlab tr") == ["train"]
-    verbs = ["train", "evaluate", "sample", "export", "compare", "reproduce", "benchmark", "dashboard"]
+    verbs = ["train", "evaluate", "sample", "export", "play", "compare", "reproduce", "benchmark", "dashboard"]
     assert complete("genlab ") == verbs
     assert "dataset=binarized_mnist" in complete("genlab train dataset=")
     assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")

@@ -37,7 +37,7 @@ def test_every_folder_says_in_a_sentence_what_it_is() -> None:
 
 
 def test_a_verb_composes_calls_and_prints() -> None:
-    verbs = ("train", "evaluate", "sample", "export", "compare", "benchmark", "dashboard")
+    verbs = ("train", "evaluate", "sample", "export", "play", "compare", "benchmark", "dashboard")
     long = {
         name: lines
         for name in verbs

@@ -72,6 +72,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "evaluate": ("nowhere",),
     "sample": ("nowhere",),
     "export": ("nowhere",),
+    "play": ("nowhere",),
     "compare": ("nowhere",),
     "reproduce": ("nowhere",),
     "runs": ("nowhere",),

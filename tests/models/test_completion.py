@@ -147,6 +147,23 @@ def test_the_command_completes_test_images(genlab: Genlab, run: Path) -> None:
         assert np.array_equal(np.load(array).reshape(-1, 6, 8, 8), samples), again.err
 
 
+def test_a_painted_region_is_drawn_again(genlab: Genlab, run: Path, tmp_path: Path) -> None:
+    painted = np.zeros((8, 8), np.uint8)
+    painted[2:4, 1:6] = painted[6, 2] = 255
+    Image.fromarray(painted).save(tmp_path / "my region.png")
+    result = genlab("sample", run, "mode=complete", "images=[3]", "draws=4", f"redraw={tmp_path / 'my region.png'}")
+    assert result.code == 0, result.err
+    image, _, *draws = np.load(Path(result.out.splitlines()[-1]))
+    changed = np.stack(draws)[:, 0] != image[0]
+    assert changed.any()
+    assert not changed[:, painted == 0].any()
+    assert changed[:, painted > 0].any()
+    for wrong, line in ((np.zeros((8, 8), np.uint8), "is black everywhere"), (painted[:5], "has 5 rows and 8 columns")):
+        Image.fromarray(wrong).save(tmp_path / "wrong.png")
+        refused = genlab("sample", run, "mode=complete", f"redraw={tmp_path / 'wrong.png'}")
+        assert (refused.code, line in refused.err, refused.err.count("\n")) == (2, True, 1), refused.err
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -156,6 +173,7 @@ def test_the_command_completes_test_images(genlab: Genlab, run: Path) -> None:
         (("redraw=middle",), "'bottom'"),
         (("draws=0",), "draws=0"),
         (("images=[300]",), "the images 0 to 299"),
+        (("redraw=nowhere.png",), "there is no such file"),
     ],
 )
 def test_a_wrong_part_is_one_line(genlab: Genlab, run: Path, options: tuple[str, ...], line: str) -> None:

@@ -1,6 +1,5 @@
 """The page of runs that are still running, served on this machine: it asks for news, and runs are read again."""
 
-import errno
 import gzip
 import hashlib
 import json
@@ -19,9 +18,8 @@ from genlab.comparison.page import encoded, page_of
 from genlab.comparison.rereading import Reader
 from genlab.comparison.runs import Run
 from genlab.errors import InputError
+from genlab.machine.ports import HOST, NAMES, refused
 
-HOST = "127.0.0.1"  # a page shows commands, paths and configs: nobody else's machine may ask for it
-NAMES = ("127.0.0.1", "localhost")  # what a browser calls this machine; another name is a stranger's page that asks
 BUDGET = 60_000_000  # bytes of pictures, which are fetched one by one
 
 Made = Callable[[Sequence[Run], Gallery], dict[str, Any]]
@@ -43,7 +41,7 @@ def watch(places: Sequence[str], made: Made, port: int) -> None:
     try:
         server = Server((HOST, port), watched)
     except OSError as error:
-        raise InputError(_refused(port, error)) from error
+        raise InputError(refused(port, error)) from error
     except OverflowError as error:
         raise InputError(f"port={port}: give a number from 1024 to 65535") from error
     with server:
@@ -52,12 +50,6 @@ def watch(places: Sequence[str], made: Made, port: int) -> None:
         if said:
             print(said, flush=True)
         server.serve_forever()
-
-
-def _refused(port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port={port} is in use: give another one, such as port={port + 1}, or port=0 for any that is free"
-    return f"port={port} cannot be used ({(error.strerror or str(error)).lower()}): give one from 1024 to 65535"
 
 
 class Watched:

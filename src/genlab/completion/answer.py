@@ -9,7 +9,8 @@ from genlab.completion.keys import complete_key, composed_values
 from genlab.completion.line import FLAGS, KEYS, VALUES, Line
 from genlab.machine.installed import conf_dir
 
-TAKES_RUNS = ("evaluate", "sample", "export", "compare", "dashboard")  # their bare arguments are folders of runs
+# Their bare arguments are folders of runs.
+TAKES_RUNS = ("evaluate", "sample", "export", "play", "compare", "dashboard")
 OF_RUNS = ("run", "runs", "resume")  # last parts of the keys whose values are such folders
 
 

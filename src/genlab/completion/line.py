@@ -103,6 +103,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "evaluate": _OF_HYDRA,
     "sample": _OF_HYDRA,
     "export": _OF_HYDRA,
+    "play": _OF_HYDRA,
     "runs": ("--help", "--format"),
     "models": ("--help", "--format", "--config-dir"),
     "datasets": ("--help", "--format", "--config-dir"),

@@ -35,7 +35,9 @@ PATHS = {
 NAMES = {"name", "group", "entity", "project", "notes"}
 PATH_ENDINGS = ("_dir", "_path", "_file")
 # Keys that hold paths in one command, or below one key, and other things elsewhere.
-OF_COMMAND = {"evaluate": {"images"}, "sample": {"against"}}
+OF_COMMAND = {"evaluate": {"images"}, "sample": {"against", "redraw"}}
+# Of these, the ones that may be a list of numbers instead, which is no path.
+OR_NUMBERS = {"redraw"}
 BELOW = {"features.weights"}
 # Keys that may hold a list of paths or names.
 LISTS = {
@@ -49,8 +51,8 @@ LISTS = {
 NOT_SWEPT = {"sweep.resume"}
 
 _KEY = re.compile(r"\+{0,2}([A-Za-z_$][\w.$-]*)=", re.ASCII)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_PART = re.compile(rf"\s*({_QUOTED.pattern}|[^,]*?)\s*(,|\Z)", re.DOTALL)
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_PART = re.compile(rf"\s*({QUOTED.pattern}|[^,]*?)\s*(,|\Z)", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\s*\(.*\)", re.DOTALL)
 
 
@@ -94,7 +96,7 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
     if key in LISTS.get(command, ()) and (items := _listed(value)) is not None:
         return f"{before}[{','.join(map(_spelled, items))}]"
     if key in TEXTS:
-        if value == "null" or _QUOTED.fullmatch(value):
+        if value == "null" or QUOTED.fullmatch(value):
             return word
         return before + _spelled(escaped(value))
     if not (
@@ -103,6 +105,8 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
         or key in OF_COMMAND.get(command, ())
         or any(f".{key}".endswith(f".{name}") for name in BELOW)
     ):
+        return word
+    if key in OR_NUMBERS and re.match(r"\s*\[", value) and not _exists(value):
         return word
     if value == "" and last not in NAMES:
         raise InputError(f"{key}= is empty: give a path, or leave {key} out")
@@ -116,7 +120,7 @@ def _with_quotes(command: str, word: str, sweeping: bool) -> str:
 
 def _spelled(text: str) -> str:
     """Give a text as Hydra has to be told it: in quotes, unless it has them, or is read as it is without them."""
-    return text if _QUOTED.fullmatch(text) or _is_read_as_it_is(text) else quoted(text)
+    return text if QUOTED.fullmatch(text) or _is_read_as_it_is(text) else quoted(text)
 
 
 def _is_read_as_it_is(text: str) -> bool:

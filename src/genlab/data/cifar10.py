@@ -55,6 +55,9 @@ class CIFAR10:
     def __init__(self, root: str) -> None:
         self.root = Path(root).expanduser()
 
+    def class_names(self) -> list[str]:
+        return ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
     def load(self) -> dict[Split, Examples]:
         """Read the files, after downloading them if necessary.
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -167,6 +167,19 @@ class Source(Protocol):
 
         Raises:
             InputError: if the data is missing or damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A source that knows what its classes are called."""
+
+    def class_names(self) -> list[str]:
+        """List the classes in the order of their numbers; empty if there are fewer than two.
+
+        Raises:
+            InputError: if the names are read with the data, which is missing or damaged.
         """
         ...
 

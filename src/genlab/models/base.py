@@ -24,7 +24,7 @@ from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
 from genlab.models.graph import Graph, of_method, typical
-from genlab.models.sampling import SamplingSettings, Tally
+from genlab.models.sampling import SamplingSettings, Tally, usual
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -105,6 +105,14 @@ class GenerativeModel(nn.Module, ABC):
     def describe_sampler(self, sampling: SamplingSettings | None = None) -> str:
         """Describe in words how samples are drawn, for the protocol of every figure measured on them."""
         return "ancestral"
+
+    @property
+    def sampling_choices(self) -> Mapping[str, Sequence[str]]:
+        """Values that this model has of a sampling setting, by its name, if they are fewer than ``Sampling`` allows.
+
+        A setting without a value is of no use with this model.
+        """
+        return {}
 
     @property
     def num_dims(self) -> int:
@@ -457,7 +465,7 @@ class AdversarialModel(GenerativeModel):
                 trades variety for quality: the truncation trick of BigGAN (arXiv:1809.11096).
         """
 
-        truncation: float | None = None
+        truncation: float | None = usual(None, 0.1, 4.0, 0.1)
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -1,11 +1,39 @@
 """Sampling settings: values that can be changed whenever a trained model is sampled, independent of its weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from genlab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of a setting that are worth a try; others may be allowed too.
+
+    Attributes:
+        low: lowest value.
+        high: highest value.
+        step: distance between two values.
+    """
+
+    low: float
+    high: float
+    step: float
+
+
+def usual(default: float | None, low: float, high: float, step: float) -> Any:
+    """Declare a setting with the range of values that a page to play with a model offers.
+
+    Args:
+        default: value of the setting unless another one is given.
+        low: lowest value offered.
+        high: highest value offered.
+        step: distance between two values.
+    """
+    return field(default=default, metadata={"range": Range(low, high, step)})
 
 
 @dataclass(frozen=True)
@@ -20,7 +48,7 @@ class SamplingSettings:
         InputError: if a setting is out of range.
     """
 
-    temperature: float = 1.0
+    temperature: float = usual(1.0, 0.05, 2.0, 0.05)
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:

@@ -12,6 +12,7 @@ import torch
 from genlab.composition.building import build
 from genlab.composition.sampling import sampling_settings
 from genlab.composition.trust import own_values, trust_modules
+from genlab.data.examples import NamesClasses
 from genlab.data.module import DataModule
 from genlab.data.tokenizers import TOKENIZER, Tokenizer, load_tokenizer
 from genlab.errors import InputError
@@ -180,6 +181,20 @@ class Run:
     def is_coded(self) -> bool:
         """Tell whether the model learns something other than what people look at, such as codes of images."""
         return self._data_without_examples.pictured is not self._data_without_examples
+
+    @property
+    def levels(self) -> int | None:
+        """Number of values of each dimension of what the model sees, such as grey levels; None for real numbers."""
+        return self._data_without_examples.levels
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of their numbers; empty if the data has none, or is not here."""
+        source = self._data_without_examples.source
+        try:
+            return source.class_names() if isinstance(source, NamesClasses) else []
+        except InputError:
+            return []
 
     @cached_property
     def _data_without_examples(self) -> DataModule:

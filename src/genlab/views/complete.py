@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from genlab.data.picture_files import read_image
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
@@ -25,7 +27,8 @@ class Complete(View):
     Args:
         n: number of images: the first one of every class, then the second one of every class, and so on.
         images: indices of test images to use instead; None for those of ``n``.
-        redraw: part to draw: a half by its side, or [top, left, bottom, right] in pixels, the end excluded.
+        redraw: part to draw: a half by its side, [top, left, bottom, right] in pixels, the end excluded, or the file of
+            a picture of the same size that is white at the part and black elsewhere.
         draws: number of draws for each image.
     """
 
@@ -33,13 +36,13 @@ class Complete(View):
 
     n: int = 10
     images: list[int] | None = None
-    redraw: Literal["top", "bottom", "left", "right"] | list[int] = "bottom"
+    redraw: str | list[int] = "bottom"
     draws: int = 6
 
     @property
     def name(self) -> str:
-        part = [self.redraw] if isinstance(self.redraw, str) else self.redraw
-        return super().name + numbered(self.images, part, [f"draws{self.draws}"])  # type: ignore[arg-type]
+        part = [Path(self.redraw).stem] if isinstance(self.redraw, str) else self.redraw
+        return super().name + numbered(self.images, part, [f"draws{self.draws}"])
 
     def check(self, run: Run) -> None:
         super().check(run)
@@ -66,13 +69,16 @@ def region_of(redraw: str | Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Make a mask of the pixels to draw, bool ``(H, W)``.
 
     Args:
-        redraw: name of a half (a side), or [top, left, bottom, right] in pixels, the end excluded.
+        redraw: name of a half (a side), [top, left, bottom, right] in pixels, the end excluded, or the file of a
+            picture that is white at the region.
         shape: shape ``(C, H, W)`` of the images.
 
     Raises:
         InputError: if the region is empty, or is not inside images of this shape.
     """
     _, H, W = shape
+    if isinstance(redraw, str) and redraw not in SIDES:
+        return _painted(Path(redraw), H, W)
     if isinstance(redraw, str):
         top, left, bottom, right = {
             "top": (0, 0, H // 2, W),
@@ -91,6 +97,24 @@ def region_of(redraw: str | Sequence[int], shape: tuple[int, ...]) -> Tensor:
         )
     region = torch.zeros(H, W, dtype=torch.bool)
     region[top:bottom, left:right] = True
+    return region
+
+
+def _painted(path: Path, H: int, W: int) -> Tensor:
+    """Read a region from a picture that is white where an image is to be drawn again, bool ``(H, W)``."""
+    if not path.is_file():
+        raise InputError(
+            f"redraw={path}: there is no such file; give one of {', '.join(map(repr, SIDES))}, "
+            "[top,left,bottom,right], or a picture that is white at the region"
+        )
+    region = read_image(path, channels=1)[0] >= 128
+    if region.shape != (H, W):
+        raise InputError(
+            f"redraw={path} has {len(region)} rows and {region.shape[1]} columns, the images have {H} and {W}: "
+            "paint a picture of their size"
+        )
+    if not region.any():
+        raise InputError(f"redraw={path} is black everywhere: paint white what is to be drawn again")
     return region
 
 

@@ -95,6 +95,51 @@ def traversed(
     Returns:
         Images ``(rows * steps, C, H, W)``, row by row, and the indices of the latents, the most active first.
     """
+    start = most_active(latents, x, y, rows, background, of_background)
+    at = torch.linspace(-extent, extent, steps, device=start.z.device)
+    moved = start.z.repeat(len(start.chosen), steps, 1)
+    for row, i in enumerate(start.chosen):
+        moved[row, :, i] = start.mean[i] + at * start.std[i]
+    images = latents.decode(moved.flatten(0, 1), None if y is None else y.repeat(len(start.chosen) * steps))
+    return images, start.chosen
+
+
+@dataclass(frozen=True)
+class Start:
+    """The latent of an image, and how far its most active dimensions can be moved.
+
+    Attributes:
+        z: latent of the image, ``(1, D)``.
+        mean: mean of each dimension, ``(D,)``.
+        std: standard deviation of each dimension, ``(D,)``.
+        chosen: indices of the most active dimensions, the most active first.
+    """
+
+    z: Tensor
+    mean: Tensor
+    std: Tensor
+    chosen: list[int]
+
+
+def most_active(
+    latents: Latents,
+    x: Tensor | None,
+    y: Tensor | None,
+    num: int,
+    background: Tensor | None = None,
+    of_background: Tensor | None = None,
+) -> Start:
+    """Find the latent of an image, or a random one, and its most active dimensions, as :func:`traversed` says.
+
+    Args:
+        latents: latents of the model.
+        x: image to begin at, ``(1, C, H, W)``; None for a random latent, if the model has no encoder.
+        y: class of the image, int64 ``(1,)``; None for an unconditional model.
+        num: number of dimensions to choose.
+        background: images to compute means and standard deviations from, ``(N, C, H, W)``; None if the model has no
+            encoder.
+        of_background: classes of ``background``, int64 ``(N,)``.
+    """
     if background is None:
         z = latents.random(1)
         activity = _effect(latents, z, y)
@@ -104,13 +149,7 @@ def traversed(
         z, known = latents.encode(x, y), latents.encode(background, of_background)
         mean, std = known.mean(0), known.std(0)
         activity = std
-    chosen = activity.argsort(descending=True)[:rows].tolist()
-    at = torch.linspace(-extent, extent, steps, device=z.device)
-    moved = z.repeat(len(chosen), steps, 1)
-    for row, i in enumerate(chosen):
-        moved[row, :, i] = mean[i] + at * std[i]
-    images = latents.decode(moved.flatten(0, 1), None if y is None else y.repeat(len(chosen) * steps))
-    return images, chosen
+    return Start(z, mean, std, activity.argsort(descending=True)[:num].tolist())
 
 
 def _effect(latents: Latents, z: Tensor, y: Tensor | None) -> Tensor:

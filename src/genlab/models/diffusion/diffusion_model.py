@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -17,7 +17,7 @@ from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.diffusion import solvers
 from genlab.models.diffusion.paths import Path, SmoothPath, VarianceExploding, scaled
 from genlab.models.graph import Graph, of_method, typical
-from genlab.models.sampling import SamplingSettings, Tally
+from genlab.models.sampling import SamplingSettings, Tally, usual
 
 Solver = Literal["euler", "midpoint", "heun", "dopri5", "ddim", "ddpm", "dpm_solver_pp"]
 
@@ -79,12 +79,12 @@ class DiffusionModel(ObjectiveModel, Completes):
             InputError: if a setting is out of range.
         """
 
-        num_steps: int = 50
+        num_steps: int = usual(50, 1, 250, 1)
         solver: Solver = "euler"
-        guidance: float = 1.0
-        guidance_from: float = 0.0
-        guidance_to: float = 1.0
-        churn: float = 0.0
+        guidance: float = usual(1.0, 0.0, 10.0, 0.1)
+        guidance_from: float = usual(0.0, 0.0, 1.0, 0.05)
+        guidance_to: float = usual(1.0, 0.0, 1.0, 0.05)
+        churn: float = usual(0.0, 0.0, 80.0, 1.0)
         tolerance: float = 1e-5
 
         def __post_init__(self) -> None:
@@ -207,6 +207,14 @@ class DiffusionModel(ObjectiveModel, Completes):
         return y
 
     # -- sampling ------------------------------------------------------------------------------------------------------
+
+    @property
+    def sampling_choices(self) -> Mapping[str, Sequence[str]]:
+        is_guided = self.num_classes is not None and self.label_dropout > 0
+        useless = [] if is_guided else ["guidance", "guidance_from", "guidance_to"]
+        useless += [] if isinstance(self.path, VarianceExploding) else ["churn"]
+        useless += [] if "dopri5" in self.available else ["tolerance"]
+        return {"solver": self.available, **dict.fromkeys(useless, ())}
 
     def settings(self, sampling: SamplingSettings | None) -> "DiffusionModel.Sampling":
         """Return the sampling settings to use, checked against what the model can do.

@@ -18,7 +18,7 @@ from genlab.layers.packing import packed
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import Smooth, doubled, resolutions, widths
 from genlab.models.base import AdversarialModel, given
-from genlab.models.sampling import SamplingSettings
+from genlab.models.sampling import SamplingSettings, usual
 
 EvaluationNoise = Literal["fixed", "random"]
 
@@ -61,7 +61,7 @@ class StyleGAN2(AdversarialModel):
                 function of z, or a ``random`` draw for each sample, with which the authors measure.
         """
 
-        truncation: float = 1.0
+        truncation: float = usual(1.0, 0.0, 2.0, 0.05)
         noise: EvaluationNoise = "fixed"
 
         def __post_init__(self) -> None:

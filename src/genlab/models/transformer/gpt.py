@@ -14,7 +14,7 @@ from genlab.errors import InputError
 from genlab.machine.devices import precise
 from genlab.models.base import LikelihoodModel
 from genlab.models.graph import Graph, of_method
-from genlab.models.sampling import SamplingSettings
+from genlab.models.sampling import SamplingSettings, usual
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 
@@ -55,8 +55,8 @@ class GPT(LikelihoodModel):
             InputError: if a setting is out of range.
         """
 
-        top_k: int | None = None
-        top_p: float | None = None
+        top_k: int | None = usual(None, 1, 1000, 1)
+        top_p: float | None = usual(None, 0.01, 1.0, 0.01)
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -18,7 +18,7 @@ from genlab.layers.raster import to_image, to_sequence
 from genlab.machine.devices import finest
 from genlab.models.base import Completes, ObjectiveModel, given
 from genlab.models.graph import Graph, of_method
-from genlab.models.sampling import SamplingSettings
+from genlab.models.sampling import SamplingSettings, usual
 from genlab.networks.transformer import Options, Transformer, init_weights
 
 Schedule = Literal["cosine", "linear", "square", "cubic", "square_root", "arccos"]
@@ -77,8 +77,8 @@ class MaskGIT(ObjectiveModel, Completes):
             InputError: if a setting is out of range.
         """
 
-        num_steps: int = 12
-        choice_temperature: float = 4.5
+        num_steps: int = usual(12, 1, 64, 1)
+        choice_temperature: float = usual(4.5, 0.0, 20.0, 0.5)
 
         def __post_init__(self) -> None:
             super().__post_init__()

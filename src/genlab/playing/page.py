@@ -1,0 +1,58 @@
+"""The page: what is said of the run, and a tab for each panel that applies to it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from genlab.errors import InputError
+from genlab.playing.panel import Panel, explained
+from genlab.playing.stage import Stage
+
+CSS = """
+.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+#canvas canvas { image-rendering: pixelated; }
+.picture { min-height: 240px; }
+.command textarea, #text textarea { font-family: ui-monospace, Consolas, monospace; font-size: 0.85rem; }
+.seed { align-items: end; }
+footer { display: none !important; }
+@media (max-width: 720px) { .shown { order: -1; } }
+"""
+
+
+def page_of(stage: Stage, panels: Sequence[Panel]) -> Any:
+    """Build the page of a run, a ``gradio.Blocks``.
+
+    Args:
+        stage: run that is played with.
+        panels: ways to play; those that do not apply to the run are left out.
+
+    Raises:
+        InputError: if none of them applies.
+    """
+    import gradio as gr
+
+    applying = [panel for panel in panels if panel.applies(stage.run)]
+    if not applying:
+        raise InputError(f"none of the panels applies to this run's model, a {type(stage.run.model).__name__}")
+    with gr.Blocks(title=f"genlab play {stage.run.folder.path.name}", analytics_enabled=False) as page:
+        gr.Markdown(headline(stage))
+        with gr.Tabs():
+            for panel in applying:
+                with gr.Tab(panel.title, id=type(panel).__name__, elem_id=f"tab-{type(panel).__name__}"):
+                    opening = panel.build(stage)
+                    page.load(
+                        explained(opening.call), opening.inputs, opening.outputs,
+                        concurrency_id="model", concurrency_limit=1, api_visibility="private", show_progress="minimal",
+                    )  # fmt: skip
+    return page
+
+
+def headline(stage: Stage) -> str:
+    """Say in a line of Markdown which model this is, and with which weights."""
+    run = stage.run
+    facts = [
+        f"**{type(run.model).__name__}** on {run.config['dataset'].get('name', 'its data')}",
+        f"`{run.folder.path}`",
+        f"{run.used_weights} weights of `{run.checkpoint_path.name}`",
+        str(run.device),
+    ]
+    return " · ".join(facts)
