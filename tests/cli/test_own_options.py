@@ -11,7 +11,7 @@ from genlab.composition.own_options import head, own_help, own_options
 from support.command import Genlab
 from support.paths import CONF
 
-HAVING_A_CONFIG = [name for name in COMMANDS if name != "reproduce"]
+HAVING_A_CONFIG = [name for name in COMMANDS if (CONF / f"{name}.yaml").is_file()]
 
 
 def keys_to_set(config: DictConfig, prefix: str = "") -> set[str]:
