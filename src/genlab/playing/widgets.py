@@ -43,7 +43,7 @@ def field_of(control: Control) -> Any:
     """Make the field of a sampling setting: choices, a slider, or a number that may be left empty."""
     import gradio as gr
 
-    said = {"label": control.name, "info": control.about, "elem_id": control.name}
+    said: dict[str, Any] = {"label": control.name, "info": control.about, "elem_id": control.name}
     if control.values:
         return gr.Dropdown(list(control.values), value=control.now, **said)
     usual = control.range
