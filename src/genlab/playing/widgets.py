@@ -20,7 +20,7 @@ def slider(low: float, high: float, now: float, **options: Any) -> Any:
     """
     import gradio as gr
 
-    made = gr.Slider(low, high, now, **options)
+    made: Any = gr.Slider(low, high, now, **options)
     made.preprocess = lambda value: value
     return made
 
@@ -34,7 +34,7 @@ def number(now: float, **options: Any) -> Any:
     """
     import gradio as gr
 
-    made = gr.Number(now, **options)
+    made: Any = gr.Number(now, **options)
     made.preprocess = lambda value: value
     return made
 
