@@ -49,7 +49,7 @@ class Playing(Opened):
 
     def __init__(self, browser: Any, url: str, tab: str) -> None:
         super().__init__(browser, Path(), url=url, viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(45_000)
         self.url = url
         self.errors: list[str] = []
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)

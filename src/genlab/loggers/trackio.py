@@ -106,7 +106,7 @@ class Trackio(StoreTracker):
         rows = [{"figure": name, "protocol": json.dumps(fields, default=str)} for name, fields in protocols.items()]
         self._table("protocols", rows, seen)
 
-    def _table(self, name: str, rows: list[dict[str, Any]], images_seen: int) -> None:
+    def _table(self, name: str, rows: Any, images_seen: int) -> None:
         import trackio
 
         if self.is_new(name, images_seen):

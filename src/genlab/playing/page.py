@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genlab.errors import InputError
-from genlab.playing.panel import Panel, explained
+from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.stage import Stage
 
 CSS = """
@@ -37,13 +37,27 @@ def page_of(stage: Stage, panels: Sequence[Panel]) -> Any:
         gr.Markdown(headline(stage))
         with gr.Tabs():
             for panel in applying:
-                with gr.Tab(panel.title, id=type(panel).__name__, elem_id=f"tab-{type(panel).__name__}"):
+                name = type(panel).__name__
+                with gr.Tab(panel.title, id=name, elem_id=f"tab-{name}") as tab:
                     opening = panel.build(stage)
-                    page.load(
-                        explained(opening.call), opening.inputs, opening.outputs,
-                        concurrency_id="model", concurrency_limit=1, api_visibility="private", show_progress="minimal",
-                    )  # fmt: skip
+                    # Other tabs are filled when they are first looked at: encoding many images may take a while.
+                    listen([page.load if panel is applying[0] else tab.select], *_once(opening))
     return page
+
+
+def _once(opening: Opening) -> tuple[Any, list[Any], list[Any]]:
+    """Make the arguments of a listener that fills a panel the first time, and then leaves it as the user left it."""
+    import gradio as gr
+
+    filled, num = gr.State(False), len(opening.outputs)
+
+    def fill(is_filled: bool, *given: Any) -> list[Any]:
+        if is_filled:
+            return [True, *(gr.skip() for _ in range(num))]
+        found = opening.call(*given)
+        return [True, *(found if num > 1 else [found])]
+
+    return fill, [filled, *opening.inputs], [filled, *opening.outputs]
 
 
 def headline(stage: Stage) -> str:

@@ -20,7 +20,7 @@ def slider(low: float, high: float, now: float, **options: Any) -> Any:
     """
     import gradio as gr
 
-    made = gr.Slider(low, high, now, **options)
+    made: Any = gr.Slider(low, high, now, **options)
     made.preprocess = lambda value: value
     return made
 
@@ -34,7 +34,7 @@ def number(now: float, **options: Any) -> Any:
     """
     import gradio as gr
 
-    made = gr.Number(now, **options)
+    made: Any = gr.Number(now, **options)
     made.preprocess = lambda value: value
     return made
 
@@ -43,7 +43,7 @@ def field_of(control: Control) -> Any:
     """Make the field of a sampling setting: choices, a slider, or a number that may be left empty."""
     import gradio as gr
 
-    said = {"label": control.name, "info": control.about, "elem_id": control.name}
+    said: dict[str, Any] = {"label": control.name, "info": control.about, "elem_id": control.name}
     if control.values:
         return gr.Dropdown(list(control.values), value=control.now, **said)
     usual = control.range
