@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Where the public functions are: some of these modules import torch, which `genlab --help` must not.
 _PLACES = {
     **dict.fromkeys(
-        ("compare", "evaluate", "export", "reproduce", "runs", "sample", "sweep", "train"),
+        ("compare", "evaluate", "export", "reproduce", "sample", "sweep", "train"),
         "genlab.api",
     ),
     "launch": "genlab.commands.called",
@@ -42,6 +42,8 @@ __version__ = version("genlab")
 
 
 def __getattr__(name: str) -> object:
+    if name == "runs":  # a package that can be called; paths of classes go through it, whatever was imported before
+        return import_module("genlab.runs")
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'genlab' has no attribute '{name}'")

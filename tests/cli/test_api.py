@@ -159,3 +159,9 @@ def test_without_pandas_a_frame_is_one_line(trained: Trained, monkeypatch: pytes
         InputError, match=r"a table needs pandas, which is not installed: pip install 'genlab\[pandas\]'"
     ):
         package.compare(run)
+
+
+def test_the_name_of_the_runs_is_that_of_their_package() -> None:
+    """A path such as genlab.runs.latents.LatentsDataModule is looked up attribute by attribute."""
+    code = "import genlab; assert genlab.runs.__path__ and callable(genlab.runs)"
+    subprocess.run([sys.executable, "-c", code], check=True)
