@@ -230,7 +230,7 @@ def test_a_text_streams_and_a_seed_gives_it_again(browser: Any, genlab: Genlab, 
         page.set("temperature", "0.8")
         first = written(4)
         assert first.startswith("the ")
-        assert page.page.evaluate("window.lengths.size") > 5, "the text came at once"
+        assert page.page.evaluate("window.lengths.size") > 2, "the text came at once"
         assert written(5) != first
         assert written(4) == first
         words = page.command("sampling.top_k=5", "sampling.temperature=0.8")
