@@ -52,6 +52,19 @@ def test_seeds_that_are_not_enough_are_told_with_how_many_more_may_tell(tmp_path
     assert sentence.endswith(" more seeds of each may tell")
 
 
+def test_values_of_a_key_are_told_with_its_last_part(tmp_path: Path) -> None:
+    for rate in (0.001, 0.01):
+        for seed in (0, 1):
+            make_run(
+                tmp_path / f"{rate}-{seed}",
+                seed=seed,
+                overrides=(f"training.optimizer.lr={rate}",),
+                config={"training.optimizer.lr": rate},
+                metrics={"test/fid": result(10 * rate + seed, SAMPLES)},
+            )
+    assert words(tmp_path) == ["FID: lr=0.001 is better than lr=0.01 by 0.09 ± 0 on 2 seeds"]
+
+
 @pytest.mark.parametrize(
     ("fids", "expected"),
     [

@@ -168,8 +168,16 @@ def _names(row: Row, base: Row) -> tuple[list[str], str, str]:
     if not own or not others:  # one of them has only fewer keys
         return [], row.label, base.label
     if len(own) == len(others) == 1 and base.runs:  # the key is the same
-        own, others = ([word.partition("=")[2] or word for word in of] for of in (own, others))
+        own, others = ([_short(word) for word in of] for of in (own, others))
     return common, " ".join(own), " ".join(others)
+
+
+def _short(word: str) -> str:
+    """Leave out the key of a choice, and all but the last part of another key."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return word
+    return value if key in ("experiment", "model", "dataset") else f"{key.rpartition('.')[2]}={value}"
 
 
 def _why_none(
@@ -195,7 +203,7 @@ def _word(decision: Decision) -> str:
 
 def _interval(found: Difference) -> str:
     """Write a difference with two digits of its half-width, and more if the two would look equal and are not."""
-    if found.half_width == 0:
+    if found.half_width <= 1e-9 * abs(found.value):  # but for rounding, the seeds do not differ
         return f"{found.value:.6g} ± 0"
     decimals = max(0, min(6, 1 - math.floor(math.log10(found.half_width))))
     while True:
