@@ -75,7 +75,8 @@ def test_the_shell_completes_commands_groups_and_keys() -> None:
         return result.stdout.split()
 
     assert complete("genlab tr") == ["train"]
-    verbs = ["train", "evaluate", "sample", "export", "play", "compare", "reproduce", "benchmark", "dashboard"]
+    verbs = ["train", "evaluate", "sample", "export", "play", "compare", "runs", "models", "datasets"]
+    verbs += ["reproduce", "benchmark", "dashboard"]
     assert complete("genlab ") == verbs
     assert "dataset=binarized_mnist" in complete("genlab train dataset=")
     assert "trainer.max_epochs=" in complete("genlab train trainer.max_ep")
