@@ -12,7 +12,7 @@ import genlab as package
 from support.command import Genlab
 from support.pages import PAGES, commands, snippets
 
-NOT_COMPOSED = ("reproduce", "-sc")  # they have no config
+NOT_COMPOSED = ("reproduce", "runs", "models", "datasets", "-sc")  # they have no config
 OWN_FOLDER = "--config-dir"  # of worked examples, which test_adding.py follows
 
 
