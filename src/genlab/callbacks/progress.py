@@ -23,7 +23,7 @@ BAR, NARROW_BAR, WIDE = 30, 8, 120  # widths of the bar, and of a terminal that 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a training is.
+    """The point that a training has reached.
 
     Attributes:
         fraction: share of it that is done, in [0, 1].

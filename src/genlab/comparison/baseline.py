@@ -12,7 +12,7 @@ PUBLISHED = "published"  # the baseline of this name is the row of published val
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the rows of a table are compared with.
+    """The rows that the others of a table are compared with.
 
     Attributes:
         rows: rows of the baseline: one, or one for each combination of the keys that its name leaves open.
@@ -92,11 +92,6 @@ def as_published(row: Row, column: Column) -> dict[int | None, float]:
 def name_of(column: Column) -> str:
     """Give the short name of a column's figure: ``fid`` of ``test/fid[2]``."""
     return short(column.key.partition("[")[0])
-
-
-def label_of(column: Column) -> str:
-    """Give the title of a column with its mark: ``FID [2]``."""
-    return f"{column.title} {column.mark}".rstrip()
 
 
 def _fixed(row: Row, words: Sequence[str], keys: Sequence[str]) -> set[str] | None:

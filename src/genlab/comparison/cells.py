@@ -36,6 +36,11 @@ class Column:
     mark: str = ""
     description: str | None = None
 
+    @property
+    def label(self) -> str:
+        """Title with its mark, such as ``FID [2]``."""
+        return f"{self.title} {self.mark}".rstrip()
+
 
 @dataclass
 class Cell:
@@ -89,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the seeds say about two settings in one figure.
+    """A statement of the seeds about two settings in one figure.
 
     Attributes:
         column: key of the figure's column.

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from genlab.comparison.baseline import Baseline, as_published, label_of, name_of
+from genlab.comparison.baseline import Baseline, as_published, name_of
 from genlab.comparison.cells import Cell, Column, Decision, Row, Table
 from genlab.comparison.seed_noise import LEVEL, MOST, Difference, difference
 
@@ -134,7 +134,7 @@ def _decided(
     comparisons: int,
 ) -> Decision:
     place, setting, against = _names(row, base)
-    name = ", ".join([label_of(column), *place])
+    name = ", ".join([column.label, *place])
 
     def decision(said: str, found: Difference | None = None, better: bool | None = None) -> Decision:
         return Decision(column.key, row.label, base.label, found, better, f"{name}: {said}")

@@ -47,7 +47,7 @@ def on_terminal(table: Table) -> None:
         out.print(styled(sentence, "bold"))
     notes = [*table.notes, *descriptions(replace(table, columns=columns))]
     if left_out:
-        notes.append(f"left out, because the terminal is too narrow: {', '.join(map(title, left_out))}")
+        notes.append(f"left out, because the terminal is too narrow: {', '.join(column.label for column in left_out)}")
     for note in notes:
         out.print(note, highlight=False)
 
@@ -59,17 +59,12 @@ def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
 
     shown = Rich()
     for column in columns:
-        shown.add_column(title(column), justify="right" if column.role in NUMBERS else "left", overflow="fold")
+        shown.add_column(column.label, justify="right" if column.role in NUMBERS else "left", overflow="fold")
     for row in table.rows:
         cells = [row.cells.get(column.key, NOTHING) for column in columns]
         shown.add_row(*(styled(c.text, "bold green") if c.best else c.text for c in cells))
     unbounded = LiteralConsole(width=10_000)
     return shown, Measurement.get(unbounded, unbounded.options, shown).maximum
-
-
-def title(column: Column) -> str:
-    """Join a column's title and mark."""
-    return f"{column.title} {column.mark}".rstrip()
 
 
 def descriptions(table: Table) -> list[str]:
@@ -116,7 +111,7 @@ def markdown(table: Table) -> str:
     def shown(cell: Cell) -> str:
         return f"**{literal(cell.text)}**" if cell.best else literal(cell.text)
 
-    lines = [row([literal(title(c)) for c in table.columns])]
+    lines = [row([literal(c.label) for c in table.columns])]
     lines.append("|" + "|".join(" ---: " if c.role in NUMBERS else " --- " for c in table.columns) + "|")
     for r in table.rows:
         lines.append(row([shown(r.cells.get(c.key, NOTHING)) for c in table.columns]))
@@ -174,7 +169,7 @@ def as_json(table: Table) -> str:
         "columns": [
             {
                 "key": c.key,
-                "title": title(c),
+                "title": c.label,
                 "kind": c.role,
                 "unit": c.unit,
                 "better": c.better,
@@ -219,7 +214,7 @@ def latex(table: Table) -> str:
     align = "".join("r" if c.role in NUMBERS else "l" for c in columns)
     arrow = {"min": r" $\downarrow$", "max": r" $\uparrow$", None: ""}
     lines = [f"\\begin{{tabular}}{{{align}}}", r"\toprule"]
-    heads = [_escaped(title(c)) + (arrow[c.better] if c.role == "figure" else "") for c in columns]
+    heads = [_escaped(c.label) + (arrow[c.better] if c.role == "figure" else "") for c in columns]
     lines += [" & ".join(heads) + r" \\", r"\midrule"]
     for row in table.rows:
         cells = [row.cells.get(c.key, NOTHING) for c in columns]

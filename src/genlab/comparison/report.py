@@ -12,7 +12,7 @@ from genlab.comparison.against_settings import against_settings
 from genlab.comparison.cells import Column, Row, Spread, Table
 from genlab.comparison.curves import in_order, points_each, read_curves, thinned
 from genlab.comparison.decisions import said, sentences
-from genlab.comparison.formats import signs, title
+from genlab.comparison.formats import signs
 from genlab.comparison.gallery import BUDGET, Gallery
 from genlab.comparison.runs import Run
 from genlab.comparison.saved_configs import beside_usual, usual_config
@@ -105,7 +105,7 @@ def _column(column: Column, table: Table) -> dict[str, Any]:
     cells = [row.cells.get(column.key) for row in table.rows]
     return {
         "key": column.key,
-        "title": title(column),
+        "title": column.label,
         "kind": column.role,
         "unit": column.unit,
         "better": column.better,

@@ -42,7 +42,7 @@ class Difference:
 
     @property
     def separable(self) -> bool:
-        """Whether the confidence interval excludes zero."""
+        """Tell whether the confidence interval excludes zero."""
         return abs(self.value) > self.half_width
 
 

@@ -1,4 +1,4 @@
-"""What the ``samples`` folders of runs hold, of every kind, for a page: pictures, films and texts."""
+"""Find the pictures, films and texts in the ``samples`` folders of runs, for a page."""
 
 import re
 from collections.abc import Iterator, Sequence

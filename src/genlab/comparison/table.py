@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from genlab.comparison.baseline import PUBLISHED, Baseline, find_baseline, label_of, published_row
+from genlab.comparison.baseline import PUBLISHED, Baseline, find_baseline, published_row
 from genlab.comparison.cells import Cell, Column, Decision, Row, Spread, Table
 from genlab.comparison.decisions import against_baseline, deciding, difference_columns, with_the_best
 from genlab.comparison.facts import FACTS, SPEED, fill_fact, speed_column
@@ -78,7 +78,7 @@ def compared(
     notes += [said_unlike(titles, protocols) for protocols, titles in unlike.items()]
     own = [c for c in columns if c.protocol is not None and ", " in str(c.protocol.get("weights"))]
     if own:
-        notes.append(f"{', '.join(map(label_of, own))}: each run's own weights, averaged ones if it has these")
+        notes.append(f"{', '.join(c.label for c in own)}: each run's own weights, averaged ones if it has these")
     for fact in FACTS:
         if fill_fact(fact, rows):
             columns.append(speed_column(fact.column, rows) if fact.column.key == SPEED else fact.column)
@@ -113,7 +113,7 @@ def _decide(
     if isinstance(base, str):
         notes.append(base)
         return _decide(rows, columns, notes, sort, None)
-    others = [row for row in rows if row not in base.rows]
+    others = [row for row in rows if not any(row is one for one in base.rows)]
     of_base = [(one, [row for row in others if base.of(row) is one]) for one in base.rows]
     rest = [row for row in others if base.of(row) is None]
     rows[:] = [row for one, those in of_base for row in (one, *those)] + rest

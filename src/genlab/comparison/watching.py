@@ -53,7 +53,7 @@ def watch(places: Sequence[str], made: Made, port: int) -> None:
 
 
 class Watched:
-    """What is known of the runs: the newest report that could be made, and a line about what could not.
+    """The newest report that could be made of the runs, and a line about what could not.
 
     Args:
         reader: reader of the runs.

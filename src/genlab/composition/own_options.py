@@ -1,4 +1,4 @@
-"""What ``genlab COMMAND --help`` says first: the command's own options, in the words of the comments in ``conf/``."""
+"""The first part of ``genlab COMMAND --help``: the command's own options, in the words of the comments in ``conf/``."""
 
 import re
 import shutil

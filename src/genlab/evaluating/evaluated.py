@@ -1,4 +1,4 @@
-"""What came of measuring something once: the figures, and what they are of."""
+"""The result of measuring something once: the figures, and what they are of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ _PACKAGES = str(Path(__file__).resolve().parents[2])  # the folder that genlab i
 
 @dataclass(frozen=True)
 class About:
-    """What the source text says of a class, or of a function.
+    """Facts about a class or a function, as its source text states them.
 
     Attributes:
         docstring: its docstring; empty if it has none.

@@ -10,7 +10,7 @@ from genlab.errors import InputError
 from genlab.machine.environment import described
 
 FOLDER = Path("benchmarks")
-OWN_FILES = {"peers": "peers.json", "changes": "before_and_after.json", "stubs": "sweep_of_stubs.json"}
+OWN_FILES = {"peers": "peers.json", "stubs": "sweep_of_stubs.json"}
 
 
 def speed_table(part: str, root: Path) -> str:
@@ -132,15 +132,6 @@ def _peers(results: Mapping[str, Any]) -> str:
     return _table(titles, rows)
 
 
-def _changes(results: Mapping[str, Any]) -> str:
-    rows = []
-    for task in results["tasks"].values():
-        before, after = (statistics.median(task[which]) for which in ("before", "after"))
-        rows.append([task["about"], task["unit"], f"{before:,.3g}", f"{after:,.3g}", f"{after / before:.2f}"])
-    first, second = (f"`{results['commits'][which]}`" for which in ("before", "after"))
-    return _table(["task", "unit", f"before ({first})", f"after ({second})", "after / before"], rows)
-
-
 def _stubs(results: Mapping[str, Any]) -> str:
     killed = results["killed"]
     first = statistics.median(results["seconds_to_first_job"])
@@ -170,6 +161,5 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "jobs": _jobs,
     "figures": _figures,
     "peers": _peers,
-    "changes": _changes,
     "stubs": _stubs,
 }
