@@ -21,7 +21,7 @@ from genlab.metrics.measures.precision_recall import PrecisionRecall
 from genlab.metrics.reference import Reference
 from genlab.metrics.subject import FeaturesSubject
 from support.command import Genlab
-from support.paths import CONF
+from support.paths import CONF, ROOT
 
 CONFIG = yaml.safe_load((CONF / "metrics" / "features" / "efficientnet_lite0.yaml").read_text())
 
@@ -145,6 +145,22 @@ def test_noise_and_blur_lose_precision_and_recall(network: EfficientNetLite0, ci
     assert found["noised"]["recall"] < 0.3
     assert found["blurred"]["precision"] < found["test"]["precision"]
     assert found["blurred"]["recall"] < found["test"]["recall"] - 0.2
+
+
+def test_real_images_rank_above_those_of_trained_models_and_these_above_untrained() -> None:
+    """In the record that docs/metrics.md shows, of models of five families on CIFAR-10."""
+    record = json.loads((ROOT / "benchmarks" / "metrics_on_cifar10.json").read_text())
+    assert record["first_evaluation_seconds"]["processor"] < 300
+    images = record["images"]
+    trained = {name.partition(",")[0]: row for name, row in images.items() if name.endswith("training images")}
+    assert len(trained) >= 5
+    real = images["test images"]
+    for name, row in trained.items():
+        untrained = images[f"{name}, untrained"]
+        for figure in ("fid", "kid"):
+            assert real[figure] < row[figure] < untrained[figure]
+        for figure in ("coverage", "inception_score"):
+            assert real[figure] > row[figure] > untrained[figure]
 
 
 def test_data_sets_of_photographs_are_measured_by_it() -> None:
