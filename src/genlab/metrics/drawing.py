@@ -10,7 +10,8 @@ from torch import Tensor
 from genlab.distributions.noise import generators
 from genlab.machine.memory import check_fits
 from genlab.metrics.activations import FEW, samples_at_once
-from genlab.models.base import CountsEvaluations, GenerativeModel, LikelihoodModel
+from genlab.models.abilities import CountsEvaluations
+from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings, Tally
 
 BATCH = 250  # samples of one call of a model: the sums of some models depend on it in the last digits
