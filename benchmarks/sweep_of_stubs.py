@@ -1,6 +1,7 @@
 """A sweep of many short jobs whose processes are killed at random, to sweep_of_stubs.json.
 
 python benchmarks/sweep_of_stubs.py [--jobs 1000] [--kills 20] [--launcher cores]
+python benchmarks/sweep_of_stubs.py --launcher slurm [KEY=VALUE...]       # where this machine is a node of a SLURM
 
 A job trains the smallest model of the digits for one step, and measures it on eight examples. Every few seconds, at
 random, SIGKILL ends a worker or the sweep's own process. A user would continue the sweep with sweep.resume, and so does
@@ -99,6 +100,7 @@ class Sweep:
     def kill(self, parent: int, draw: random.Random) -> None:
         """Kill the sweep's own process or one of its workers."""
         workers = [pid for pid in children(parent) if "loky" in command_of(pid) or "ray::" in command_of(pid)]
+        workers += [pid for pid in everything() if is_slurm_job(command_of(pid), self.outputs)]
         victim = draw.choice([parent, *workers])
         self.killed["parent" if victim == parent else "worker"] += 1
         os.kill(victim, signal.SIGKILL)
@@ -110,6 +112,17 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def everything() -> list[int]:
+    """List all processes of this machine."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def is_slurm_job(command: str, outputs: Path) -> bool:
+    """Tell whether a command line is that of Python in a SLURM job of the sweep, and not of the shell around it."""
+    program, *arguments = command.split() or [""]
+    return "python" in program and "submitit.core._submit" in arguments and str(outputs) in command
 
 
 def command_of(pid: int) -> str:
@@ -135,13 +148,14 @@ def main() -> None:
     parser.add_argument("--between", type=float, default=15.0, help="mean seconds between two kills")
     parser.add_argument("--launcher", default="cores")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("overrides", nargs="*", help="further overrides, such as the partition of a SLURM")
     parser.add_argument("--output", type=Path, default=HERE / "sweep_of_stubs.json")
     options = parser.parse_args()
     from genlab.machine.hardware import machine
 
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "genlab", "train", "-m", *STUB, f"seed=range({options.jobs})",
-                   f"hydra/launcher={options.launcher}", f"paths.output_dir={scratch}"]  # fmt: skip
+                   f"hydra/launcher={options.launcher}", f"paths.output_dir={scratch}", *options.overrides]  # fmt: skip
         sweep = Sweep(command, Path(scratch), options.kills, options.seed)
         started = time.perf_counter()
         sweep.run(options.between)

@@ -123,8 +123,9 @@ def test_a_job_killed_beside_another_goes_on(outputs: Path) -> None:
     pid = sweep.middle_of("1")
     assert pid not in (sweep.process.pid, sweep.jobs()["0"]["pid"])
     os.kill(pid, signal.SIGKILL)
-    assert sweep.end() != 0
+    assert sweep.end() == 2
     assert "running" in sweep.words()
+    assert sweep.text.splitlines()[-1].startswith("genlab: error: a job's process was killed, maybe for want of memory")
     again = Sweep(outputs, *arguments, f"sweep.resume={sweep.folder}")
     assert again.end() == 0, again.text
     assert again.words() == ["done"] * 3
@@ -245,6 +246,23 @@ def test_a_cancelled_slurm_job_goes_on_when_the_sweep_is_launched_again(outputs:
     again = Sweep(outputs, *on_slurm(*LONG, "seed=1,2"), f"sweep.resume={sweep.folder}", **slurm)
     assert again.end() == 0, again.text
     assert again.words() == ["done", "done"]
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@needs_submitit
+def test_a_killed_slurm_job_is_named_when_the_others_have_ended(outputs: Path, slurm: dict[str, str]) -> None:
+    arguments = on_slurm(*LONG, "seed=1,2,3")
+    sweep = Sweep(outputs, *arguments, **slurm)
+    os.kill(sweep.middle_of("0"), signal.SIGKILL)
+    assert sweep.end() == 2, sweep.text
+    assert sweep.words() == ["running", "done", "done"]
+    name = slurm_job(sweep, 0)
+    told = f"genlab: error: a SLURM job ended without a result: {name} (FAILED); see {sweep.folder}"
+    assert sweep.text.splitlines()[-1].startswith(told)
+    again = Sweep(outputs, *arguments, f"sweep.resume={sweep.folder}", **slurm)
+    assert again.end() == 0, again.text
+    assert again.words() == ["done"] * 3
 
 
 @pytest.mark.slow

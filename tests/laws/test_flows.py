@@ -16,7 +16,7 @@ from genlab.layers.invertible import ActNorm, FullConvolution, InvertibleConvolu
 from genlab.layers.running_norm import RunningNorm
 from genlab.layers.same_conv import SameConv2d
 from genlab.layers.transforms import Affine, BoundedAffine, LogisticMixture, RationalQuadraticSpline, Transform
-from genlab.models.base import Diagnosable, LatentModel
+from genlab.models.abilities import Diagnosable, LatentModel
 from genlab.models.flow.flow_plus_plus import AttentiveNet, FlowPlusPlus, MixtureDequantization, Split
 from genlab.models.flow.flow_plus_plus import NetOptions as NetOptionsPlusPlus
 from genlab.models.flow.glow import Glow

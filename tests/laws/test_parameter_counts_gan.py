@@ -5,7 +5,7 @@ import torch
 
 from genlab.composition.building import build
 from genlab.composition.configs import composed
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.models.gan.sngan import SNGAN
 from genlab.models.gan.stylegan2 import StyleGAN2
 

@@ -11,16 +11,9 @@ from omegaconf import OmegaConf
 from genlab.composition.building import build
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
-from genlab.models.base import (
-    AdversarialModel,
-    Diagnosable,
-    ImportanceWeighted,
-    LatentModel,
-    LikelihoodModel,
-    ObjectiveModel,
-    Pointwise,
-    Writes,
-)
+from genlab.models.abilities import Diagnosable, ImportanceWeighted, LatentModel, Pointwise, Writes
+from genlab.models.adversarial import AdversarialModel
+from genlab.models.base import LikelihoodModel, ObjectiveModel
 from support.catalogue import IMAGE_MODELS, MODELS, POINT_MODELS, TEXT_MODELS, batch, composed, example, make
 from support.paths import CONF
 

@@ -12,13 +12,13 @@ from genlab.distributions.pixel import Bernoulli, Categorical, DiscretizedLogist
 from genlab.errors import InputError
 from genlab.layers.raster import to_image
 from genlab.metrics.receptive_field import receptive_field
+from genlab.models.abilities import Pointwise
 from genlab.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from genlab.models.autoregressive.made import MADE
 from genlab.models.autoregressive.nade import NADE
 from genlab.models.autoregressive.pixel_cnn import PixelCNN
 from genlab.models.autoregressive.pixel_rnn import DiagonalBiLSTM, PixelRNN
 from genlab.models.autoregressive.pixel_snail import PixelSNAIL
-from genlab.models.base import Pointwise
 from genlab.models.transformer.image_gpt import ImageGPT
 from genlab.pictures.maps import beside_heat, field
 from genlab.runs.loading import load

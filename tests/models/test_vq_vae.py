@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from genlab.distributions.noise import generators
 from genlab.distributions.pixel import Bernoulli, Categorical
 from genlab.errors import InputError
-from genlab.models.base import DiscreteLatents
+from genlab.models.abilities import DiscreteLatents
 from genlab.models.vae.vq_vae import VQVAE, Codebook
 
 

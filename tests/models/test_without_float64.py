@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from genlab.machine.devices import finest
-from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
+from genlab.models.adversarial import AdversarialModel
+from genlab.models.base import LikelihoodModel, ObjectiveModel
 from support.catalogue import IMAGE_MODELS, batch, example, make
 
 # Their schedules of steps, and what follows from them, are computed in float64 on the CPU, wherever the model lies.

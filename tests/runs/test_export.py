@@ -15,7 +15,8 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.exporting import hub
 from genlab.exporting.graphs import graph_of, write_graph
-from genlab.models.base import GenerativeModel, HasGraph
+from genlab.models.abilities import HasGraph
+from genlab.models.base import GenerativeModel
 from genlab.models.graph import Method
 from genlab.models.transformer.gpt import GPT
 from genlab.runs.loading import load

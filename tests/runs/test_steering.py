@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel, GenerativeModel
+from genlab.models.adversarial import AdversarialModel
+from genlab.models.base import GenerativeModel
 from genlab.runs.loading import load
 from genlab.views.attribute import with_attribute
 from genlab.views.interpolate import from_one_to_another

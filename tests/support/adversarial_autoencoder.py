@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from genlab.distributions.noise import Generators, normal
-from genlab.models.base import AdversarialModel, Played, Players
+from genlab.models.adversarial import AdversarialModel, Played, Players
 from genlab.models.sampling import SamplingSettings
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from genlab.distributions.noise import generators
-from genlab.models.base import AdversarialModel, LikelihoodModel, ObjectiveModel
+from genlab.models.adversarial import AdversarialModel
+from genlab.models.base import LikelihoodModel, ObjectiveModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.training.module import TrainingModule
 from support.catalogue import MODELS, batch, example, make

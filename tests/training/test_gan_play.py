@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.models.gan.dcgan import DCGAN
 from genlab.models.gan.losses import Hinge, NonSaturating, RelativisticPairing
 from genlab.models.gan.mlp import MLP

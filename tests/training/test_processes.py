@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.runs.checkpoints import read_checkpoint
 from genlab.runs.lock import held
 from support.command import Genlab

@@ -15,7 +15,7 @@ from genlab.data.digits import Digits
 from genlab.data.images import ImageDataModule
 from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.models.gan.losses import NonSaturating
 from genlab.models.vae.networks import FullyConnected
 from genlab.models.vae.objectives import ELBO

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.drawing import evaluating, own_randomness
-from genlab.models.base import LatentModel
+from genlab.models.abilities import LatentModel
 from genlab.pictures.files import save_png
 from genlab.pictures.grid import grid
 from genlab.pictures.labels import Labels

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from genlab.callbacks.sample_grid import log_picture
 from genlab.metrics.drawing import evaluating, own_randomness
-from genlab.models.base import Diagnosable, GenerativeModel
+from genlab.models.abilities import Diagnosable
+from genlab.models.base import GenerativeModel
 from genlab.pictures.bars import bars
 from genlab.pictures.files import save_png
 from genlab.training.module import TrainingModule

@@ -11,7 +11,7 @@ from torch import Tensor
 from genlab.loggers.tracker import Tracker
 from genlab.metrics.drawing import density_in_plane, draw, evaluating
 from genlab.modalities.modality import Rendering
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.pictures.files import film
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.module import TrainingModule

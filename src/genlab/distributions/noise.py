@@ -38,26 +38,29 @@ def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(_fold(first, index) >> 1) for index in indices]
 
 
-def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
+def _draw(fill: Callable[..., Tensor], shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
     if generator is None:
-        return draw(*shape, device=device)
+        return fill(torch.empty(*shape, device=device))
     if isinstance(generator, torch.Generator):
-        return draw(*shape, generator=generator, device=generator.device).to(device)
+        return fill(torch.empty(*shape, device=generator.device), generator=generator).to(device)
     if len(generator) != shape[0]:
         raise ValueError(f"{len(generator)} generators for {shape[0]} samples")
     # Each row from its own stream. torch's CPU kernels use one algorithm for fewer than 16 values and another for more,
     # but the length of a row does not change with the batch, so a row is always filled the same way.
-    return torch.stack([draw(*shape[1:], generator=g) for g in generator]).to(device)
+    drawn = torch.empty(*shape)
+    for row, own in zip(drawn.unbind(), generator, strict=True):
+        fill(row, generator=own)
+    return drawn.to(device)
 
 
 def normal(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
     """Draw standard normal noise of ``shape``; the first dimension is the number of samples."""
-    return _draw(torch.randn, shape, generator, device)
+    return _draw(Tensor.normal_, shape, generator, device)
 
 
 def uniform(shape: Sequence[int], generator: Generators, device: torch.device) -> Tensor:
     """Draw uniform noise in [0, 1) of ``shape``; the first dimension is the number of samples."""
-    return _draw(torch.rand, shape, generator, device)
+    return _draw(Tensor.uniform_, shape, generator, device)
 
 
 def truncated(z: Tensor, bound: float) -> Tensor:

@@ -20,7 +20,8 @@ from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import BATCH, draw
 from genlab.metrics.evaluation import Evaluation
 from genlab.metrics.norm_statistics import with_own_statistics
-from genlab.models.base import CountsEvaluations, GenerativeModel
+from genlab.models.abilities import CountsEvaluations
+from genlab.models.base import GenerativeModel
 from genlab.models.sampling import SamplingSettings, Tally
 from genlab.runs.loading import Run, load
 

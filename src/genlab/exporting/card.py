@@ -10,7 +10,7 @@ from genlab.metrics.catalogue import figure
 from genlab.metrics.display import digits, remark
 from genlab.metrics.figure import Figure, short
 from genlab.metrics.result import Result
-from genlab.models.base import Writes
+from genlab.models.abilities import Writes
 from genlab.runs.loading import Run
 
 _EXCERPT = 600  # characters of a text that are shown

@@ -20,7 +20,7 @@ from genlab.exporting.graphs import NAME as GRAPH
 from genlab.exporting.graphs import check_installed, graph_of, write_graph
 from genlab.metrics.drawing import density_in_plane, draw
 from genlab.metrics.result import Result
-from genlab.models.base import Writes
+from genlab.models.abilities import Writes
 from genlab.runs.config import portable
 from genlab.runs.evaluations import kept
 from genlab.runs.exported import FACTS

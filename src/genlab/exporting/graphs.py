@@ -13,7 +13,8 @@ from torch import Tensor
 from genlab.composition.explaining import first_line
 from genlab.composition.failures import chain
 from genlab.errors import InputError
-from genlab.models.base import GenerativeModel, HasGraph
+from genlab.models.abilities import HasGraph
+from genlab.models.base import GenerativeModel
 from genlab.models.graph import Graph
 
 NAME = "model.onnx"

@@ -16,7 +16,7 @@ from genlab.metrics.measures.inception_score import InceptionScore
 from genlab.metrics.measures.kid import KID
 from genlab.metrics.measures.latents import Latents
 from genlab.metrics.measures.modes import ModesReached
-from genlab.models.base import Diagnosable
+from genlab.models.abilities import Diagnosable
 from genlab.training.parts import Parts
 
 MEASURES = (FID, KID, InceptionScore, ModesReached)  # of SampleMetrics, if a config names none

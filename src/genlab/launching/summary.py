@@ -12,7 +12,7 @@ from genlab.metrics.display import print_figures
 from genlab.metrics.drawing import density_in_plane, evaluating
 from genlab.metrics.figure import Figure
 from genlab.metrics.result import Result
-from genlab.models.base import DiscreteLatents, LatentModel
+from genlab.models.abilities import DiscreteLatents, LatentModel
 from genlab.pictures.files import save_array, save_png
 from genlab.runs.folder import RunFolder
 from genlab.runs.loading import load

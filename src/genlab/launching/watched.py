@@ -40,6 +40,7 @@ class Watched(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from genlab.launching.board import Board
         from genlab.launching.job_log import OWN_LOGS, STATES, leave_output
+        from genlab.launching.killed import said_in_a_line
         from genlab.launching.show_sweep import shown
         from genlab.launching.sweeps import done_jobs
 
@@ -53,7 +54,7 @@ class Watched(Launcher):
         total = max(numbers.stop, int(self.config.hydra.sweeper.get("n_trials", 0)))
         board = Board(folder, initial_job_idx, job_overrides, total, done_jobs(folder, numbers))
         try:
-            with shown(board, OWN_LOGS in self.launched_by):
+            with shown(board, OWN_LOGS in self.launched_by), said_in_a_line(folder):
                 return self.launcher.launch(job_overrides, initial_job_idx)
         finally:
             shutil.rmtree(folder / STATES, ignore_errors=True)

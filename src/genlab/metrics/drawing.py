@@ -1,7 +1,7 @@
 """Sampling from a model, and the context of every measurement: evaluation mode and separate randomness."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from genlab.distributions.noise import generators
 from genlab.machine.memory import check_fits
 from genlab.metrics.activations import FEW, samples_at_once
-from genlab.models.base import CountsEvaluations, GenerativeModel, LikelihoodModel
+from genlab.models.abilities import CountsEvaluations
+from genlab.models.base import GenerativeModel, LikelihoodModel
 from genlab.models.sampling import SamplingSettings, Tally
 
 BATCH = 250  # samples of one call of a model: the sums of some models depend on it in the last digits
@@ -32,17 +33,25 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put the model in evaluation mode, without gradients or autocast, inside the context."""
-    training = model.training
-    if changed := any(module.training for module in model.modules()):
-        model.eval()
+    """Put the model in evaluation mode, without gradients or autocast, inside the context.
+
+    Modules that were in training mode return to it; those that were not, such as frozen ones, are left alone.
+    """
+    training = [module for module in model.modules() if module.training]
+    _set_training(training, False)
     device = next(model.parameters()).device
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if changed:
-            model.train(training)
+        _set_training(training, True)
+
+
+def _set_training(modules: Iterable[torch.nn.Module], mode: bool) -> None:
+    for module in modules:
+        # Not by assignment: Module looks whether the value is a parameter, a buffer or a module, which takes longer
+        # for all modules of a small model than drawing from it.
+        vars(module)["training"] = mode
 
 
 def bytes_of(num: int, model: GenerativeModel) -> int:

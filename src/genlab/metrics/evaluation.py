@@ -35,7 +35,8 @@ from genlab.metrics.modes import Modes
 from genlab.metrics.norm_statistics import batch_norms, with_own_statistics
 from genlab.metrics.result import Result
 from genlab.metrics.subject import LEAST, ImagesSubject, ModelSubject, reference_of
-from genlab.models.base import CountsEvaluations, GenerativeModel
+from genlab.models.abilities import CountsEvaluations
+from genlab.models.base import GenerativeModel
 
 
 def first_measures() -> dict[str, Measure]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from genlab.data.module import DataModule
 from genlab.metrics.drawing import Advance, evaluating, own_randomness
 from genlab.metrics.result import Result
-from genlab.models.base import GenerativeModel, ImportanceWeighted, LikelihoodModel
+from genlab.models.abilities import ImportanceWeighted
+from genlab.models.base import GenerativeModel, LikelihoodModel
 
 
 def negative_log_likelihoods(

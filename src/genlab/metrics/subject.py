@@ -17,7 +17,8 @@ from genlab.metrics.measures.base import Need
 from genlab.metrics.memorization import nearest
 from genlab.metrics.modes import Modes
 from genlab.metrics.reference import Reference
-from genlab.models.base import Diagnosable, GenerativeModel, LikelihoodModel
+from genlab.models.abilities import Diagnosable
+from genlab.models.base import GenerativeModel, LikelihoodModel
 
 LEAST = 5  # comparing nearest neighbours needs more than this number of samples and of real images
 MATCH_SEED = 2020  # seed of the random subset of real images that is taken if there are more of them than samples

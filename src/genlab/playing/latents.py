@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from genlab.modalities.image import to_uint8
-from genlab.models.base import LatentModel
+from genlab.models.abilities import LatentModel
 from genlab.pictures.files import save_array, save_png
 from genlab.pictures.labels import Labels
 from genlab.playing.beginnings import AtAnImage, AtASeed

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from genlab.models.base import LatentModel
+from genlab.models.abilities import LatentModel
 from genlab.playing.chosen import Chooser
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.pictures import enlarged

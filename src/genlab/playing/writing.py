@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from genlab.modalities.text import save_texts
-from genlab.models.base import Writes
+from genlab.models.abilities import Writes
 from genlab.playing.controls import changes, controls_of, values_of
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.stage import Stage, whole

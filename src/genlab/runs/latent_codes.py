@@ -15,7 +15,8 @@ from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
 from genlab.metrics.modes import Modes
 from genlab.modalities.codes import Codes
-from genlab.models.base import DiscreteLatents, GenerativeModel
+from genlab.models.abilities import DiscreteLatents
+from genlab.models.base import GenerativeModel
 from genlab.runs.encoded import EncodedDataModule, without_classes
 from genlab.runs.loading import load
 

@@ -12,7 +12,8 @@ from genlab.data.examples import Split
 from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
 from genlab.modalities.latents import Latents
-from genlab.models.base import GenerativeModel, LatentModel
+from genlab.models.abilities import LatentModel
+from genlab.models.base import GenerativeModel
 from genlab.runs.encoded import EncodedDataModule, without_classes
 
 

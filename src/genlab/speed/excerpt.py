@@ -10,7 +10,7 @@ from genlab.errors import InputError
 from genlab.machine.environment import described
 
 FOLDER = Path("benchmarks")
-OWN_FILES = {"peers": "peers.json", "stubs": "sweep_of_stubs.json"}
+OWN_FILES = {"peers": "peers.json", "stubs": "sweep_of_stubs.json", "changes": "before_and_after.json"}
 
 
 def speed_table(part: str, root: Path) -> str:
@@ -148,6 +148,17 @@ def _stubs(results: Mapping[str, Any]) -> str:
     return _table([f"`hydra/launcher={results['launcher']}`", ""], rows)
 
 
+def _changes(results: Mapping[str, Any]) -> str:
+    rows = []
+    for task in results["tasks"].values():
+        before, after = (statistics.median(task[who]) for who in ("before", "after"))
+        is_rate = task["unit"].endswith("/s")
+        times = after / before if is_rate else before / after
+        rows.append([task["about"], *(f"{value:.4g} {task['unit']}" for value in (before, after)), f"{times:.2f}"])
+    titles = [f"`{commit}`" for commit in results["commits"].values()]
+    return _table(["task", *titles, "times as fast, or as little"], rows)
+
+
 def _seconds(found: Mapping[str, Any], name: str) -> str:
     return f"{found[name]['median']:.2g}" if found[name]["median"] < 10 else f"{found[name]['median']:.0f}"
 
@@ -162,4 +173,5 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "figures": _figures,
     "peers": _peers,
     "stubs": _stubs,
+    "changes": _changes,
 }

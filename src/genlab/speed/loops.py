@@ -13,7 +13,8 @@ from genlab.composition.building import build
 from genlab.data.images import ImageDataModule
 from genlab.data.module import DataModule
 from genlab.machine.devices import check_for_gpus_quickly
-from genlab.models.base import AdversarialModel, ObjectiveModel
+from genlab.models.adversarial import AdversarialModel
+from genlab.models.base import ObjectiveModel
 from genlab.speed.rounds import synchronize
 from genlab.training.adversarial import AdversarialTraining
 from genlab.training.compilation import Compilation

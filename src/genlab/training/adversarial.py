@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from genlab.data.module import DataModule
 from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating, own_randomness
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 from genlab.models.gan.augmentation import Augmentation
 from genlab.models.gan.losses import AdversarialLoss
 from genlab.models.gan.regularizers import Critic, GeneratorRegularizer, Regularizer

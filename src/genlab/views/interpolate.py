@@ -9,7 +9,8 @@ from torch import Tensor
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
-from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
+from genlab.models.abilities import DecodesNoise, LatentModel
+from genlab.models.base import GenerativeModel
 from genlab.pictures.grid import grid
 from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run

@@ -8,7 +8,8 @@ from torch import Tensor
 from genlab.distributions.noise import generators, normal
 from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating, own_randomness
-from genlab.models.base import DecodesNoise, GenerativeModel, LatentModel
+from genlab.models.abilities import DecodesNoise, LatentModel
+from genlab.models.base import GenerativeModel
 
 Decode = Callable[[Tensor, Tensor | None], Tensor]
 

@@ -9,7 +9,7 @@ from genlab.composition.trust import own
 from genlab.errors import InputError
 from genlab.machine.devices import tune_processor
 from genlab.machine.process import keep_freed_memory
-from genlab.models.base import Writes
+from genlab.models.abilities import Writes
 from genlab.runs.given import given_runs
 from genlab.runs.loading import Run, Weights, load
 from genlab.views.view import View

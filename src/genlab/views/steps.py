@@ -6,7 +6,7 @@ from typing import ClassVar
 from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.metrics.drawing import evaluating
-from genlab.models.base import GoesInSteps
+from genlab.models.abilities import GoesInSteps
 from genlab.pictures.grid import grid
 from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run

@@ -10,7 +10,8 @@ from torch import Tensor
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import Advance, evaluating
-from genlab.models.base import GenerativeModel, Pointwise
+from genlab.models.abilities import Pointwise
+from genlab.models.base import GenerativeModel
 from genlab.pictures.maps import beside_heat
 from genlab.runs.loading import Run
 from genlab.views.view import Shown, View, chosen_images, numbered

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from genlab.errors import InputError
-from genlab.models.base import LatentModel
+from genlab.models.abilities import LatentModel
 from genlab.pictures.grid import grid
 from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run

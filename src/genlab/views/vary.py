@@ -10,7 +10,7 @@ from genlab.distributions.noise import generators
 from genlab.errors import InputError
 from genlab.machine.progress import with_progress
 from genlab.metrics.drawing import evaluating
-from genlab.models.base import Varies
+from genlab.models.abilities import Varies
 from genlab.pictures.grid import grid
 from genlab.pictures.labels import Labels
 from genlab.runs.loading import Run

@@ -12,7 +12,7 @@ from genlab.errors import InputError
 from genlab.machine.memory import check_fits
 from genlab.metrics.drawing import evaluating
 from genlab.modalities.text import RULE, save_texts
-from genlab.models.base import Writes
+from genlab.models.abilities import Writes
 from genlab.runs.loading import Run
 
 

@@ -24,7 +24,7 @@ class ImportanceWeightedLikelihood(Measure):
     needs = frozenset({"likelihood"})
 
     def applies(self, subject: "Subject") -> bool:
-        from genlab.models.base import ImportanceWeighted
+        from genlab.models.abilities import ImportanceWeighted
 
         is_weighted = subject.importance_samples is not None and isinstance(subject.model, ImportanceWeighted)
         return super().applies(subject) and is_weighted
@@ -32,7 +32,7 @@ class ImportanceWeightedLikelihood(Measure):
     def __call__(self, subject: "Subject") -> dict[str, Result]:
         from genlab.machine.progress import with_progress
         from genlab.metrics.likelihood import importance_weighted_bounds, mean_of
-        from genlab.models.base import ImportanceWeighted
+        from genlab.models.abilities import ImportanceWeighted
 
         model, data, num = subject.likelihood_model, subject.own_data, subject.num_test
         draws = subject.importance_samples

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 class Latents(Measure):
-    """Figures from a model's own diagnosis of its latents on test images; see :class:`~genlab.models.base.Diagnosable`.
+    """Figures from a model's own diagnosis of its latents on test images.
+
+    See :class:`~genlab.models.abilities.Diagnosable`.
 
     Args:
         num: number of test images; fewer if the model limits them (``most_diagnosed``).
@@ -36,7 +38,7 @@ class Latents(Measure):
         from torch import Tensor
 
         from genlab.metrics.drawing import evaluating, own_randomness
-        from genlab.models.base import Diagnosable
+        from genlab.models.abilities import Diagnosable
 
         model, data = subject.own_model, subject.own_data
         assert isinstance(model, Diagnosable)

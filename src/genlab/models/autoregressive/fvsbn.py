@@ -8,7 +8,8 @@ from genlab.distributions.drawing import Draws
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 
 class FVSBN(AutoregressiveModel):

@@ -14,7 +14,8 @@ from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.stack_conv import HorizontalConv, StackCache, VerticalConv
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 # How a convolution is applied: to whole images, or at one row or position of a StackCache.
 Apply = Callable[[nn.Module, Tensor], Tensor]

@@ -11,7 +11,8 @@ from genlab.distributions.noise import mix
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 Activation = Literal["sigmoid", "relu"]
 

@@ -13,7 +13,8 @@ from genlab.distributions.drawing import Draws
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 # How a masked convolution is applied: to whole images, or at one position of a RasterCache.
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]

@@ -18,7 +18,8 @@ from genlab.layers.gated_resnet import GatedResnet
 from genlab.layers.precision import channels_last_on_cpu, own_precision
 from genlab.layers.shifted_conv import DownConv, DownRightConv, ShiftedCache, ShiftedConv2d
 from genlab.layers.weight_norm import initialize_pixel_network, normalize_weights
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 
 class Level(nn.Module):

@@ -15,7 +15,8 @@ from genlab.errors import InputError
 from genlab.layers.masked_conv import MaskedConv2d, RasterCache
 from genlab.layers.precision import own_precision
 from genlab.layers.stack_conv import HorizontalConv, StackCache
-from genlab.models.base import AutoregressiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import AutoregressiveModel
 
 # How a convolution is applied: to whole images, or at one position of a StackCache.
 Apply = Callable[[HorizontalConv, Tensor], Tensor]

@@ -9,7 +9,8 @@ from torch import Tensor
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.machine.devices import finest, precise
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import LikelihoodModel
 from genlab.models.diffusion.diffusion_model import DiffusionModel, NetworkFactory, Solver
 from genlab.models.diffusion.paths import Path, scaled
 

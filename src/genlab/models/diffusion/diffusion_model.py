@@ -13,7 +13,8 @@ from genlab.distributions.dequantization import dequantize, quantize
 from genlab.distributions.drawing import check_known
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.errors import InputError
-from genlab.models.base import Completes, ObjectiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import Completes, ObjectiveModel
 from genlab.models.diffusion import solvers
 from genlab.models.diffusion.paths import Path, SmoothPath, VarianceExploding, scaled
 from genlab.models.graph import Graph, of_method, typical

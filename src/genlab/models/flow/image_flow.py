@@ -11,7 +11,8 @@ from genlab.distributions.dequantization import dequantize, from_logit, quantize
 from genlab.distributions.noise import Generators, normal, uniform
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import LikelihoodModel
 from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings
 

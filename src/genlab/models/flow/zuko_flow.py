@@ -16,7 +16,8 @@ from zuko.transforms import ComposedTransform, FreeFormJacobianTransform
 from genlab.distributions.noise import Generators, normal
 from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import LikelihoodModel
 from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings
 

@@ -11,7 +11,7 @@ from genlab.layers.conditional_norm import ConditionalBatchNorm2d
 from genlab.layers.resampling import resolutions, widths
 from genlab.layers.self_attention2d import SelfAttention2d
 from genlab.layers.spectral import spectrally_normalized
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 from genlab.networks.residual import GeneratorBlock, ResidualDiscriminator, initialise_orthogonal
 
 

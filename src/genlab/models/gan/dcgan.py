@@ -12,7 +12,7 @@ from genlab.layers.minibatch_std import MinibatchStd
 from genlab.layers.packing import packed
 from genlab.layers.resampling import resolutions
 from genlab.layers.spectral import spectrally_normalized
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 
 
 class DCGAN(AdversarialModel):

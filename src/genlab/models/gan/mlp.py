@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from genlab.errors import InputError
 from genlab.layers.packing import packed
 from genlab.layers.spectral import spectrally_normalized
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 
 
 class MLP(AdversarialModel):

@@ -11,7 +11,7 @@ from genlab.errors import InputError
 from genlab.layers.packing import packed
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import Smooth, doubled, resolutions, widths
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 
 
 class R3GAN(AdversarialModel):

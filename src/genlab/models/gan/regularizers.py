@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from genlab.errors import InputError
-from genlab.models.base import AdversarialModel
+from genlab.models.adversarial import AdversarialModel
 
 Critic = Callable[[Tensor], Tensor]  # function from examples (B, ...) to D's logits, with augmentation and classes
 

@@ -13,7 +13,7 @@ from genlab.errors import InputError
 from genlab.layers.conditional_norm import ConditionalBatchNorm2d
 from genlab.layers.packing import packed
 from genlab.layers.resampling import resolutions
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 from genlab.networks.residual import PlainBatchNorm2d, initialise_orthogonal
 
 EPS = 1e-4  # added to the variances of batch normalization

@@ -17,7 +17,7 @@ from genlab.layers.minibatch_std import MinibatchStd
 from genlab.layers.packing import packed
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import Smooth, doubled, resolutions, widths
-from genlab.models.base import AdversarialModel, given
+from genlab.models.adversarial import AdversarialModel, given
 from genlab.models.sampling import SamplingSettings, usual
 
 EvaluationNoise = Literal["fixed", "random"]

@@ -16,7 +16,8 @@ from genlab.distributions.pixel import Categorical
 from genlab.errors import InputError
 from genlab.layers.raster import to_image, to_sequence
 from genlab.machine.devices import finest
-from genlab.models.base import Completes, ObjectiveModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import Completes, ObjectiveModel
 from genlab.models.graph import Graph, of_method
 from genlab.models.sampling import SamplingSettings, usual
 from genlab.networks.transformer import Options, Transformer, init_weights

@@ -14,7 +14,8 @@ from genlab.distributions.pixel import Likelihood, PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.precision import own_precision
 from genlab.layers.resampling import widths
-from genlab.models.base import LikelihoodModel, given
+from genlab.models.adversarial import given
+from genlab.models.base import LikelihoodModel
 from genlab.models.graph import Graph, of_method, typical
 from genlab.models.in_parts import in_parts
 from genlab.models.sampling import SamplingSettings

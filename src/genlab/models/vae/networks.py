@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genlab.distributions.pixel import PixelDistribution
 from genlab.errors import InputError
 from genlab.layers.resampling import resolutions, widths
-from genlab.models.base import given
+from genlab.models.adversarial import given
 
 Shape = tuple[int, int, int]
 Activation = Literal["silu", "relu", "tanh"]
