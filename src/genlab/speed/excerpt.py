@@ -175,7 +175,9 @@ def _tuning(results: Mapping[str, Any]) -> str:
     ]
     slower = sum(found["ratio"] > results["allowed"] for found in results["models"].values())
     titles = ["model", "the run's own", "chosen", "why", "step, of the run's own"]
-    verdict = f"{slower} of {len(rows)} choices are slower than the run's own by more than {results['allowed'] - 1:.0%}."
+    verdict = (
+        f"{slower} of {len(rows)} choices are slower than the run's own by more than {results['allowed'] - 1:.0%}."
+    )
     return f"{_table(titles, rows)}\n{verdict}\n"
 
 
