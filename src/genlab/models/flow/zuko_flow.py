@@ -18,6 +18,7 @@ from genlab.distributions.pixel import Likelihood
 from genlab.errors import InputError
 from genlab.models.adversarial import given
 from genlab.models.base import LikelihoodModel
+from genlab.models.flow.fast_spline import with_fast_splines
 from genlab.models.graph import Graph, of_method, typical
 from genlab.models.sampling import SamplingSettings
 
@@ -72,6 +73,7 @@ class ZukoFlow(LikelihoodModel):
             raise InputError(
                 f"flow {type(self.flow).__name__}: give a flow whose base is a standard normal, such as zuko.flows.NSF"
             )
+        with_fast_splines(self.flow)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
         if double:
