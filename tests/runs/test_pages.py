@@ -59,7 +59,9 @@ BLOCKS = {
     ],
     "docs/performance.md": [
         f"speed: {part}"
-        for part in ("machine", "pairs", "sampling", "start", "jobs", "figures", "peers", "stubs", "costs")
+        for part in (
+            "machine", "pairs", "sampling", "start", "jobs", "figures", "peers", "stubs", "stubs_slurm", "costs",
+        )  # fmt: skip
     ],
     "docs/transformers.md": ["results: shakespeare_gpt"],
     "docs/vaes.md": ["results: static_vae static_iwae* exact_linear_vae mnist_vae mnist_iwae* cifar10_vd_vae"],

@@ -14,6 +14,7 @@ FOLDER = Path("benchmarks")
 OWN_FILES = {
     "peers": "peers.json",
     "stubs": "sweep_of_stubs.json",
+    "stubs_slurm": "sweep_of_stubs_slurm.json",
     "changes": "before_and_after.json",
     "tuning": "tuning.json",
 }
@@ -195,6 +196,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "figures": _figures,
     "peers": _peers,
     "stubs": _stubs,
+    "stubs_slurm": _stubs,
     "changes": _changes,
     "tuning": _tuning,
 }
