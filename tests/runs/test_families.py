@@ -42,6 +42,17 @@ def test_the_table_says_what_the_records_say() -> None:
         assert figures == f"{training['parameters']:,} | {training['images_seen']:,} | {minutes}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_caption_says_what_the_records_say(page: str) -> None:
+    *short, longest = sorted((record(panel.run)["training"] for panel in PANELS), key=lambda one: one["images_seen"])
+    text = (ROOT / page).read_text(encoding="utf-8")
+    caption = " ".join(text.split("\n*Small models", 1)[1].split("*\n", 1)[0].split())
+    least, most = short[0]["images_seen"], short[-1]["images_seen"]
+    assert f"after {least:,} to {most:,} images and at most two minutes of CPU time each" in caption
+    assert max(one["cpu_seconds"] for one in short) <= 120
+    assert f"has seen {longest['images_seen']:,}, in {longest['cpu_seconds'] / 60:.0f} minutes of one core" in caption
+
+
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if "/families/" in panel.run], ids=lambda one: one.name)
 def test_an_experiment_trains_as_its_run_was_trained(panel: Any) -> None:
     config = composed("train", [f"experiment=families/{panel.name}"])
