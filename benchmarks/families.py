@@ -101,11 +101,11 @@ def lower_halves(run: Run) -> Tensor:
 
 
 PANELS = [
-    Panel("GANs", "DCGAN, 32,000 photographs seen", "results/families/dcgan/0", samples),
+    Panel("Normalizing flows", "RealNVP between test images", "results/families/real_nvp/0", between_test_images),
     Panel("Diffusion", "flow matching from noise to digits", "results/mnist/flow_matching/0", from_noise),
     Panel("Autoregressive models", "PixelCNN draws lower halves", "results/families/pixel_cnn/0", lower_halves),
     Panel("VAEs", "a VAE between test images", "results/families/vae/0", between_test_images),
-    Panel("Normalizing flows", "RealNVP between test images", "results/families/real_nvp/0", between_test_images),
+    Panel("GANs", "DCGAN, 32,000 photographs seen", "results/families/dcgan/0", samples),
     Panel("Transformers", "ImageGPT draws digits", "results/families/image_gpt/0", samples),
 ]
 

@@ -104,4 +104,4 @@ def test_an_unknown_run_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr("sys.argv", ["families.py", "dcgna=outputs/dcgan"])
     with pytest.raises(SystemExit):
         SCRIPT["main"]()
-    assert "dcgna: the runs are dcgan, flow_matching" in capsys.readouterr().err
+    assert "dcgna: the runs are real_nvp, flow_matching" in capsys.readouterr().err
