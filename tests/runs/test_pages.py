@@ -58,9 +58,7 @@ BLOCKS = {
         "reactions: benchmarks/metrics_on_mnist.json",
         "reactions: benchmarks/metrics_on_cifar10.json",
     ],
-    "docs/performance.md": [
-        f"speed: {part}" for part in "machine pairs sampling start jobs figures peers stubs stubs_slurm costs".split()
-        for part in SPEED
+    "docs/performance.md": [f"speed: {part}" for part in SPEED],
     "docs/transformers.md": ["results: shakespeare_gpt"],
     "docs/vaes.md": ["results: static_vae static_iwae* exact_linear_vae mnist_vae mnist_iwae* cifar10_vd_vae"],
 }
