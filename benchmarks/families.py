@@ -87,7 +87,13 @@ def from_noise(run: Run) -> Tensor:
 def between_test_images(run: Run) -> Tensor:
     """Go from the first test image to the second through the latents, from the third to the fourth, and so on."""
     images = list(range(2 * ROWS))
-    return tinted(genlab.sample(run, "mode=interpolate", n=ROWS, steps=COLUMNS, images=images).samples, GREEN)
+    return tinted(genlab.sample(run, "mode=interpolate", n=ROWS, steps=COLUMNS, images=images).samples)
+
+
+def plane_of_latents(run: Run) -> Tensor:
+    """Decode a square lattice of the plane of two latents, without its uppermost and its lowest row."""
+    images = genlab.sample(run, "mode=manifold", steps=COLUMNS).samples.unflatten(0, (COLUMNS, COLUMNS))
+    return tinted(images[1 : ROWS + 1].flatten(0, 1), GREEN)
 
 
 def lower_halves(run: Run) -> Tensor:
@@ -104,7 +110,7 @@ PANELS = [
     Panel("Normalizing flows", "RealNVP between test images", "results/families/real_nvp/0", between_test_images),
     Panel("Diffusion", "flow matching from noise to digits", "results/mnist/flow_matching/0", from_noise),
     Panel("Autoregressive models", "PixelCNN draws lower halves", "results/families/pixel_cnn/0", lower_halves),
-    Panel("VAEs", "a VAE between test images", "results/families/vae/0", between_test_images),
+    Panel("VAEs", "a plane of two latents", "results/families/vae/0", plane_of_latents),
     Panel("GANs", "DCGAN, 32,000 photographs seen", "results/families/dcgan/0", samples),
     Panel("Transformers", "ImageGPT draws digits", "results/families/image_gpt/0", samples),
 ]
