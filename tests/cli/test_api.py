@@ -14,6 +14,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 import genlab as package
 from genlab import api
+from genlab.composition.from_python import composed_by
 from genlab.composition.keywords import as_overrides
 from genlab.errors import InputError
 from support.command import FAST, Genlab, Trained
@@ -79,6 +80,17 @@ def test_runs_is_a_package_and_a_function(tmp_path: Path) -> None:
 )
 def test_keywords_are_overrides(keys: dict[str, Any], expected: list[str]) -> None:
     assert as_overrides(keys) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "regularizers"),
+    [({"gan__regularizer": ["r1", "r2"]}, {"r1", "r2"}), ({"gan__regularizer": "dragan"}, {"dragan"})],
+)
+def test_a_group_of_a_family_takes_an_option_or_a_list_of_them(keys: dict[str, Any], regularizers: set[str]) -> None:
+    config = composed_by("train", ["model=gan/dcgan", "gan/loss=hinge", *as_overrides(keys)])
+    assert set(config.training.regularizers) == regularizers
+    none = composed_by("train", ["model=gan/r3gan", *as_overrides({"gan__regularizer": []})])
+    assert not none.training.get("regularizers")
 
 
 def test_what_no_config_has_is_refused() -> None:
