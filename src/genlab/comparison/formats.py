@@ -195,13 +195,14 @@ def as_json(table: Table) -> str:
             }
             for row in table.rows
         ],
-        "decisions": [_decision(one) for one in table.decisions],
+        "decisions": [decision_as_json(one) for one in table.decisions],
         "notes": table.notes,
     }
     return json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def decision_as_json(decision: Decision) -> dict[str, Any]:
+    """Convert a decision to plain values: the settings, the difference with its interval, and the sentence."""
     found = decision.difference
     interval = {} if found is None else {**asdict(found), "separable": found.separable}
     about = {"figure": decision.column, "setting": decision.setting, "against": decision.against}
