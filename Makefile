@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick test-slow test-cuda check-baseline mutants lint docs bench format clean
+.PHONY: help setup run test test-quick test-pages test-slow test-cuda check-baseline mutants lint docs bench format clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-quick: $(STAMP) ## run the mathematics and the contract of every model alon
 
 test-slow: $(STAMP) ## run the slow tests: every kill, many examples, long runs, clusters
 	$(PYTEST) -m slow
+
+test-pages: $(STAMP) ## run every command and snippet of README and docs, the trainings for one batch (six minutes)
+	$(PYTEST) tests/cli/test_page_commands.py tests/cli/test_pages_run.py
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
 	$(BIN)/python -m pytest -m cuda tests/training
