@@ -1,8 +1,8 @@
 """The commands and snippets of the pages are run, each page in a folder that has what it takes for granted."""
 
 import builtins
-import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -89,10 +89,21 @@ class Reader:
                 else:
                     patch.setenv(name, value)
             patch.syspath_prepend(str(self.folder))
+            if resumed := [word for word in words if word.startswith("sweep.resume=")]:
+                self._begin_sweep([word for word in words if word not in resumed], resumed[0].partition("=")[2])
             result = self.genlab(*words)
         serves = command.words[0] == "play" or "--watch" in command.words
         assert result.code == (130 if serves else 0), f"genlab {' '.join(words)}\n{result.err[-1500:]}"
         return result
+
+    def _begin_sweep(self, words: list[str], place: str) -> None:
+        """Run the sweep that a command goes on with, and let it stand where the page has it."""
+        shutil.rmtree(self.folder / place, ignore_errors=True)
+        before = {*self.folder.glob("outputs/*/*")}
+        began = self.genlab(*words)
+        assert began.code == 0, began.err[-1500:]
+        (made,) = {*self.folder.glob("outputs/*/*")} - before
+        made.rename(self.folder / place)
 
     def _sized(self, words: list[str], long: bool) -> list[str]:
         """Give the words of a command with settings under which it takes little time."""
@@ -121,8 +132,10 @@ class Reader:
         own = words[words.index("--config-dir") :][:2] if "--config-dir" in words else []
         small: list[str] = []
         if not own:
-            config = composed("train", [w for w in config_words if not w.startswith("sweep.resume=")])
+            config = composed("train", [w for w in config_words if not w.startswith(("sweep.resume=", "sampling."))])
             small = smallest(config, words)
+        if "experiment=quickstart" in words:  # a sweep over models: a key of one of them is not the others'
+            small = [word for word in small if word.startswith("dataset.")]
         few = [*FEW] if not any(w.startswith("debug=") for w in words) else []
         ended = ["debug=fast_dev_run"] if long else ["trainer.max_epochs=1"]
         if searches:

@@ -166,12 +166,12 @@ def write_inputs(folder: Path) -> None:
     write_images(small, 60)
     write_parquet(folder / "cifar100/train.parquet", sorted(small.iterdir()), labels=[i % 3 for i in range(60)])
     shutil.rmtree(small)
-    lines = [f"It was the {word} of times, it was the age of {word} things.\n" for word in ("best", "worst") * 200]
-    (folder / "book.txt").write_text("".join(lines))
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(4000)]  # of many byte pairs
+    (folder / "book.txt").write_text("It was " + " ".join(words))
     (folder / "texts").mkdir()
     shutil.copy(folder / "book.txt", folder / "texts")
     names = ["alcohol", "pH", "density", *(f"c{i}" for i in range(8))]
-    draw = random.Random(0)
     rows = [",".join(f"{draw.gauss(0, 1):.4f}" for _ in names) for _ in range(300)]
     (folder / "wine.csv").write_text("\n".join([",".join(names), *rows]))
     own = folder / "my_conf/model/mine.yaml"
@@ -191,6 +191,7 @@ SMALLEST: dict[str, str] = {
     "model.latent_dim": "4",
     "model.style_dim": "8",
     "model.mapping_layers": "1",
+    "model.group_width": "4",
     "model.width": "8",
     "model.num_heads": "1",
     "model.num_layers": "1",
@@ -206,6 +207,8 @@ SMALLEST: dict[str, str] = {
     "dataset.batch_size": "8",
     "dataset.train_size": "100",
     "dataset.val_size": "20",
+    "dataset.of.train_size": "100",
+    "dataset.of.val_size": "20",
 }  # fmt: skip
 FEW = ("metrics.num_samples=16", "metrics.num_test=10", "metrics.importance_samples=10", "metrics.num_shown=4")
 ENDED = {  # after what the page says, so that it takes the place of that
@@ -231,9 +234,7 @@ def smallest(config: DictConfig, words: Iterable[str]) -> list[str]:
         name = key.rpartition(".")[2]
         if not isinstance(node, DictConfig) or name not in node:
             continue
-        if key == "dataset.train_size" or (
-            node[name] is not None and not isinstance(node[name], float)
-        ):  # a share stays
+        if name == "train_size" or (node[name] is not None and not isinstance(node[name], float)):  # a share stays
             found.append(f"{key}={value}")
     given = {word.partition("=")[0].lstrip("+") for word in words}
     return [override for override in found if override.partition("=")[0] not in given]
