@@ -53,7 +53,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(elsewhere: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"WANDB_MODE": "disabled"}
+    own = ("PYTHONPATH", "GENLAB_OUTPUTS")
+    environment = {k: v for k, v in os.environ.items() if k not in own} | {"WANDB_MODE": "disabled"}
     return subprocess.run(
         [elsewhere / "venv" / "bin" / "genlab", *arguments],
         cwd=cwd or elsewhere, env=environment, capture_output=True, text=True, timeout=300,
