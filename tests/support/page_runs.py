@@ -209,6 +209,7 @@ SMALLEST: dict[str, str] = {
     "dataset.val_size": "20",
     "dataset.of.train_size": "100",
     "dataset.of.val_size": "20",
+    "dataset.of.batch_size": "8",
 }  # fmt: skip
 FEW = ("metrics.num_samples=16", "metrics.num_test=10", "metrics.importance_samples=10", "metrics.num_shown=4")
 ENDED = {  # after what the page says, so that it takes the place of that

@@ -27,6 +27,12 @@ def launch(*overrides: str, objects: "Objects | None" = None) -> "Run":
 
     Raises:
         InputError: if an override or a value is wrong.
+
+    Examples:
+        >>> import genlab
+        >>> run = genlab.launch("model=flow/real_nvp", "model.width=4", "debug=fast_dev_run")
+        >>> run.status
+        'done'
     """
     from genlab.runs.loading import load
 
