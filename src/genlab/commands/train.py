@@ -1,5 +1,6 @@
 """``genlab train``: compose a model, a dataset and a trainer, train the model and measure it."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,16 @@ def _main(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the command; if a signal ended it, exit with 128 + the signal's number."""
-    from genlab.machine.outcome import tell
+    from genlab.machine.outcome import tell, told
 
     try:
         with finished():
             _main()
     except Interrupted as stop:
         tell(error={"kind": "interrupted", "message": str(stop)})
+        if swept_folder() is None and (run := told().get("run")):
+            again = shlex.join(["genlab", "train", f"resume={run}"])
+            print(f"genlab: interrupted ({stop}), and saved; to go on: {again}", file=sys.stderr)
         sys.exit(128 + stop.number)
     finally:
         if (folder := swept_folder()) is not None:
