@@ -478,7 +478,7 @@ def test_a_long_name_of_a_key_is_broken_behind_its_dots_if_the_table_is_still_to
     table = table_of(sweep)
     columns = [replace(c, title="training.optimizer.weight_decay") if c.key == "model" else c for c in table.columns]
     monkeypatch.setenv("FORCE_COLOR", "1")
-    for width, whole in (("95", "weight_decay"), ("140", "training.optimizer.weight_decay")):
+    for width, whole in (("99", "weight_decay"), ("140", "training.optimizer.weight_decay")):
         monkeypatch.setenv("COLUMNS", width)
         on_terminal(replace(table, columns=columns))
         head = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).partition("┡")[0]
