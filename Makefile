@@ -16,9 +16,11 @@ setup: $(STAMP) ## create .venv and install genlab with the tested versions of e
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genlab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "genlab: installing into $(VENV): some minutes and 8 GB, most of it PyTorch; pip says nothing meanwhile"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
+	@echo "genlab: installed; source $(VENV)/bin/activate, then genlab --help"
 
 run: $(STAMP) ## train one model of each family on the embedded digits and compare them (a few minutes)
 	$(BIN)/genlab train experiment=quickstart
@@ -55,6 +57,7 @@ lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 
 docs: $(STAMP) ## build the documentation site, build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "genlab: the site begins at build/site/index.html"
 
 release: $(STAMP) ## build dist/ for PyPI, check it, and train with the wheel in a new environment; uploads nothing
 	rm -rf dist
