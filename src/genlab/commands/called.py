@@ -33,7 +33,7 @@ def launch(*overrides: str, objects: "Objects | None" = None) -> "Run":
         >>> run = genlab.launch(
         ...     "model=flow/real_nvp", "model.width=4", "debug=fast_dev_run"
         ... )  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
-        NLL ... final.png
+          NLL ... final.png
         >>> run.status
         'done'
     """
