@@ -119,7 +119,12 @@ class Reader:
                 words = [*words, "port=0"]
             if kind == "evaluate" and any(word.startswith("real=") for word in words):
                 return words
-            return [words[0], *words[1:], *small, *ENDED.get(kind, ())]
+            ended = [
+                word
+                for word in ENDED.get(kind, ())
+                if word != "benchmark.rounds=1" or "benchmark.rounds=0" not in words
+            ]
+            return [*words, *small, *ended]
         return self._small_training(words, long)
 
     def _small_training(self, words: list[str], long: bool) -> list[str]:

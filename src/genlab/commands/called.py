@@ -29,11 +29,10 @@ def launch(*overrides: str, objects: "Objects | None" = None) -> "Run":
         InputError: if an override or a value is wrong.
 
     Examples:
-        >>> import genlab
-        >>> run = genlab.launch(
-        ...     "model=flow/real_nvp", "model.width=4", "debug=fast_dev_run"
-        ... )  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
-        NLL ... final.png
+        >>> import genlab, sys
+        >>> from contextlib import redirect_stdout
+        >>> with redirect_stdout(sys.stderr):
+        ...     run = genlab.launch("model=flow/real_nvp", "model.width=4", "debug=fast_dev_run")
         >>> run.status
         'done'
     """
