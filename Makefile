@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick test-slow test-cuda check-baseline mutants lint docs bench format clean
+.PHONY: help setup run test test-quick test-pages test-slow test-cuda check-baseline mutants lint docs release bench format clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -16,9 +16,11 @@ setup: $(STAMP) ## create .venv and install genlab with the tested versions of e
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genlab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "genlab: installing into $(VENV): some minutes and 8 GB, most of it PyTorch; pip says nothing meanwhile"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
+	@echo "genlab: installed; source $(VENV)/bin/activate, then genlab --help"
 
 run: $(STAMP) ## train one model of each family on the embedded digits and compare them (a few minutes)
 	$(BIN)/genlab train experiment=quickstart
@@ -34,6 +36,9 @@ test-quick: $(STAMP) ## run the mathematics and the contract of every model alon
 
 test-slow: $(STAMP) ## run the slow tests: every kill, many examples, long runs, clusters
 	$(PYTEST) -m slow
+
+test-pages: $(STAMP) ## run every command and snippet of README and docs, the trainings for one batch (six minutes)
+	$(PYTEST) tests/cli/test_page_commands.py tests/cli/test_pages_run.py
 
 test-cuda: $(STAMP) ## run the tests of CUDA, on a machine with a GPU
 	$(BIN)/python -m pytest -m cuda tests/training
@@ -52,6 +57,14 @@ lint: $(STAMP) ## ruff check and format check, the import contracts, mypy
 
 docs: $(STAMP) ## build the documentation site, build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "genlab: the site begins at build/site/index.html"
+
+release: $(STAMP) ## build dist/ for PyPI, check it, and train with the wheel in a new environment; uploads nothing
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+	GENLAB_DIST=$(CURDIR)/dist $(BIN)/python -m pytest tests/cli/test_package.py
+	@ls -l dist
 
 bench: $(STAMP) ## measure genlab's own speed (half an hour on a quiet machine)
 	$(BIN)/python benchmarks/run.py

@@ -22,6 +22,8 @@ TOP = {
 }
 PICTURES = {"benchmarks/results.png": "speed.png"}  # the same of pictures
 PLACES = {**TOP, **PICTURES}
+# Pages that have many words of everything, or are for developers, come last among what the search finds.
+SEARCHED_LAST = {"changelog.md": 0.01, "architecture.md": 0.1, "contributing.md": 0.1, "adding.md": 0.5}
 # A fenced block or code in a line, which stay as they are, or else a link or a picture.
 CODE_OR_LINK = re.compile(
     r"^(?P<fence>```+).*?^(?P=fence)[^\n]*$"
@@ -41,7 +43,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let the links of a page lead to pages of the site."""
+    """Let the links of a page lead to pages of the site, and tell the search how much the page counts."""
+    if page.file.src_uri in SEARCHED_LAST:
+        page.meta["search"] = {"boost": SEARCHED_LAST[page.file.src_uri]}
     folder = "" if page.file.src_uri in TOP.values() else "docs"
     return with_links(markdown, folder, {file.src_uri for file in files})
 

@@ -59,7 +59,7 @@ def train(
     from genlab.launching.objects import Objects
 
     with _quiet():
-        return launch(*overrides, *as_overrides(keys), objects=Objects(tuple(callbacks), tuple(loggers)))
+        return launch(*overrides, *as_overrides(keys), objects=Objects(callbacks, loggers))
 
 
 def sweep(*overrides: str, **keys: Any) -> "list[Run]":
@@ -185,6 +185,7 @@ def compare(
     figures: Sequence[str] | None = None,
     sort: str | None = None,
     spread: Literal["std", "sem"] = "std",
+    baseline: "str | Path | Run | None" = None,
 ) -> Any:
     """Compare runs by their folders alone, as ``genlab compare`` does.
 
@@ -193,9 +194,12 @@ def compare(
         figures: names of the figures, such as ``fid``; ``["all"]`` for all, None for the usual ones.
         sort: column to sort by, best first; with a minus (``-fid``), worst first.
         spread: what the table's texts have after ±; the frame has the standard deviation in any case.
+        baseline: setting that the others are compared with: keys and values such as ``"model=vae/vae"``, a value alone,
+            a run or its folder, or ``"published"``; None compares the best setting with the others.
 
     Returns:
-        A pandas DataFrame with a row per setting; see :func:`genlab.comparison.frame.frame` for its columns.
+        A pandas DataFrame with a row per setting; see :func:`genlab.comparison.frame.frame` for its columns, and for
+        what the seeds say about the differences.
 
     Raises:
         InputError: if there are no runs, a figure or column does not exist, or pandas is not installed.
@@ -206,6 +210,10 @@ def compare(
         >>> table = genlab.compare(*runs, figures=["nll"])
         >>> len(table), int(table["test/nll n"][0]), bool(table["test/nll std"][0] > 0)
         (1, 2, True)
+        >>> wider = genlab.sweep("seed=1,2", model__networks__hidden=[64], logger="csv", debug="limit")
+        >>> table = genlab.compare(*runs, *wider, figures=["nll"], baseline=runs[0])
+        >>> [one["against"] for one in table.attrs["decisions"]]
+        ['model.networks.hidden=[16]']
     """
     from genlab.comparison.frame import frame
     from genlab.comparison.places import expanded
@@ -218,7 +226,7 @@ def compare(
     found = [read_run(folder) for folder in find_runs(expanded(given))]
     if not found:
         raise InputError(f"there are no runs in {', '.join(given) or 'nothing'}")
-    return frame(compared(found, figures, sort, spread))
+    return frame(compared(found, figures, sort, spread, None if baseline is None else _path(baseline)))
 
 
 def reproduce(

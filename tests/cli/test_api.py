@@ -14,12 +14,19 @@ from pytorch_lightning.loggers.logger import Logger
 
 import genlab as package
 from genlab import api
+from genlab.composition.from_python import composed_by
 from genlab.composition.keywords import as_overrides
 from genlab.errors import InputError
 from support.command import FAST, Genlab, Trained
+from support.made_runs import PROTOCOL, make_run, result
 
 SMALL = ("model.networks.hidden=[16]", "callbacks=minimal", *FAST)
-EXAMPLES = {test.name.rpartition(".")[2]: test for test in doctest.DocTestFinder().find(api) if test.examples}
+# The module in which a function lies says which one is meant: genlab.runs is a package, too.
+PLACES = {
+    name: api if hasattr(api, name) else sys.modules[getattr(package, name).__module__] for name in package.__all__
+}
+FOUND = {name: doctest.DocTestFinder(recurse=False).find(getattr(PLACES[name], name), name) for name in PLACES}
+EXAMPLES = {name: test for name, (test,) in FOUND.items() if test.examples}
 WITH_PANDAS = ("compare", "runs")
 
 
@@ -31,7 +38,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 def test_every_public_function_has_an_example() -> None:
-    assert EXAMPLES.keys() == set(package.__all__) - {"launch", "load"}
+    assert EXAMPLES.keys() == set(package.__all__)
     for name in package.__all__:
         assert getattr(package, name).__doc__, name
 
@@ -80,6 +87,17 @@ def test_keywords_are_overrides(keys: dict[str, Any], expected: list[str]) -> No
     assert as_overrides(keys) == expected
 
 
+@pytest.mark.parametrize(
+    ("keys", "regularizers"),
+    [({"gan__regularizer": ["r1", "r2"]}, {"r1", "r2"}), ({"gan__regularizer": "dragan"}, {"dragan"})],
+)
+def test_a_group_of_a_family_takes_an_option_or_a_list_of_them(keys: dict[str, Any], regularizers: set[str]) -> None:
+    config = composed_by("train", ["model=gan/dcgan", "gan/loss=hinge", *as_overrides(keys)])
+    assert set(config.training.regularizers) == regularizers
+    none = composed_by("train", ["model=gan/r3gan", *as_overrides({"gan__regularizer": []})])
+    assert not none.training.get("regularizers")
+
+
 def test_what_no_config_has_is_refused() -> None:
     with pytest.raises(InputError, match="model: a config has no set"):
         as_overrides({"model": {1, 2} })  # fmt: skip
@@ -125,6 +143,10 @@ def test_callbacks_and_loggers_take_part(capsys: pytest.CaptureFixture[str]) -> 
     assert more.batches == 4
     with pytest.raises(InputError, match="callbacks: Keeps is not a Callback of pytorch_lightning"):
         package.train(*SMALL, callbacks=[keeps])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"callbacks are objects here; give .* as a text: 'callbacks=minimal'"):
+        package.train(callbacks="minimal")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"loggers are objects here; give .* as a text: 'logger=csv'"):
+        package.train(loggers="csv")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"runs of one process: set trainer\.devices=1"):
         package.train(*SMALL, callbacks=[counts], trainer="ddp_cpu", trainer__devices=2)
 
@@ -150,6 +172,31 @@ def test_a_comparison_is_a_frame(trained: Trained) -> None:
     metrics = package.load(one).metrics
     assert metrics["images_seen"].max() == 512
     assert metrics["train/loss"].notna().any()
+
+
+def test_a_comparison_with_a_baseline_says_what_the_seeds_tell(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    values = {4: [2.0, 2.1, 1.9], 32: [1.0, 1.2, 0.8]}
+    folders = {
+        (width, seed): make_run(
+            tmp_path / f"{width}-{seed}", seed=seed, overrides=(f"model.width={width}",),
+            config={"model.width": width}, metrics={"test/bits_per_dim": result(value, PROTOCOL)},
+        )
+        for width, of_width in values.items()
+        for seed, value in enumerate(of_width)
+    }  # fmt: skip
+    alone = package.compare(tmp_path, figures=["bits_per_dim"])
+    assert not [name for name in alone if name.startswith("difference/")]
+    assert ["width=32 is better than width=4" in one["sentence"] for one in alone.attrs["decisions"]] == [True]
+    for baseline in ("model.width=32", folders[32, 1]):
+        table = package.compare(tmp_path, figures=["bits_per_dim"], baseline=baseline)
+        assert list(table["model.width"].astype(float)) == [32.0, 4.0]
+        assert table["difference/test/bits_per_dim"].isna().tolist() == [True, False]
+        assert table["difference/test/bits_per_dim"][1] == pytest.approx(1.0)
+        assert 0 < table["difference/test/bits_per_dim ±"][1] < 1
+        (decision,) = table.attrs["decisions"]
+        assert (decision["better"], decision["separable"], decision["num"]) == (False, True, 3)
+        assert "width=4 is worse than width=32" in decision["sentence"]
 
 
 def test_without_pandas_a_frame_is_one_line(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,8 +239,15 @@ def test_every_family_on_every_dataset(
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Ctrl-C once lets the batch end and saves; twice, it ends at once."""
+    """Ctrl-C once is answered at once, lets the batch end and saves; twice, it ends at once."""
     from genlab.models.vae.vae import VAE
+
+    said, write = [], os.write
+
+    def writing(file: int, content: bytes) -> int:
+        return said.append(content.decode()) or len(content) if file == 2 else write(file, content)
+
+    monkeypatch.setattr(os, "write", writing)
 
     calls = iter(range(100))
     loss = VAE.loss
@@ -256,6 +263,8 @@ def test_an_interrupted_run_keeps_its_weights(genlab: Genlab, monkeypatch: pytes
     assert result.code == 130
     status = json.loads((result.run / "status.json").read_text())
     assert (status["status"], status["reason"]) == ("interrupted", ["SIGINT", "Ctrl-C"][times - 1])
+    assert ["ends after this batch" in line and "another Ctrl-C" in line for line in said] == [True]
+    assert (f"to go on: genlab train resume={result.run}\n" in result.err) == (times == 1)
     if times == 2:
         assert not (result.run / "checkpoints" / "last.ckpt").exists()
         return

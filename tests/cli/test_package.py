@@ -1,27 +1,42 @@
-"""The wheel: built, installed without the checkout, and trained with from another folder."""
+"""What is released: the wheel, installed without the checkout and trained with elsewhere, the sdist and their metadata.
+
+``make release`` lets the tests look at what it has built, in the folder that ``GENLAB_DIST`` names.
+"""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel, the libraries of this one, and no checkout."""
     folder = tmp_path_factory.mktemp("elsewhere")
+    pytest.importorskip("hatch_fancy_pypi_readme", reason="building needs what make setup installs")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)], check=True
-    )
+    if "GENLAB_DIST" in os.environ:
+        for path in Path(os.environ["GENLAB_DIST"]).iterdir():
+            shutil.copy(path, folder)
+    else:
+        for target in ("wheel", "sdist"):
+            build = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(folder)]
+            subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("genlab-*.whl")
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
@@ -37,11 +52,12 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"WANDB_MODE": "disabled"}
+def run(elsewhere: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    own = ("PYTHONPATH", "GENLAB_OUTPUTS")
+    environment = {k: v for k, v in os.environ.items() if k not in own} | {"WANDB_MODE": "disabled"}
     return subprocess.run(
         [elsewhere / "venv" / "bin" / "genlab", *arguments],
-        cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=cwd or elsewhere, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -79,16 +95,78 @@ def test_the_wheel_trains_without_the_checkout(elsewhere: Path) -> None:
         assert part in page
 
 
-def test_the_wheel_holds_the_licence_the_types_and_what_the_project_says_of_itself(elsewhere: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+@pytest.mark.e2e
+def test_the_first_commands_run_in_an_empty_folder(elsewhere: Path) -> None:
+    (elsewhere / "empty").mkdir()
+    for words in (["--version"], ["models", "gan"], ["train", "debug=fast_dev_run"]):
+        result = run(elsewhere, *words, cwd=elsewhere / "empty")
+        assert result.returncode == 0, result.stderr
+        if words == ["--version"]:
+            assert result.stdout.strip() == PROJECT["version"]
+        elif words[0] == "models":
+            assert "gan/stylegan2" in result.stdout
+    assert {path.name for path in (elsewhere / "empty").iterdir()} == {"outputs"}
+
+
+def test_the_page_on_pypi_leads_nowhere_that_it_does_not_have(elsewhere: Path) -> None:
+    page = metadata_of(elsewhere).get_payload()
+    assert len(page) > 0.8 * len((ROOT / "README.md").read_text())
+    assert page.startswith("# genlab\n")
+    addresses = [target for target in re.findall(r"\]\(([^)\s]+)\)", page) if not target.startswith("#")]
+    assert len(addresses) > 30
+    assert [target for target in addresses if not target.startswith("https://")] == []
+    assert "<!--" not in page
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
+    assert {target[1:] for target in re.findall(r"\]\((#[^)]+)\)", page)} <= headings
+
+
+def test_the_sdist_holds_what_a_wheel_is_built_of_and_no_results(elsewhere: Path) -> None:
+    (path,) = elsewhere.glob("genlab-*.tar.gz")
+    assert path.name == f"genlab-{PROJECT['version']}.tar.gz"
+    assert path.stat().st_size < 4_000_000
+    with tarfile.open(path) as sdist:
+        names = [name.partition("/")[2] for name in sdist.getnames()]
+    assert {name.partition("/")[0] for name in names} == {
+        "src", "conf", "README.md", "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "LICENSE", "PKG-INFO",
+        "pyproject.toml", ".gitignore",
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith((".pyc", ".ckpt", ".pt"))]
+
+
+def test_the_version_is_one_everywhere(elsewhere: Path) -> None:
+    version = PROJECT["version"]
+    assert metadata_of(elsewhere)["Version"] == version
+    dated = re.findall(r"^## \[(.+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert dated[0] == version
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_workflow_publishes_what_was_checked_and_holds_no_password() -> None:
+    text = (ROOT / ".github/workflows/release.yml").read_text()
+    build, publish = yaml.safe_load(text)["jobs"].values()
+    assert [step["run"] for step in build["steps"] if "run" in step][-1] == "make release"
+    assert publish["needs"] == "build"
+    assert publish["permissions"] == {"id-token": "write"}
+    assert "secrets." not in text
+    assert "password" not in [key for step in publish["steps"] for key in step.get("with", {})]
+
+
+def metadata_of(elsewhere: Path) -> Message:
+    """The metadata of the wheel, whose payload is the page on PyPI."""
     (path,) = elsewhere.glob("genlab-*.whl")
     with zipfile.ZipFile(path) as wheel:
-        info = f"genlab-{project['version']}.dist-info"
+        return message_from_bytes(wheel.read(f"genlab-{PROJECT['version']}.dist-info/METADATA"))
+
+
+def test_the_wheel_holds_the_licence_the_types_and_what_the_project_says_of_itself(elsewhere: Path) -> None:
+    (path,) = elsewhere.glob("genlab-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        info = f"genlab-{PROJECT['version']}.dist-info"
         assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
         assert wheel.read("genlab/py.typed") == b""
         metadata = wheel.read(f"{info}/METADATA").decode().split("\n\n", 1)[0].splitlines()
     assert "License-Expression: Apache-2.0" in metadata
     assert "Author: the genlab developers" in metadata
-    assert f"Version: {project['version']}" in metadata
-    for classifier in project["classifiers"]:
+    assert f"Version: {PROJECT['version']}" in metadata
+    for classifier in PROJECT["classifiers"]:
         assert f"Classifier: {classifier}" in metadata

@@ -108,3 +108,25 @@ def test_a_picture_that_cannot_be_read_leaves_no_file(photos: Path, tmp_path: Pa
     with pytest.raises(InputError, match=r"39\.png"):
         data(photos, tmp_path)
     assert not list((tmp_path / "pictures").iterdir())
+
+
+@pytest.mark.parametrize(("cached", "limit"), [(True, 4.0), (False, 4.0), (False, 0.0)])
+def test_all_damaged_pictures_are_named_at_once_and_none_is_kept(
+    cached: bool, limit: float, photos: Path, tmp_path: Path
+) -> None:
+    cut = photos / "class0" / "00.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    (photos / "class1" / "39.png").write_bytes(b"")
+    (photos / "class1" / "21.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"^3 pictures cannot be used: ") as told:
+        data(photos, tmp_path if cached else None, memory_limit_gb=limit)
+    for name, advice in (("00.png", "repair it"), ("39.png", "the file is empty"), ("21.png", "convert it")):
+        assert any(name in part and advice in part for part in str(told.value).split("; "))
+    assert not list(tmp_path.rglob("pictures-*.npy"))
+
+
+def test_of_many_damaged_pictures_the_first_are_named_and_the_others_counted(photos: Path) -> None:
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"^40 pictures cannot be used: .*class0/00\.png.*; and 20 more$"):
+        data(photos, None)

@@ -9,6 +9,7 @@ import socket
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +470,19 @@ def test_a_narrow_terminal_shows_less_and_says_so(
     for whole in ("vae/vae", "≤ 2.110 ± 0.100", "21.10 ± 1.00", "3 done"):
         assert whole in shown
     assert max(map(len, shown.splitlines())) <= 95
+
+
+def test_a_long_name_of_a_key_is_broken_behind_its_dots_if_the_table_is_still_too_wide(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = table_of(sweep)
+    columns = [replace(c, title="training.optimizer.weight_decay") if c.key == "model" else c for c in table.columns]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for width, whole in (("99", "weight_decay"), ("140", "training.optimizer.weight_decay")):
+        monkeypatch.setenv("COLUMNS", width)
+        on_terminal(replace(table, columns=columns))
+        head = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).partition("┡")[0]
+        assert f"┃ {whole} " in head
 
 
 def test_a_page_is_written_beside_any_format(genlab: Genlab, sweep: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_the_card_says_what_was_measured_how_and_what_is_needed(genlab: Genlab, 
     assert metrics["fid"]["args"]["num_samples"] == 80
     assert "80 samples" in body
     assert "pip install 'genlab==" in body
+    assert "pip install '/path/to/genlab'" in body  # which no package index need have
     assert (run / "export" / "samples.png").read_bytes() == (run / "samples" / "final.png").read_bytes()
     for path in (run / "export").iterdir():  # nothing of this machine
         if path.suffix in (".json", ".yaml", ".md"):

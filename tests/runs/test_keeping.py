@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -10,8 +11,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from genlab.keeping import removal
+from genlab.keeping import kept, removal
 from genlab.keeping.asked import Asked
+from genlab.keeping.disk import Room
 from genlab.keeping.kept import kept_runs, leftovers
 from genlab.keeping.removal import carry_out, planned
 from genlab.machine.units import bytes_in_words, seconds_of, time_in_words
@@ -19,6 +21,7 @@ from genlab.runs.folder import REMOVED, find_runs
 from genlab.runs.lock import held
 from support.command import Genlab
 from support.made_runs import make_run
+from support.paths import ROOT
 
 MB = bytes(2**20)
 
@@ -69,6 +72,29 @@ def test_runs_are_listed_with_what_they_are_and_the_room_that_they_take(genlab: 
     told = json.loads(genlab("runs", outputs, outputs / "vae-digits", "sort=age", "--json").out.splitlines()[-1])
     assert told["bytes"] == sum(row["bytes"] for row in rows)  # each run once
     assert [row["status"] for row in told["runs"]] == ["cut off", "done", "failed"]
+
+
+def test_the_list_on_the_page_is_what_the_command_prints(
+    genlab: Genlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {  # status, images, days since its end, bytes
+        "dcgan-mnist/20260101-120000-a1b2c3d4": ("done", 55_040, 3, 88_000_000),
+        "vae-digits/20260102-093000-e5f6a7b8": ("failed", 6_400, 2, 9_300_000),
+    }
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENLAB_OUTPUTS", "outputs")
+    sizes = {}
+    for name, (status, images, days, size) in made.items():
+        model, data = ("gan/dcgan", "mnist") if "dcgan" in name else ("vae/vae", "digits")
+        ended = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(time.time() - days * 86400 - 60))
+        run = make_run(Path("outputs", name), model=model, status=status, ended=ended, config={"choices.dataset": data})
+        (run / "metrics.csv").write_text(f"images_seen,seconds\n{images},1\n")
+        sizes[run] = Room({(0, len(sizes)): (size, 1, 1)})
+    monkeypatch.setattr(kept, "room_of", sizes.__getitem__)  # disks differ in the room that small files take
+    page = (ROOT / "docs/keeping.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(┏.*?)^```", page, re.MULTILINE | re.DOTALL)
+    printed = genlab("runs").out
+    assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from genlab.playing.samples import Samples
 from genlab.playing.server import served
 from genlab.playing.writing import Writing
 from genlab.runs.loading import load
+from genlab.views.grid import Grid
 from support.browser import Opened, launched
 from support.command import FAST, Genlab, Trained
 
@@ -106,6 +108,36 @@ def drawn_again(genlab: Genlab, words: list[str], folder: Path) -> dict[str, byt
     result = genlab(*words[1:], f"output={folder / 'again.png'}")
     assert result.code == 0, result.err
     return {path.suffix: path.read_bytes() for path in folder.glob("again.*")}
+
+
+def test_what_is_not_drawn_yet_is_not_shown_as_if_it_were(
+    browser: Any, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, show = threading.Event(), Grid.show
+
+    def slowly(self: Grid, run: Any) -> Any:
+        assert self.seed == 0 or may_end.wait(60)
+        return show(self, run)
+
+    monkeypatch.setattr(Grid, "show", slowly)
+    with served(load(trained(*FLOW)), PANELS, 0, {}) as url:
+        page = Playing(browser, url, "Samples")
+        first = page.picture()
+        page.panel.get_by_text("next seed").click()
+        try:
+            faded = "(node) => getComputedStyle(node).opacity < 0.5"
+            for of in (".picture img", ".command textarea"):
+                page.page.wait_for_function(faded, arg=page.panel.locator(of).element_handle())
+            state = page.panel.locator(".picture .meta-text")
+            assert state.evaluate("(node) => getComputedStyle(node).fontSize") == "0px"  # no place in a queue
+            assert "working" in state.evaluate("(node) => getComputedStyle(node, '::after').content")
+        finally:
+            may_end.set()
+        page.picture(first)
+        page.page.wait_for_function(
+            "(node) => getComputedStyle(node).opacity == 1", arg=page.panel.locator(".picture img").element_handle()
+        )
+        page.stayed_here()
 
 
 def test_an_image_model_is_played_with(browser: Any, genlab: Genlab, trained: Trained, tmp_path: Path) -> None:

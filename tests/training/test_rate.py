@@ -41,7 +41,9 @@ class Slow(pl.Callback):
         time.sleep(0.3)
 
 
-def shown(callbacks: list[pl.Callback], capsys: pytest.CaptureFixture[str]) -> list[str]:
+def shown(
+    callbacks: list[pl.Callback], capsys: pytest.CaptureFixture[str], among: tuple[str, ...] = ("images/s",)
+) -> list[str]:
     model = VAE((1, 8, 8), Categorical(17), FullyConnected((8,)), ELBO(), latent_dim=2)
     module = ObjectiveTraining(model, optimizer=lambda p: torch.optim.Adam(p, 1e-3))
     data = ImageDataModule(Digits(), "digits", (1, 8, 8), levels=17, batch_size=64, val_size=150, test_size=300)
@@ -50,7 +52,7 @@ def shown(callbacks: list[pl.Callback], capsys: pytest.CaptureFixture[str]) -> l
         limit_train_batches=10, limit_val_batches=1, use_distributed_sampler=False, num_sanity_val_steps=0,
         callbacks=callbacks, enable_checkpointing=False,
     ).fit(module, datamodule=data)  # fmt: skip
-    return [line for line in capsys.readouterr().err.splitlines() if "images/s" in line]
+    return [line for line in capsys.readouterr().err.splitlines() if any(word in line for word in among)]
 
 
 def test_progress_shows_the_rate_of_the_summary_and_the_time_left_of_everything(
@@ -72,6 +74,21 @@ def test_without_that_callback_the_rate_of_everything_names_itself(capsys: pytes
     lines = shown([Slow(), TrainingProgress(line_every=0.05)], capsys)
     assert lines
     assert all("images/s in all" in line for line in lines)
+
+
+def test_a_long_first_batch_is_not_waited_for_in_silence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LongFirst(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+            time.sleep(0.5 if module.images_seen == 0 else 0.05)  # type: ignore[operator]
+
+    monkeypatch.setattr("genlab.machine.progress.EVERY", 0.1)
+    lines = shown([LongFirst(), TrainingProgress(line_every=0.05)], capsys, ("images/s", "first batch"))
+    waited = [i for i, line in enumerate(lines) if line.startswith("the first batch: ")]
+    assert waited
+    assert waited == list(range(len(waited)))  # and no more once there is something to say
+    assert "images/s" in lines[len(waited)]
 
 
 def test_the_closing_report_names_what_the_rate_is_of(genlab: Genlab, tmp_path: Path) -> None:

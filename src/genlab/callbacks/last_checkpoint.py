@@ -1,5 +1,6 @@
 """Save the checkpoint that a run continues from, and stop the run with one when a signal asks for it."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -39,7 +40,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.every_images = Path(path), every_images
         self._saved = 0  # number of times that images_seen had passed a multiple of every_images at the last save
         self._signal: int | None = None
-        self._stopped = False
+        self._stopped, self._speaks = False, False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -47,6 +48,7 @@ class LastCheckpoint(Checkpoint):
             best.follows = True
             if trainer.ckpt_path is not None and trainer.is_global_zero:
                 best.settle(Path(trainer.ckpt_path))  # a kill may have come between two files
+        self._speaks = trainer.is_global_zero
         try:
             self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
         except ValueError:  # only the main thread may handle signals
@@ -55,6 +57,12 @@ class LastCheckpoint(Checkpoint):
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._signal is not None:
             raise KeyboardInterrupt
+        if self._signal is None and self._speaks:
+            at_once = "; another Ctrl-C ends it at once" if number == signal.SIGINT else ""
+            line = f"genlab: {signal.Signals(number).name}: the run ends after this batch, and saves it{at_once}"
+            with contextlib.suppress(OSError):
+                # Not by print: the handler may have come between two halves of another one.
+                os.write(2, f"\n{line}\n".encode())
         self._signal = number
 
     def _give_back(self) -> None:

@@ -29,13 +29,15 @@ COLLAPSED = {
         "helps",
     ),
 }
+PATIENCE = 3  # diagnoses in a row that find a collapse before it is said
 
 
 class LatentWatch(pl.Callback):
     """A callback that reports the figures of a model's ``diagnose``, such as ``val/rate`` and ``val/active_units``.
 
-    A figure with one value per latent becomes the picture ``<name>-<images seen>.png``. A warning is printed once, and
-    again only if all was well in between.
+    A figure with one value per latent becomes the picture ``<name>-<images seen>.png``. A warning is printed when a
+    figure is too low for the third diagnosis in a row, because a model that has only begun to learn says little of an
+    image either; it is printed once, and again only if all was well in between.
 
     Args:
         folder: folder of the pictures.
@@ -48,6 +50,7 @@ class LatentWatch(pl.Callback):
         self.validations = 0
         self._images: tuple[Tensor, Tensor] | None = None
         self._said: set[str] = set()
+        self._times_wrong: dict[str, int] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
@@ -78,15 +81,17 @@ class LatentWatch(pl.Callback):
                 self._say_if(figures[name] < least, name, line.format(value=figures[name]))
 
     def _say_if(self, wrong: bool, what: str, line: str) -> None:
-        if wrong and what not in self._said:
+        times = self._times_wrong[what] = self._times_wrong.get(what, 0) + 1 if wrong else 0
+        if times >= PATIENCE and what not in self._said:
             print(f"genlab: warning: {line}", file=sys.stderr)
             self._said.add(what)
         elif not wrong:
             self._said.discard(what)
 
     def state_dict(self) -> dict[str, object]:
-        return {"validations": self.validations, "said": sorted(self._said)}
+        return {"validations": self.validations, "said": sorted(self._said), "times_wrong": dict(self._times_wrong)}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         self.validations = state["validations"]  # type: ignore[assignment]
         self._said = set(state["said"])  # type: ignore[call-overload]
+        self._times_wrong = dict(state.get("times_wrong", {}))  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -13,11 +14,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from genlab.callbacks.throughput import Throughput
 from genlab.machine.console import LiteralConsole
+from genlab.machine.progress import signs_of_life
 from genlab.machine.rate import rate
 from genlab.machine.told import tell
 from genlab.metrics.catalogue import figure
 from genlab.training.module import TrainingModule
 
+FIRST = "the first batch"
 BAR, NARROW_BAR, WIDE = 30, 8, 120  # widths of the bar, and of a terminal that has room for the wide one
 
 
@@ -71,6 +74,7 @@ class TrainingProgress(pl.Callback):
         self.max_seconds: float | None = None
         self.started = self.shown = self.told = 0.0
         self.seen_at_start = 0
+        self.first_batch = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
@@ -89,12 +93,15 @@ class TrainingProgress(pl.Callback):
                 console=self.console,
                 transient=True,
             )
-            self.task = self.bar.add_task("", total=1.0)
+            self.task = self.bar.add_task(FIRST, total=1.0)
             self.bar.start()
+        elif trainer.is_global_zero:
+            self.first_batch.enter_context(signs_of_life(FIRST))
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         if not trainer.is_global_zero:
             return
+        self.first_batch.close()
         now = time.monotonic()
         tells, shows = now - self.told >= 1.0, now - self.shown >= (0.25 if self.bar else self.line_every)
         if not tells and not shows:
@@ -147,6 +154,7 @@ class TrainingProgress(pl.Callback):
         ]
 
     def _stop(self) -> None:
+        self.first_batch.close()
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

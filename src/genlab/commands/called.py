@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def launch(*overrides: str, objects: "Objects | None" = None) -> "Run":
-    """Train from Python as ``genlab train`` does, and give the finished run.
+    """Train from Python as ``genlab train`` does, which prints the figures, and give the finished run.
 
     Args:
         *overrides: overrides as on the command line, such as ``"model=vae/vae"``.
@@ -27,6 +27,14 @@ def launch(*overrides: str, objects: "Objects | None" = None) -> "Run":
 
     Raises:
         InputError: if an override or a value is wrong.
+
+    Examples:
+        >>> import genlab, sys
+        >>> from contextlib import redirect_stdout
+        >>> with redirect_stdout(sys.stderr):
+        ...     run = genlab.launch("model=flow/real_nvp", "model.width=4", "debug=fast_dev_run")
+        >>> run.status
+        'done'
     """
     from genlab.runs.loading import load
 

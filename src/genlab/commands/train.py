@@ -1,5 +1,6 @@
 """``genlab train``: compose a model, a dataset and a trainer, train the model and measure it."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,27 @@ def main() -> None:
             _main()
     except Interrupted as stop:
         tell(error={"kind": "interrupted", "message": str(stop)})
+        _say_how_to_go_on()
         sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
+        raise
     finally:
         if (folder := swept_folder()) is not None:
             from genlab.launching.told import of_sweep
 
             tell(**of_sweep(folder))
+
+
+def _say_how_to_go_on() -> None:
+    """Print the command that continues a run that is not of a sweep, if it has a checkpoint."""
+    from genlab.machine.outcome import told
+    from genlab.runs.folder import RunFolder
+
+    run = told().get("run")
+    if swept_folder() is None and run and (RunFolder(run).checkpoints / "last.ckpt").is_file():
+        again = shlex.join(["genlab", "train", f"resume={run}"])
+        print(f"genlab: the run was stopped, and is saved; to go on: {again}", file=sys.stderr)
 
 
 def train(cfg: DictConfig, objects: "Objects | None" = None) -> float | None:

@@ -40,6 +40,8 @@ def on_terminal(table: Table) -> None:
         left_out.insert(0, droppable.pop())
         columns.remove(left_out[0])
         shown, width = _rich(table, columns)
+    if width > out.width:
+        shown, width = _rich(table, columns, broken=True)
     if table.shared:
         out.print("all: " + ", ".join(f"{key}={value}" for key, value in table.shared.items()), highlight=False)
     out.print(shown)
@@ -52,14 +54,15 @@ def on_terminal(table: Table) -> None:
         out.print(note, highlight=False)
 
 
-def _rich(table: Table, columns: Sequence[Column]) -> tuple[Any, int]:
-    """Build the Rich table, and compute its width without line breaks."""
+def _rich(table: Table, columns: Sequence[Column], broken: bool = False) -> tuple[Any, int]:
+    """Build the Rich table, and compute its width without line breaks, but for those behind the dots of its heads."""
     from rich.measure import Measurement
     from rich.table import Table as Rich
 
     shown = Rich()
     for column in columns:
-        shown.add_column(column.label, justify="right" if column.role in NUMBERS else "left", overflow="fold")
+        label = column.label.replace(".", ".\n") if broken else column.label
+        shown.add_column(label, justify="right" if column.role in NUMBERS else "left", overflow="fold")
     for row in table.rows:
         cells = [row.cells.get(column.key, NOTHING) for column in columns]
         shown.add_row(*(styled(c.text, "bold green") if c.best else c.text for c in cells))
@@ -195,13 +198,14 @@ def as_json(table: Table) -> str:
             }
             for row in table.rows
         ],
-        "decisions": [_decision(one) for one in table.decisions],
+        "decisions": [decision_as_json(one) for one in table.decisions],
         "notes": table.notes,
     }
     return json.dumps(content, indent=2, default=str, allow_nan=False) + "\n"
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def decision_as_json(decision: Decision) -> dict[str, Any]:
+    """Convert a decision to plain values: the settings, the difference with its interval, and the sentence."""
     found = decision.difference
     interval = {} if found is None else {**asdict(found), "separable": found.separable}
     about = {"figure": decision.column, "setting": decision.setting, "against": decision.against}

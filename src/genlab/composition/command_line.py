@@ -59,7 +59,7 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
     """Rewrite overrides in Hydra's syntax.
 
     - ``metrics.features=mnist`` becomes ``metrics/features=mnist`` because ``conf/metrics/features`` is a group; Hydra
-      would set the key to the string ``"mnist"``.
+      would set the key to the string ``"mnist"``. A list of options, ``gan.regularizer=[r1,r2]``, is one, too.
     - ``sampling.num_steps=8`` becomes ``++sampling.num_steps=8``: no config lists the sampling settings, because each
       model's class has its own.
     - ``trust=one,two`` becomes ``trust=[one,two]``; Hydra would read a sweep.
@@ -75,7 +75,7 @@ def as_groups(overrides: Iterable[str]) -> list[str]:
             key = f"++{key}"
         if key == "trust" and "," in value and value[0] not in "[{'\"":
             value = f"[{value}]"  # a list and no sweep
-        names_option = equals and "." in key and re.fullmatch(r"[\w,]+", value)
+        names_option = equals and "." in key and re.fullmatch(r"[\w,]+|\[[\w,]*\]", value)
         if names_option and Path(conf_dir(), *key.split(".")).is_dir():
             key = key.replace(".", "/")
         spelled.append(key + equals + value)

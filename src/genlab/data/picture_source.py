@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genlab.data.damaged import Damaged
 from genlab.data.examples import Examples, Split
 from genlab.data.folders import counted
 from genlab.data.pixel_cache import Pixels, decoded, pixels_of
@@ -87,7 +88,7 @@ class PictureSource(ABC):
         """Load the splits that the files have.
 
         Raises:
-            InputError: if there are no pictures, or one of them is damaged.
+            InputError: if there are no pictures, or some of them are damaged.
         """
 
     @abstractmethod
@@ -117,8 +118,10 @@ class PictureSource(ABC):
                 return Examples(None, labels, read, read.names)
             return Examples(torch.from_numpy(pixels.mapped), labels, names=read.names, kept=pixels)
         if is_large:
-            for i in _spread(num):
-                read.decode(i, notes)
+            with Damaged() as damaged:
+                for i in _spread(num):
+                    with damaged.noted():
+                        read.decode(i, notes)
             return Examples(None, labels, read, read.names)
         images = torch.empty(num, *self.shape, dtype=torch.uint8)
         first = 0

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genlab.data.damaged import Damaged
 from genlab.data.folders import say
 from genlab.machine.files import discard, new_beside, write_atomically
 from genlab.machine.progress import with_progress
@@ -130,16 +131,22 @@ def decoded(read: Read, num: int, shape: tuple[int, ...], done: list[str]) -> It
         num: number of images.
         shape: shape of an image.
         done: list that receives what was done.
+
+    Raises:
+        InputError: after all images were tried, if some of them cannot be read; it names them.
     """
     rows = max(1, CHUNK // max(1, int(np.prod(shape))))
     # Threads pay: Pillow releases the interpreter's lock while it decodes.
-    with ThreadPoolExecutor() as pool, with_progress("pictures", num) as advance:
+    damaged = Damaged()
+    with damaged, ThreadPoolExecutor() as pool, with_progress("pictures", num) as advance:
         for first in range(0, num, rows):
             part = np.empty((min(rows, num - first), *shape), dtype=np.uint8)
 
             def fill(i: int, part: np.ndarray = part, first: int = first) -> None:
-                part[i] = read(first + i, done).numpy()
+                with damaged.noted():
+                    part[i] = read(first + i, done).numpy()
                 advance(1)
 
             list(pool.map(fill, range(len(part))))
-            yield part
+            if not damaged:
+                yield part

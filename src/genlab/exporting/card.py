@@ -109,7 +109,11 @@ def _shown(samples: Path) -> str:
 
 def _needs(run: Run, about: Mapping[str, Any]) -> str:
     extra = "[text]" if isinstance(run.model, Writes) else ""
-    lines = [f"Needed: Python 3.11 or later, and `pip install 'genlab{extra}=={about['genlab']}'`."]
+    version = about["genlab"]
+    lines = [
+        f"Needed: Python 3.11 or later and genlab {version}: `pip install 'genlab{extra}=={version}'` if your package "
+        f"index has it, or else `pip install '/path/to/genlab{extra}'`, the folder of its source."
+    ]
     if modules := about.get("modules"):
         named = ", ".join(f"`{module}`" for module in modules)
         lines.append(f"The config names code of {named}, which is not part of this folder: install it, and trust it.")

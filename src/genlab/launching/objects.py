@@ -23,8 +23,11 @@ class Objects:
     loggers: Sequence[Logger] = ()
 
     def __post_init__(self) -> None:
-        for name, kind in (("callbacks", Callback), ("loggers", Logger)):
-            for one in getattr(self, name):
+        for name, kind, group in (("callbacks", Callback, "callbacks"), ("loggers", Logger, "logger")):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise InputError(f"{name} are objects here; give an option of the config as a text: '{group}={given}'")
+            for one in given:
                 if not isinstance(one, kind):
                     raise InputError(f"{name}: {type(one).__name__} is not a {kind.__name__} of pytorch_lightning")
 

@@ -7,8 +7,15 @@ from genlab.errors import InputError
 from genlab.playing.panel import Opening, Panel, listen
 from genlab.playing.stage import Stage
 
+# Gradio tells the place in its queue, which is nothing to the user, and leaves the old result as if it were the new
+# one. Ours is dimmed until the new one is there; not at once, because most take less time than that.
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
+.wrap.minimal .meta-text { font-size: 0; padding: 0; }
+.wrap.minimal:not(.hide) .meta-text { animation: 0.1s 0.4s backwards appear; }
+.wrap.minimal .meta-text::after { content: "working ..."; font-size: 0.85rem; padding: 4px 8px; }
+.block:has(> .wrap.minimal:not(.hide)) :is(img, textarea) { opacity: 0.3; transition: opacity 0.3s 0.4s; }
+@keyframes appear { from { opacity: 0; } }
 #canvas canvas { image-rendering: pixelated; }
 .picture { min-height: 240px; }
 .command textarea, #text textarea { font-family: ui-monospace, Consolas, monospace; font-size: 0.85rem; }

@@ -57,6 +57,13 @@ def load(
     Raises:
         InputError: if the folder is missing or damaged, or its config names code that is not trusted; a bad checkpoint
             is found when the model is first used.
+
+    Examples:
+        >>> import genlab
+        >>> trained = genlab.train(model__networks__hidden=[16], logger="csv", debug="limit")
+        >>> run = genlab.load(trained.folder.path, device="cpu", sampling={"temperature": 0.5})
+        >>> run.model.sample(2).shape, run.model.sampling.temperature
+        (torch.Size([2, 1, 8, 8]), 0.5)
     """
     from omegaconf import OmegaConf
 

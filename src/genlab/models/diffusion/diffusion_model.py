@@ -456,7 +456,7 @@ class DiffusionModel(ObjectiveModel, Completes):
 
         For completion, the known values are set to their place on the path after each step, with the noise that they
         began with. What is drawn approximately follows the model given what is known: the replacement method of
-        Score-Based Generative Modeling through SDEs (arXiv:2011.13456), appendix I.2.
+        Score-Based Generative Modeling through Stochastic Differential Equations (arXiv:2011.13456), appendix I.2.
 
         Args:
             num_samples: number of samples.

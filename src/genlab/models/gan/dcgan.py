@@ -1,4 +1,7 @@
-"""DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (arXiv:1511.06434)."""
+"""DCGAN, a GAN of strided convolutions.
+
+Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (arXiv:1511.06434).
+"""
 
 import itertools
 from typing import Literal

@@ -185,8 +185,8 @@ def norm(logits: Tensor, x: Tensor) -> Tensor:
 class Consistency(Regularizer):
     """Consistency regularization: D's logits must not change if an image is flipped and shifted a little.
 
-    Consistency Regularization for GANs (arXiv:1910.12027). With ``generated``, it also covers generated images
-    (balanced consistency regularization, arXiv:2002.04724).
+    Consistency Regularization for Generative Adversarial Networks (arXiv:1910.12027). With ``generated``, it also
+    covers generated images (balanced consistency regularization, arXiv:2002.04724).
 
     Args:
         weight: weight of the penalty on real images, lambda in the paper.

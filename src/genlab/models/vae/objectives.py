@@ -109,7 +109,7 @@ class ELBO(Objective[Bounded]):
 class BetaTC(Objective[LatentVariable]):
     """The β-TCVAE loss, with a weight for each of three parts of the KL term.
 
-    Source: Isolating Sources of Disentanglement in VAEs (arXiv:1802.04942).
+    Source: Isolating Sources of Disentanglement in Variational Autoencoders (arXiv:1802.04942).
 
     Averaged over x, KL(q(z | x) || p(z)) is the sum of the mutual information of x and z, the total correlation of the
     latents, and the KL divergences KL(q(z_j) || p(z_j)) of the single latents. Here q(z) is the mean of the posteriors
