@@ -111,7 +111,7 @@ PANELS = [
     Panel("Diffusion", "flow matching from noise to digits", "results/mnist/flow_matching/0", from_noise),
     Panel("Autoregressive models", "PixelCNN draws lower halves", "results/families/pixel_cnn/0", lower_halves),
     Panel("VAEs", "a plane of two latents", "results/families/vae/0", plane_of_latents),
-    Panel("GANs", "DCGAN, 32,000 photographs seen", "results/families/dcgan/0", samples),
+    Panel("GANs", "DCGAN draws photographs", "results/families/dcgan/0", samples),
     Panel("Transformers", "ImageGPT draws digits", "results/families/image_gpt/0", samples),
 ]
 

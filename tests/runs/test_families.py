@@ -44,13 +44,12 @@ def test_the_table_says_what_the_records_say() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_the_caption_says_what_the_records_say(page: str) -> None:
-    *short, longest = sorted((record(panel.run)["training"] for panel in PANELS), key=lambda one: one["images_seen"])
+    kept = [record(panel.run)["training"] for panel in PANELS]
     text = (ROOT / page).read_text(encoding="utf-8")
     caption = " ".join(text.split("\n*Small models", 1)[1].split("*\n", 1)[0].split())
-    least, most = short[0]["images_seen"], short[-1]["images_seen"]
-    assert f"after {least:,} to {most:,} images and at most two minutes of CPU time each" in caption
-    assert max(one["cpu_seconds"] for one in short) <= 120
-    assert f"has seen {longest['images_seen']:,}, in {longest['cpu_seconds'] / 60:.0f} minutes of one core" in caption
+    seen = [training["images_seen"] for training in kept]
+    minutes = max(training["cpu_seconds"] for training in kept) / 60
+    assert f"after {min(seen):,} to {max(seen):,} images and at most {minutes:.0f} minutes of one CPU core" in caption
 
 
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if "/families/" in panel.run], ids=lambda one: one.name)
@@ -79,10 +78,11 @@ def test_of_a_completed_image_only_the_drawn_half_has_a_colour() -> None:
     (panel,) = (panel for panel in PANELS if panel.name == "pixel_cnn")
     run = load(ROOT / panel.run)
     images = SCRIPT["lower_halves"](run).unflatten(0, (5, 7))
-    upper, lower = images[..., :4, :], images[:, 1:, :, 4:]
+    half = images.shape[-2] // 2
+    upper, lower = images[..., :half, :], images[:, 1:, :, half:]
     for i, image in enumerate(upper):
         first = int((run.data.splits["test"].labels == i).nonzero()[0])
-        shown = run.data.first("test", first + 1)[first][:, :4]
+        shown = run.data.first("test", first + 1)[first][:, :half]
         torch.testing.assert_close(image, shown.expand(7, 3, -1, -1))
     assert lower.amax() > 0.5
     assert torch.unique(lower, dim=1).shape[1] > 1
