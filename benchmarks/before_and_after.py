@@ -143,7 +143,9 @@ def evaluating(checkout: Path, scratch: Path) -> float:
     """Give the peak memory in MB of measuring 5,000 samples of a small model of CIFAR-10 in features of pixels."""
     small = ("model=vae/vae", "dataset=cifar10", "trainer.max_steps=1", "metrics/features=pixels")
     run = trained(checkout, scratch, *small)
-    return genlab(checkout, "evaluate", str(run), "checkpoint=last", "metrics.num_samples=5000", "metrics.num_test=500")[2]
+    return genlab(
+        checkout, "evaluate", str(run), "checkpoint=last", "metrics.num_samples=5000", "metrics.num_test=500"
+    )[2]
 
 
 def checkpoint_bytes(checkout: Path, scratch: Path) -> float:
