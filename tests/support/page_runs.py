@@ -77,6 +77,7 @@ CALLED_RUN: dict[str, tuple[tuple[str, str], ...]] = {
     "codes": (("", "vq_vae"),),
     "diffusion": (("weights=", "edm"), ("", "flow_matching")),
     "metrics": (("sampling.", "flow_matching"), ("", "vae")),
+    "photos_walk": (("", "vae"),),
     "quickstart": (("", "vae"),),
     "transformers": (("prompt=", "gpt"), ("", "vq_vae")),
     "vaes": (("", "vae"),),
