@@ -74,7 +74,7 @@ def leaves(content: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, part in content.items() for key, value in leaves(part, f"{prefix}{name}.").items()}
 
 
-def test_of_a_completed_image_only_the_drawn_half_has_a_colour() -> None:
+def test_of_a_completed_image_only_the_drawn_half_has_a_colour(mnist_root: str) -> None:
     (panel,) = (panel for panel in PANELS if panel.name == "pixel_cnn")
     run = load(ROOT / panel.run)
     images = SCRIPT["lower_halves"](run).unflatten(0, (5, 7))

@@ -27,7 +27,19 @@ from support.command import Genlab
 from support.paths import ROOT
 
 # The blocks of every page in their order: one that is deleted is missed.
-SPEED = ["machine", "pairs", "sampling", "start", "jobs", "figures", "peers", "stubs", "stubs_slurm", "costs"]
+SPEED = [
+    "machine",
+    "pairs",
+    "sampling",
+    "start",
+    "jobs",
+    "figures",
+    "peers",
+    "stubs",
+    "stubs_slurm",
+    "changes",
+    "costs",
+]
 BLOCKS = {
     "README.md": [
         "runs: benchmarks/quickstart | parameters, bits_per_dim, fid",
