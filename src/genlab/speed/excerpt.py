@@ -161,7 +161,8 @@ def _changes(results: Mapping[str, Any]) -> str:
         before, after = (statistics.median(task[who]) for who in ("before", "after"))
         is_rate = task["unit"].endswith("/s")
         times = after / before if is_rate else before / after
-        rows.append([task["about"], *(f"{value:.4g} {task['unit']}" for value in (before, after)), f"{times:.2f}"])
+        words = [f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for value in (before, after)]
+        rows.append([task["about"], *(f"{word} {task['unit']}" for word in words), f"{times:.2f}"])
     titles = [f"`{commit}`" for commit in results["commits"].values()]
     return _table(["task", *titles, "times as fast, or as little"], rows)
 
