@@ -1,6 +1,5 @@
 """``genlab train``: compose a model, a dataset and a trainer, train the model and measure it."""
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,34 +29,22 @@ def _main(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the command; if a signal ended it, exit with 128 + the signal's number."""
+    from genlab.launching.told import of_sweep, say_how_to_go_on
     from genlab.machine.outcome import tell
 
     try:
         with finished():
             _main()
-    except Interrupted as stop:
+    except (Interrupted, KeyboardInterrupt) as stop:
+        if swept_folder() is None:
+            say_how_to_go_on()
+        if not isinstance(stop, Interrupted):
+            raise
         tell(error={"kind": "interrupted", "message": str(stop)})
-        _say_how_to_go_on()
         sys.exit(128 + stop.number)
-    except KeyboardInterrupt:
-        _say_how_to_go_on()
-        raise
     finally:
         if (folder := swept_folder()) is not None:
-            from genlab.launching.told import of_sweep
-
             tell(**of_sweep(folder))
-
-
-def _say_how_to_go_on() -> None:
-    """Print the command that continues a run that is not of a sweep, if it has a checkpoint."""
-    from genlab.machine.outcome import told
-    from genlab.runs.folder import RunFolder
-
-    run = told().get("run")
-    if swept_folder() is None and run and (RunFolder(run).checkpoints / "last.ckpt").is_file():
-        again = shlex.join(["genlab", "train", f"resume={run}"])
-        print(f"genlab: the run was stopped, and is saved; to go on: {again}", file=sys.stderr)
 
 
 def train(cfg: DictConfig, objects: "Objects | None" = None) -> float | None:

@@ -1,9 +1,12 @@
 """What a program that started a training is told of it: from the run folders, in whatever state they are."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from genlab.errors import InputError
+from genlab.machine.outcome import told
 from genlab.runs.folder import CONFIG, STATUS, SUMMARY, RunFolder, find_runs
 from genlab.runs.records import read_record
 
@@ -37,3 +40,11 @@ def of_sweep(path: Path) -> dict[str, Any]:
         path: folder of the sweep.
     """
     return {"sweep": str(path), "runs": [of_run(run.path) for run in find_runs([path])]}
+
+
+def say_how_to_go_on() -> None:
+    """Print the command that continues the run that this process was asked to stop, if it has a checkpoint."""
+    run = told().get("run")
+    if run and (RunFolder(run).checkpoints / "last.ckpt").is_file():
+        again = shlex.join(["genlab", "train", f"resume={run}"])
+        print(f"genlab: the run was stopped, and is saved; to go on: {again}", file=sys.stderr)
