@@ -1,4 +1,4 @@
-"""What trainer.tune chooses for eight models, and whether it is slower than the default: to tuning.json.
+"""Measure whether trainer.tune chooses anything slower than the default, for eight models: to tuning.json.
 
     python benchmarks/tuning.py [MODEL...]
 

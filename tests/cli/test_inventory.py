@@ -1,4 +1,4 @@
-"""What ``genlab models`` and ``genlab datasets`` say, against the configs, the classes and the data."""
+"""Tests of ``genlab models`` and ``genlab datasets`` against the configs, the classes and the data."""
 
 import csv
 import io

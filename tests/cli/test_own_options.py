@@ -1,4 +1,4 @@
-"""What --help says of a command first: its own options and modes, in words."""
+"""Tests of the first part of --help: a command's own options and modes, in words."""
 
 import re
 

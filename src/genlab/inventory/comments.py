@@ -1,4 +1,4 @@
-"""What the comment at the top of a config says: what the config is, where it is from, and how large a data set is."""
+"""Facts from the comment at the top of a config: what the config is, where it is from, how large a data set is."""
 
 import re
 from dataclasses import dataclass

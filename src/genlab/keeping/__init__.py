@@ -1,1 +1,1 @@
-"""What runs there are, how much room they take, and removing them."""
+"""List runs and the room that they take, and remove them."""

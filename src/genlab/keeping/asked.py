@@ -14,7 +14,7 @@ FILTERS = ("status", "model", "dataset", "older")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of runs; an empty one asks for all.
+    """Conditions on runs; an empty one asks for all.
 
     Attributes:
         status: statuses, of which a run has one.

@@ -25,7 +25,7 @@ What = Literal["runs", "checkpoints"]
 
 @dataclass
 class Plan:
-    """What a removal would remove.
+    """Plan of a removal: what it would remove.
 
     Attributes:
         what: whole runs, or their checkpoints alone.
@@ -107,7 +107,7 @@ def _run_within(path: Path) -> Path | None:
 
 @dataclass
 class Done:
-    """What a removal has removed.
+    """Outcome of a removal: what it has removed.
 
     Attributes:
         removed: folders that are gone.

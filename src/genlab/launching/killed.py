@@ -1,4 +1,4 @@
-"""What becomes of a parallel sweep one of whose jobs ended without a word, as that does which the system kills."""
+"""Tell in one line that jobs of a parallel sweep ended without a word, as those do that the system kills."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

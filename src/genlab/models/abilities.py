@@ -1,4 +1,4 @@
-"""What some models can do besides: protocols, by which views, metrics and the export tell models apart."""
+"""Protocols of what only some models can do, by which views, metrics and the export tell models apart."""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable

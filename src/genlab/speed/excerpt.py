@@ -8,7 +8,6 @@ from typing import Any
 
 from genlab.errors import InputError
 from genlab.machine.environment import described
-from genlab.tuning.candidates import Candidate
 
 FOLDER = Path("benchmarks")
 OWN_FILES = {
@@ -16,7 +15,6 @@ OWN_FILES = {
     "stubs": "sweep_of_stubs.json",
     "stubs_slurm": "sweep_of_stubs_slurm.json",
     "changes": "before_and_after.json",
-    "tuning": "tuning.json",
 }
 
 
@@ -167,22 +165,6 @@ def _changes(results: Mapping[str, Any]) -> str:
     return _table(["task", *titles, "times as fast, or as little"], rows)
 
 
-def _tuning(results: Mapping[str, Any]) -> str:
-    def words(settings: Mapping[str, Any]) -> str:
-        return str(Candidate(**settings))
-
-    rows = [
-        [f"`{model}`", words(found["own"]), words(found["chosen"]), found["because"], f"{found['ratio']:.2f}"]
-        for model, found in results["models"].items()
-    ]
-    slower = sum(found["ratio"] > results["allowed"] for found in results["models"].values())
-    titles = ["model", "the run's own", "chosen", "why", "step, of the run's own"]
-    verdict = (
-        f"{slower} of {len(rows)} choices are slower than the run's own by more than {results['allowed'] - 1:.0%}."
-    )
-    return f"{_table(titles, rows)}\n{verdict}\n"
-
-
 def _seconds(found: Mapping[str, Any], name: str) -> str:
     return f"{found[name]['median']:.2g}" if found[name]["median"] < 10 else f"{found[name]['median']:.0f}"
 
@@ -199,5 +181,4 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "stubs": _stubs,
     "stubs_slurm": _stubs,
     "changes": _changes,
-    "tuning": _tuning,
 }
