@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from genlab.data.batches import Batches
 from genlab.data.cifar10 import CIFAR10
@@ -386,6 +387,17 @@ def test_stated_facts_of_points_are_checked() -> None:
 
 
 # -- stacked MNIST -----------------------------------------------------------------------------------------------------
+
+
+def test_the_digits_are_scikit_learns() -> None:
+    images, labels = load_digits(return_X_y=True)
+    found = Digits().load()["train"]
+    assert found.images is not None
+    assert found.images.dtype == torch.uint8
+    assert found.images.shape == (1797, 1, 8, 8)
+    assert found.images.is_contiguous()
+    assert np.array_equal(found.images.flatten(1).numpy(), images)
+    assert np.array_equal(found.labels.numpy(), labels)
 
 
 def test_stacked_digits_are_mnists_and_no_split_shares_one(mnist_root: str) -> None:

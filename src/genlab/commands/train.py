@@ -29,7 +29,6 @@ def _main(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the command; if a signal ended it, exit with 128 + the signal's number."""
-    from genlab.launching.told import of_sweep, say_how_to_go_on
     from genlab.machine.outcome import tell
 
     try:
@@ -37,6 +36,8 @@ def main() -> None:
             _main()
     except (Interrupted, KeyboardInterrupt) as stop:
         if swept_folder() is None:
+            from genlab.launching.told import say_how_to_go_on  # here, so that --help and --cfg do not wait for it
+
             say_how_to_go_on()
         if not isinstance(stop, Interrupted):
             raise
@@ -44,6 +45,8 @@ def main() -> None:
         sys.exit(128 + stop.number)
     finally:
         if (folder := swept_folder()) is not None:
+            from genlab.launching.told import of_sweep
+
             tell(**of_sweep(folder))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,6 +23,19 @@ def _itself(store: ConfigStore, memo: dict[int, Any]) -> ConfigStore:
 # composes and every group that it lists. The store is not changed once it is filled, and hands out copies; copying it
 # was most of the time of a composition, and nine tenths of that of --help.
 ConfigStore.__deepcopy__ = _itself  # type: ignore[attr-defined]
+
+_asked_with_overrides = ConfigLoaderImpl.get_group_options
+
+
+def _group_options(loader: ConfigLoaderImpl, group_name: str, *kind: Any, **asked: Any) -> list[str]:
+    """List a group's options from the loader's own sources, which overrides could add to."""
+    if asked.get("config_name") or asked.get("overrides"):
+        return _asked_with_overrides(loader, group_name, *kind, **asked)
+    return loader.repository.get_group_options(group_name, *kind, **asked)
+
+
+# Hydra parses the overrides, of which there are none, for each group that --help lists.
+ConfigLoaderImpl.get_group_options = _group_options  # type: ignore[method-assign, assignment]
 
 
 def groups() -> set[str]:
