@@ -92,6 +92,24 @@ def seconds(checkout: Path, scratch: Path, *arguments: str) -> float:
     return genlab(checkout, *arguments, f"paths.output_dir={scratch}/outputs")[1]
 
 
+def beside_minimal(checkout: Path, scratch: Path) -> float:
+    """Give the seconds of a trial of one batch, divided by those of a minimal script with the same libraries."""
+    trial = seconds(checkout, scratch, "train", "debug=fast_dev_run")
+    command = [sys.executable, str(HERE / "minimal_script.py"), f"hydra.run.dir={scratch}/minimal"]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=scratch, capture_output=True, check=True)
+    return trial / (time.perf_counter() - started)
+
+
+def beside_plain(checkout: Path, scratch: Path, *overrides: str) -> float:
+    """Give the time of a step at float32, divided by that of the checkout's own plain loop."""
+    output = scratch / "benchmark.json"
+    short = ("benchmark.rounds=5", "benchmark.seconds=1", "benchmark.num_samples=0", f"benchmark.output={output}")
+    genlab(checkout, "benchmark", *overrides, *short)
+    (pair,) = json.loads(output.read_text())["pairs"]
+    return float(pair["overhead"])
+
+
 def parents_cpu(checkout: Path, scratch: Path, jobs: str) -> float:
     """Give the CPU seconds of a sweep's own process, without its workers'."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
@@ -159,8 +177,8 @@ SHORT = ("metrics.num_samples=8", "metrics.num_test=8", "callbacks=minimal", "lo
 GPT = ("model=transformer/gpt", "dataset=shakespeare", "trainer.precision=32-true", "dataset.batch_size=8")
 GLOW = ("model=flow/glow", "dataset=cifar10", "dataset.batch_size=16")
 PIXEL_CNN_PP = ("model=autoregressive/pixel_cnn_pp", "dataset=cifar10", "dataset.batch_size=16")
-VAE = ("model=vae/vae", "dataset=digits", "dataset.batch_size=2", "trainer.max_steps=2000")
-GAN = ("model=gan/mlp", "dataset=digits", "dataset.batch_size=8", "trainer.max_steps=1500")
+VAE = ("model=vae/vae", "dataset=digits", "dataset.batch_size=2")
+GAN = ("model=gan/mlp", "dataset=digits", "dataset.batch_size=8")
 
 TASKS = {
     "gpt": Task("GPT at float32: training", "sequences/s", speed, (*GPT, "trainer.max_steps=30")),
@@ -169,16 +187,21 @@ TASKS = {
     "pixel_cnn_pp": Task(
         "PixelCNN++, 32x32, batch 16: training", "images/s", speed, (*PIXEL_CNN_PP, "trainer.max_steps=12")
     ),
-    "small_vae": Task("VAE, 8x8, batch 2: training", "images/s", speed, VAE),
-    "small_gan": Task("GAN, 8x8, batch 8: training", "images/s", speed, GAN),
+    "small_vae": Task("VAE, 8x8, batch 2: training", "images/s", speed, (*VAE, "trainer.max_steps=2000")),
+    "small_gan": Task("GAN, 8x8, batch 8: training", "images/s", speed, (*GAN, "trainer.max_steps=1500")),
+    "vae_beside_plain": Task("the same VAE: a step at float32", "plain steps", beside_plain, VAE),
+    "gan_beside_plain": Task("the same GAN: a step at float32", "plain steps", beside_plain, GAN),
     "help": Task("`genlab train --help`", "s", seconds, ("train", "--help")),
     "cfg": Task("`genlab train --cfg job`", "s", seconds, ("train", "--cfg", "job")),
     "trial": Task("`genlab train debug=fast_dev_run`", "s", seconds, ("train", "debug=fast_dev_run")),
-    "sweep": Task("a sweep of 200 short jobs: its own process", "CPU-s", parents_cpu, ("200",), rounds=1),
+    "beside_minimal": Task(
+        "the same: times a minimal script with Hydra and Lightning", "times", beside_minimal, rounds=7
+    ),
     "folder_peak": Task("8,000 PNGs, 98 MB of pixels: peak memory of the first run", "MB", reading, ("peak",)),
     "folder_again": Task("the same folder: a second run, of one step", "s", reading, ("again",)),
     "evaluation": Task("5,000 samples of CIFAR-10 in features of pixels: peak memory", "MB", evaluating, rounds=1),
     "checkpoints": Task("checkpoints after an epoch that improved", "MB", checkpoint_bytes, rounds=1),
+    "sweep": Task("a sweep of 200 short jobs: its own process", "CPU-s", parents_cpu, ("200",), rounds=1),
 }
 
 
