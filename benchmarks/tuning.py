@@ -107,7 +107,7 @@ def measured(model: str, options: argparse.Namespace) -> dict[str, Any]:
     own = next(row for row in content["candidates"] if row["own"])
     settings = {key: own[key] for key in content["chosen"]}
     found = {"overrides": overrides[1:], "own": settings, **content, "seconds": round(time.perf_counter() - began, 1)}
-    if content["chosen"] == settings:
+    if own["chosen"]:
         return {**found, "again": None, "ratio": 1.0}
     verified = again(overrides, {"own": settings, "chosen": content["chosen"]}, options.rounds, options.turn)
     return {**found, "again": verified, "ratio": verified["ratio"]}

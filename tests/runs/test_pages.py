@@ -39,6 +39,7 @@ SPEED = [
     "stubs_slurm",
     "changes",
     "costs",
+    "tuning",
 ]
 BLOCKS = {
     "README.md": [

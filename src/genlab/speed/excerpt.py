@@ -8,6 +8,7 @@ from typing import Any
 
 from genlab.errors import InputError
 from genlab.machine.environment import described
+from genlab.tuning.candidates import Candidate
 
 FOLDER = Path("benchmarks")
 OWN_FILES = {
@@ -15,6 +16,7 @@ OWN_FILES = {
     "stubs": "sweep_of_stubs.json",
     "stubs_slurm": "sweep_of_stubs_slurm.json",
     "changes": "before_and_after.json",
+    "tuning": "tuning.json",
 }
 
 
@@ -165,6 +167,22 @@ def _changes(results: Mapping[str, Any]) -> str:
     return _table(["task", *titles, "times as fast, or as little"], rows)
 
 
+def _tuning(results: Mapping[str, Any]) -> str:
+    def words(found: Mapping[str, Any], which: str) -> str:
+        row = next(row for row in found["candidates"] if row[which])
+        return str(Candidate(row["precision"], row["tf32"], row["compile"]))
+
+    rows = [
+        [f"`{model}`", words(found, "own"), words(found, "chosen"), found["because"], f"{found['ratio']:.2f}"]
+        for model, found in results["models"].items()
+    ]
+    slower = sum(found["ratio"] > results["allowed"] for found in results["models"].values())
+    allowed = f"{results['allowed'] - 1:.0%}"
+    verdict = f"{slower} of {len(rows)} choices are slower than the run's own settings by more than {allowed}."
+    titles = ["model", "the run's own", "chosen", "why", "step, times the own"]
+    return f"{_table(titles, rows)}\n{verdict}\n"
+
+
 def _seconds(found: Mapping[str, Any], name: str) -> str:
     return f"{found[name]['median']:.2g}" if found[name]["median"] < 10 else f"{found[name]['median']:.0f}"
 
@@ -181,4 +199,5 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "stubs": _stubs,
     "stubs_slurm": _stubs,
     "changes": _changes,
+    "tuning": _tuning,
 }
