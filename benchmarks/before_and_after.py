@@ -197,8 +197,8 @@ TASKS = {
     "beside_minimal": Task(
         "the same: times a minimal script with Hydra and Lightning", "times", beside_minimal, rounds=7
     ),
-    "folder_peak": Task("8,000 PNGs, 98 MB of pixels: peak memory of the first run", "MB", reading, ("peak",)),
-    "folder_again": Task("the same folder: a second run, of one step", "s", reading, ("again",)),
+    "folder_again": Task("8,000 PNGs, 98 MB of pixels: a second run, of one step", "s", reading, ("again",)),
+    "folder_peak": Task("the same folder: peak memory of the first run", "MB", reading, ("peak",)),
     "evaluation": Task("5,000 samples of CIFAR-10 in features of pixels: peak memory", "MB", evaluating, rounds=1),
     "checkpoints": Task("checkpoints after an epoch that improved", "MB", checkpoint_bytes, rounds=1),
     "sweep": Task("a sweep of 200 short jobs: its own process", "CPU-s", parents_cpu, ("200",), rounds=1),
