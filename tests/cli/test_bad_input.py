@@ -78,6 +78,10 @@ def refused(genlab: Genlab, *arguments: object) -> str:
             "gan/loss: nothing that was chosen (model, dataset, experiment) has this group",
         ),
         (["metrics.modes=null"], "a group cannot be null"),
+        # Flags of which one can count.
+        (["-m", "--cfg", "job"], "--cfg and --multirun exclude each other"),
+        (["--cfg=job", "--info"], "--cfg and --info exclude each other"),
+        (["--resolve"], "--resolve goes with --cfg job"),
         # A target that cannot be built.
         (["model._target_=genlab.models.vae.vae.VEA"], "model._target_: cannot import genlab.models.vae.vae.VEA"),
         (["model._target_=torch.nn.ReLU"], "ReLU has no option 'shape'"),

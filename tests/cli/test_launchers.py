@@ -190,6 +190,77 @@ def test_ray_starts_a_killed_job_again_and_it_goes_on(outputs: Path) -> None:
     assert f"2 done: {sweep.folder}" in sweep.text
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
+@needs_ray
+def test_a_ray_job_that_is_killed_for_good_is_said_in_a_line(outputs: Path) -> None:
+    once = (
+        "hydra/launcher=ray_cluster",
+        "hydra.launcher.ray.init.num_cpus=2",
+        "hydra.launcher.ray.remote.max_retries=0",
+    )
+    sweep = Sweep(outputs, *LONG, "seed=1,2", *once)
+    os.kill(sweep.middle_of("0"), signal.SIGKILL)
+    assert sweep.end() == 2, sweep.text
+    assert sweep.words() == ["running", "done"]
+    assert sweep.text.splitlines()[-1].startswith("genlab: error: Ray lost the process of a job")
+    again = Sweep(outputs, *LONG, "seed=1,2", *once, f"sweep.resume={sweep.folder}")
+    assert again.end() == 0, again.text
+    assert again.words() == ["done", "done"]
+
+
+@pytest.fixture
+def two_machines() -> Iterator[dict[str, str]]:
+    """A Ray cluster of two nodes, which are both this machine; gives what its users' environment needs."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    yield {"RAY_ADDRESS": cluster.address}
+    cluster.shutdown()
+
+
+NODES = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.log_every_n_steps=2")
+
+
+def task_of_node(number: int) -> int:
+    """The process of Ray's task for a node of the job that runs."""
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid = int(folder.name)
+            of_ray = (folder / "cmdline").read_bytes().startswith(b"ray::")
+            if of_ray and f"GENLAB_NODE={number}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                return pid
+    raise AssertionError(f"no task of node {number}")
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@needs_ray
+def test_a_ray_job_on_two_machines_goes_on_after_one_is_lost(outputs: Path, two_machines: dict[str, str]) -> None:
+    on_ray = ("hydra/launcher=ray_cluster", "hydra.launcher.ray.remote.num_cpus=2")
+    sweep = Sweep(outputs, *LONG, *NODES, *on_ray, "trainer.max_epochs=60", "seed=1", **two_machines)
+    sweep.middle_of("0")
+    assert len(sweep.jobs()["0"]["nodes"]) == 2
+    os.kill(task_of_node(1), signal.SIGKILL)
+    assert sweep.end(480) == 0, sweep.text
+    assert "job 0: Ray lost node 1" in sweep.text
+    assert sweep.words() == ["done"]
+    assert sweep.jobs()["0"]["resumed"] == [{"changes": [], "after": "failed"}]
+    assert len(sweep.jobs()["0"]["nodes"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@needs_ray
+def test_a_ray_job_on_more_machines_than_there_are(outputs: Path) -> None:
+    on_ray = ("hydra/launcher=ray_cluster", "hydra.launcher.ray.init.num_cpus=2")
+    sweep = Sweep(outputs, *SHORT, *NODES, *on_ray, "seed=1", GENLAB_RDZV_TIMEOUT="1")
+    assert sweep.end() == 2, sweep.text
+    assert "genlab: error: trainer.num_nodes=2: Ray has 1 of 2 machines with 1 CPU" in sweep.text
+
+
 # -- SLURM -------------------------------------------------------------------------------------------------------------
 
 

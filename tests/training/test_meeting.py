@@ -34,6 +34,7 @@ MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "MASTER_ADDR": 
     [
         ({"GENLAB_RDZV": "head:5000"}, "head:5000", None),
         ({"GENLAB_RDZV": "head"}, "head:29400", None),
+        ({"GENLAB_RDZV": "head:5000", "GENLAB_NODE": "1"}, "head:5000", 1),
         ({"GENLAB_RDZV": "[fd00::2]:5000"}, "[fd00::2]:5000", None),
         (SRUN, "gpu03:20217", 1),
         (KUBEFLOW, "job-master-0:23456", 1),
@@ -57,6 +58,8 @@ def test_where_nodes_meet(environment: dict[str, str], address: str, rank: int |
     [
         ({}, "nothing says where the nodes meet"),
         ({"GENLAB_RDZV": "head:port"}, "expected HOST:PORT"),
+        ({"GENLAB_RDZV": "head:5000", "GENLAB_NODE": "first"}, "GENLAB_NODE=first: expected the number of this node"),
+        ({"GENLAB_RDZV": "head:5000", "GENLAB_NODE": "2"}, "GENLAB_RDZV and GENLAB_NODE number this node 2"),
         ({"GENLAB_RDZV": ":80"}, "expected HOST:PORT"),
         ({"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"}, "srun --nodes=2"),
         ({**SRUN, "SLURM_STEP_NUM_TASKS": "4"}, "srun started 4 tasks on 2 nodes"),

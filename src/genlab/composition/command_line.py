@@ -16,6 +16,8 @@ _WITH_VALUE = (
     *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
     "--experimental-rerun",
 )
+# Of these, Hydra takes one.
+_MODES = {"-m": "--multirun", "-r": "--run", "-c": "--cfg", "-i": "--info"}
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -27,9 +29,21 @@ def spelled(command: str, arguments: Iterable[str]) -> list[str]:
         arguments: arguments after the command, as the user wrote them.
 
     Raises:
-        InputError: if an argument is not in UTF-8, or a path is empty.
+        InputError: if an argument is not in UTF-8, a path is empty, or flags exclude each other.
     """
-    return with_quotes(command, as_groups(flags_first(arguments)))
+    words = list(arguments)
+    _check_flags(words)
+    return with_quotes(command, as_groups(flags_first(words)))
+
+
+def _check_flags(words: Iterable[str]) -> None:
+    """Check that at most one flag says what to do, and that ``--resolve`` has a config to resolve."""
+    names = [word.partition("=")[0] for word in words]
+    modes = sorted({_MODES.get(name, name) for name in names} & set(_MODES.values()))
+    if len(modes) > 1:
+        raise InputError(f"{' and '.join(modes)} exclude each other: give one of them")
+    if "--resolve" in names and not {"-c", "--cfg", "-h", "--help"} & set(names):
+        raise InputError("--resolve goes with --cfg job, whose interpolations it resolves")
 
 
 def flags_first(arguments: Iterable[str]) -> list[str]:

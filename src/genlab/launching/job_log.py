@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from genlab.composition.explaining import explain, first_line
+from genlab.launching.meeting import NODE
 from genlab.launching.options import overrides_of
 from genlab.launching.sweeps import LOGS
 from genlab.machine.process import as_launched
@@ -46,7 +47,8 @@ def begin_job_log(config: DictConfig) -> None:
         config: composed config of the job, with Hydra's own.
     """
     folder, num = Path(config.hydra.sweep.dir), int(config.hydra.job.num)
-    if _in_turn == os.getpid() or as_launched().get("SLURM_PROCID", "0") != "0":  # or on another node of the same job
+    node = as_launched().get(NODE) or as_launched().get("SLURM_PROCID")
+    if _in_turn == os.getpid() or node not in (None, "0"):  # the first node of a job speaks for all
         return
     if OWN_LOGS not in config.hydra.launcher._target_:
         _redirect(log_of(folder, num))

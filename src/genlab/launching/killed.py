@@ -10,6 +10,7 @@ from genlab.errors import RunFailed
 # By name, because the libraries that raise them need not be installed.
 OF_CORES = ("TerminatedWorkerError", "BrokenProcessPool")
 OF_SLURM = ("UncompletedJobError",)
+OF_RAY = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
 
 
 @contextmanager
@@ -32,6 +33,10 @@ def said_in_a_line(folder: Path) -> Iterator[None]:
         if kind in OF_CORES:
             raise RunFailed(
                 f"a job's process was killed, maybe for want of memory, and the jobs beside it ended with it: {again}"
+            ) from error
+        if kind in OF_RAY:
+            raise RunFailed(
+                f"Ray lost the process of a job more often than hydra.launcher.ray.remote.max_retries allows: {again}"
             ) from error
         if kind in OF_SLURM:
             killed = _without_result(jobs, _names(jobs) - earlier)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from genlab.errors import InputError
 
 ENDPOINT, PATIENCE = "GENLAB_RDZV", "GENLAB_RDZV_TIMEOUT"
+NODE = "GENLAB_NODE"  # number of a node; without it, nodes are numbered as they come
 PORT = 29400  # where no port is given
 
 
@@ -83,7 +84,8 @@ def first_host(nodes: str) -> str:
 def _of_genlab(num_nodes: int, environment: Mapping[str, str]) -> Meeting | None:
     if not (given := environment.get(ENDPOINT)):
         return None
-    return Meeting(*_endpoint(given, ENDPOINT), None, ENDPOINT)
+    rank = _number(environment, NODE) if environment.get(NODE) else None
+    return Meeting(*_endpoint(given, ENDPOINT), rank, ENDPOINT if rank is None else f"{ENDPOINT} and {NODE}")
 
 
 def _of_slurm(num_nodes: int, environment: Mapping[str, str]) -> Meeting | None:

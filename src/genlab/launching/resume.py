@@ -21,6 +21,7 @@ from genlab.launching.begin import begin_job
 from genlab.launching.disk import disk_errors
 from genlab.launching.initial import built
 from genlab.launching.job import check_trainer, check_weights
+from genlab.launching.meeting import NODE
 from genlab.launching.nodes import Nodes
 from genlab.launching.objects import NONE, Objects
 from genlab.launching.options import TYPES, absolute_paths, overrides, take_force
@@ -269,14 +270,14 @@ def job_of_sweep(cfg: DictConfig, folder: RunFolder, force: bool) -> float | Non
 
 
 def _job_on_nodes(cfg: DictConfig, folder: RunFolder, force: bool) -> float | None:
-    """Begin or continue a job of a sweep on several machines, on each of which SLURM has started it.
+    """Begin or continue a job of a sweep on several machines, on each of which SLURM or Ray has started it.
 
     Each looks at the folder before it has met the others, and the first writes there only afterwards.
     """
-    if "SLURM_STEP_NUM_TASKS" not in as_launched():
+    if not {"SLURM_STEP_NUM_TASKS", NODE} & as_launched().keys():
         raise InputError(
-            f"trainer.num_nodes={cfg.trainer.num_nodes}: in a sweep, only hydra/launcher=slurm starts jobs on several "
-            "machines; without -m, start the command on each of them (docs/machines.md)"
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: in a sweep, only hydra/launcher=slurm and ray_cluster start "
+            "jobs on several machines; without -m, start the command on each of them (docs/machines.md)"
         )
     if (folder.path / STATUS).is_file():
         return continue_job(cfg, folder, force)
