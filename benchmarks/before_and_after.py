@@ -157,6 +157,39 @@ def reading(checkout: Path, scratch: Path, what: str) -> float:
     return peak if what == "peak" else genlab(checkout, *overrides, *own)[1]
 
 
+def reading_alone(checkout: Path, scratch: Path, what: str) -> float:
+    """Give the seconds that a folder's data takes at a later start, or the memory in MB that it takes at the first."""
+    kept = tempfile.mkdtemp(dir=scratch)
+    overrides = ("dataset=image_folder", f"dataset.source.path={folder_of_pictures(scratch)}",
+                 "dataset.shape=[3,64,64]", f"paths.data_dir={kept}", f"paths.output_dir={kept}/outputs")  # fmt: skip
+    code = (
+        "import resource, time, torch\n"
+        "from genlab.composition.building import build\n"
+        "from genlab.composition.configs import composed\n"
+        "from genlab.launching.options import TYPES\n"
+        "from genlab.speed.throwaway import throwaway\n"
+        f"with throwaway(composed('train', {overrides}), **TYPES) as config:\n"
+        "    import genlab.data.images\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "    started = time.perf_counter()\n"
+        "    data = build(config['dataset'], 'dataset')\n"
+        "    data.setup()\n"
+        "    data.some('train', 1)\n"
+        "    seconds = time.perf_counter() - started\n"
+        "    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
+    found = []
+    for _ in range(1 if what == "peak" else 2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=checkout, env=environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-3000:])
+        found = [float(word) for word in done.stdout.split()[-2:]]
+    return found[1 if what == "peak" else 0]
+
+
 def evaluating(checkout: Path, scratch: Path) -> float:
     """Give the peak memory in MB of measuring 5,000 samples of a small model of CIFAR-10 in features of pixels."""
     small = ("model=vae/vae", "dataset=cifar10", "trainer.max_steps=1", "metrics/features=pixels")
@@ -199,6 +232,8 @@ TASKS = {
     ),
     "folder_again": Task("8,000 PNGs, 98 MB of pixels: a second run, of one step", "s", reading, ("again",)),
     "folder_peak": Task("the same folder: peak memory of the first run", "MB", reading, ("peak",)),
+    "data_again": Task("its data alone, at a second start", "s", reading_alone, ("again",)),
+    "data_peak": Task("its data alone, at the first start: memory", "MB", reading_alone, ("peak",)),
     "evaluation": Task("5,000 samples of CIFAR-10 in features of pixels: peak memory", "MB", evaluating, rounds=1),
     "checkpoints": Task("checkpoints after an epoch that improved", "MB", checkpoint_bytes, rounds=1),
     "sweep": Task("a sweep of 200 short jobs: its own process", "CPU-s", parents_cpu, ("200",), rounds=1),
@@ -222,6 +257,10 @@ def main() -> None:
     checkouts = {"before": options.before.resolve(), "after": options.after.resolve()}
     found: dict[str, Any] = {"machine": machine(), "commits": {name: commit(one) for name, one in checkouts.items()}}
     found["tasks"] = {}
+    if options.tasks and options.output.is_file():  # of the same checkouts, the other tasks stay
+        earlier = json.loads(options.output.read_text())
+        if earlier["commits"] == found["commits"] and earlier["machine"] == found["machine"]:
+            found["tasks"] = earlier["tasks"]
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.tasks or TASKS:
             task, values = TASKS[name], {who: list[float]() for who in checkouts}
