@@ -259,8 +259,8 @@ def main() -> None:
     found["tasks"] = {}
     if options.tasks and options.output.is_file():  # of the same checkouts, the other tasks stay
         earlier = json.loads(options.output.read_text())
-        if earlier["commits"] == found["commits"] and earlier["machine"] == found["machine"]:
-            found["tasks"] = earlier["tasks"]
+        if earlier["commits"] == found["commits"]:
+            found = earlier
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.tasks or TASKS:
             task, values = TASKS[name], {who: list[float]() for who in checkouts}

@@ -38,6 +38,7 @@ SPEED = [
     "stubs",
     "stubs_slurm",
     "changes",
+    "changes_bf16",
     "costs",
     "tuning",
 ]

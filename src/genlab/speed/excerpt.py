@@ -16,6 +16,7 @@ OWN_FILES = {
     "stubs": "sweep_of_stubs.json",
     "stubs_slurm": "sweep_of_stubs_slurm.json",
     "changes": "before_and_after.json",
+    "changes_bf16": "before_and_after_bf16.json",
     "tuning": "tuning.json",
 }
 
@@ -199,5 +200,6 @@ _PARTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "stubs": _stubs,
     "stubs_slurm": _stubs,
     "changes": _changes,
+    "changes_bf16": _changes,
     "tuning": _tuning,
 }
