@@ -257,9 +257,10 @@ def main() -> None:
     checkouts = {"before": options.before.resolve(), "after": options.after.resolve()}
     found: dict[str, Any] = {"machine": machine(), "commits": {name: commit(one) for name, one in checkouts.items()}}
     found["tasks"] = {}
-    if options.tasks and options.output.is_file():  # of the same checkouts, the other tasks stay
+    if options.tasks and options.output.is_file():  # of the same checkouts and machine, the other tasks stay
         earlier = json.loads(options.output.read_text())
-        if earlier["commits"] == found["commits"]:
+        same = all(earlier["machine"][key] == found["machine"][key] for key in ("processor", "system", "versions"))
+        if same and earlier["commits"] == found["commits"]:
             found = earlier
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.tasks or TASKS:

@@ -1,4 +1,4 @@
-"""What commands import before they answer, on which most of the time of a short command is spent."""
+"""Imports of a command before it answers, on which a short command spends most of its time."""
 
 import os
 import subprocess

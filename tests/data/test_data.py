@@ -34,6 +34,17 @@ def digits(**options: object) -> ImageDataModule:
     return data
 
 
+def test_the_digits_are_scikit_learns() -> None:
+    images, labels = load_digits(return_X_y=True)
+    found = Digits().load()["train"]
+    assert found.images is not None
+    assert found.images.dtype == torch.uint8
+    assert found.images.shape == (1797, 1, 8, 8)
+    assert found.images.is_contiguous()
+    assert np.array_equal(found.images.flatten(1).numpy(), images)
+    assert np.array_equal(found.labels.numpy(), labels)
+
+
 def test_splits_are_disjoint_whole_and_the_same_every_time() -> None:
     first, second = digits(seed=1), digits(seed=2)
     sizes = {split: len(examples) for split, examples in first.splits.items()}
@@ -387,17 +398,6 @@ def test_stated_facts_of_points_are_checked() -> None:
 
 
 # -- stacked MNIST -----------------------------------------------------------------------------------------------------
-
-
-def test_the_digits_are_scikit_learns() -> None:
-    images, labels = load_digits(return_X_y=True)
-    found = Digits().load()["train"]
-    assert found.images is not None
-    assert found.images.dtype == torch.uint8
-    assert found.images.shape == (1797, 1, 8, 8)
-    assert found.images.is_contiguous()
-    assert np.array_equal(found.images.flatten(1).numpy(), images)
-    assert np.array_equal(found.labels.numpy(), labels)
 
 
 def test_stacked_digits_are_mnists_and_no_split_shares_one(mnist_root: str) -> None:

@@ -10,7 +10,7 @@ from genlab.errors import RunFailed
 # By name, because the libraries that raise them need not be installed.
 OF_CORES = ("TerminatedWorkerError", "BrokenProcessPool")
 OF_SLURM = ("UncompletedJobError",)
-OF_RAY = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
+OF_RAY = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "OutOfMemoryError")
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def said_in_a_line(folder: Path) -> Iterator[None]:
             raise RunFailed(
                 f"a job's process was killed, maybe for want of memory, and the jobs beside it ended with it: {again}"
             ) from error
-        if kind in OF_RAY:
+        if kind in OF_RAY and type(error).__module__.startswith("ray."):  # PyTorch has an OutOfMemoryError, too
             raise RunFailed(
                 f"Ray lost the process of a job more often than hydra.launcher.ray.remote.max_retries allows: {again}"
             ) from error

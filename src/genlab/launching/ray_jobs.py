@@ -37,16 +37,15 @@ class RayJobs(Launcher):
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         start_ray(self.init)
         waiting = [self._started(list(o), number) for number, o in enumerate(job_overrides, initial_job_idx)]
-        found: list[JobReturn | Exception] = []
+        returned, errors = list[JobReturn](), list[Exception]()
         for wait in waiting:  # all are waited for, also if one is lost
             try:
-                found.append(wait())
+                returned.append(wait())
             except Exception as error:
-                found.append(error)
-        for result in found:
-            if isinstance(result, Exception):
-                raise result
-        return [result for result in found if isinstance(result, JobReturn)]
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return returned
 
     def _started(self, overrides: list[str], number: int) -> Callable[[], JobReturn]:
         """Start a job, and give the function that waits for its end."""

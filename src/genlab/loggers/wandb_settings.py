@@ -15,7 +15,7 @@ PATIENCE: dict[str, Any] = {
     "x_transaction_log_flush_interval": 1,  # a kill loses at most this much of W&B's file
 }
 
-MODES = ("online", "offline", "disabled")
+MODES = ("online", "offline", "disabled")  # values of WANDB_MODE that need no check
 
 
 def chosen_mode() -> str:
