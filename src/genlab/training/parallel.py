@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from genlab.errors import InputError
 from genlab.training.module import TrainingModule
@@ -20,11 +22,41 @@ class UnwrappedDDP(DDPStrategy):
         pass
 
 
+class SteadyDDP(DDPStrategy):
+    """DDP strategy whose first step adds gradients in the order of all others, so that resumed runs repeat every bit.
+
+    The order in which a gradient is added over processes depends on its place among the others that are exchanged with
+    it. The wrapper changes these places after its first step, as gradients arrived in it; a resumed run would take the
+    first step after its checkpoint with the places of a first step.
+    """
+
+    def configure_ddp(self) -> None:
+        super().configure_ddp()
+        assert isinstance(self.model, DistributedDataParallel)
+        settle(self.model)
+
+
+def settle(model: DistributedDataParallel) -> None:
+    """Let the wrapper place gradients for all steps to come, as if they arrived from the last parameter to the first.
+
+    Args:
+        model: wrapper that has not taken a step.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    model.reducer.prepare_for_backward([])
+    for parameter in reversed(parameters):
+        torch.autograd.backward([parameter], [torch.zeros_like(parameter)])
+    model.reducer._rebuild_buckets()
+    for parameter in parameters:
+        parameter.grad = None
+
+
 def strategy_for(training: TrainingModule, strategy: Any, num_processes: int) -> Any:
     """Choose Lightning's strategy for a run.
 
     Args:
-        training: training procedure; manual optimization replaces ``"ddp"`` by :class:`UnwrappedDDP`.
+        training: training procedure; ``"ddp"`` is :class:`UnwrappedDDP` for manual optimization, else
+            :class:`SteadyDDP`.
         strategy: strategy from the config.
         num_processes: number of processes; a single process needs neither ``"ddp"`` nor ``"fsdp"``.
     """
@@ -34,8 +66,8 @@ def strategy_for(training: TrainingModule, strategy: Any, num_processes: int) ->
         from genlab.training.sharding import Sharded
 
         return Sharded()
-    if strategy == "ddp" and not training.automatic_optimization:
-        return UnwrappedDDP()
+    if strategy == "ddp":
+        return SteadyDDP() if training.automatic_optimization else UnwrappedDDP()
     return strategy
 
 
