@@ -261,6 +261,19 @@ def test_a_ray_job_on_more_machines_than_there_are(outputs: Path) -> None:
     assert "genlab: error: trainer.num_nodes=2: Ray has 1 of 2 machines with 1 CPU" in sweep.text
 
 
+@pytest.mark.e2e
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "reason"), [("127.0.0.1:1", "no Ray cluster answers there"), ("head", "Invalid address")]
+)
+def test_a_ray_cluster_that_is_not_there(address: str, reason: str, outputs: Path) -> None:
+    sweep = Sweep(outputs, *SHORT, "hydra/launcher=ray_cluster", "seed=1", RAY_ADDRESS=address)
+    assert sweep.end(60) == 2
+    *_, before, last = sweep.text.splitlines()
+    assert last.startswith(f"genlab: error: RAY_ADDRESS={address}: {reason}")
+    assert before.startswith("no job has begun; the same command with sweep.resume=")
+
+
 # -- SLURM -------------------------------------------------------------------------------------------------------------
 
 

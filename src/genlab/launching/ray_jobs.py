@@ -32,10 +32,17 @@ class RayJobs(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
+        from genlab.errors import InputError
+
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        start_ray(self.init)
+        address = self.init.get("address")
+        _check_answers(address)
+        try:
+            start_ray(self.init)
+        except (ConnectionError, ValueError) as error:  # no such cluster, or no address
+            raise InputError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
         waiting = [self._started(list(o), number) for number, o in enumerate(job_overrides, initial_job_idx)]
         returned, errors = list[JobReturn](), list[Exception]()
         for wait in waiting:  # all are waited for, also if one is lost
@@ -82,3 +89,24 @@ class RayJobs(Launcher):
 
         Thread(target=watch, daemon=True).start()  # Ctrl-C does not wait for it
         return future.result
+
+
+def _check_answers(address: str | None) -> None:
+    """Check that something listens at the address of a cluster; asked first, because Ray waits for it for minutes.
+
+    Raises:
+        InputError: if nothing does.
+    """
+    import socket
+
+    from genlab.errors import InputError
+
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # none, or one that Ray looks up, such as auto
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); `ray status` on its head names its address"
+        ) from None

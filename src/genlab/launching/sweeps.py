@@ -187,13 +187,17 @@ def print_table(folder: Path, swept: Collection[str] = ()) -> None:
         except InputError as error:  # a damaged job does not hide the others
             return {"status": "damaged", "reason": str(error)} if name == STATUS else {}
 
+    out = console(stderr=True)
     runs = sorted(find_runs([folder]), key=lambda run: (len(run.path.name), run.path.name))
+    if not runs:
+        out.print(f"no job has begun; the same command with sweep.resume={folder} starts them", soft_wrap=True)
+        return
     table = Table()
     for title in ("job", "overrides", "best", "status"):
         table.add_column(title, overflow="fold")
     counts: dict[str, int] = {}
     given = {run.path: read(run, STATUS) for run in runs}
-    shared = set.intersection(*(set(status.get("overrides", [])) for status in given.values())) if runs else set()
+    shared = set.intersection(*(set(status.get("overrides", [])) for status in given.values()))
     for run in runs:
         status = given[run.path]
         word = str(status.get("status", "unknown"))
@@ -209,7 +213,6 @@ def print_table(folder: Path, swept: Collection[str] = ()) -> None:
             "-" if best is None else f"{best:.4g}",
             f"{word}: {status['reason']}" if status.get("reason") else word,
         )
-    out = console(stderr=True)
     out.print(table)
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
     again = "" if set(counts) <= {"done"} else f"; the same command with sweep.resume={folder} continues it"
