@@ -34,7 +34,7 @@ class Task:
     about: str
     unit: str
     turn: Callable[..., float]
-    arguments: Sequence[str] = ()
+    arguments: Sequence[Any] = ()
     rounds: int = 3
 
 
@@ -138,7 +138,7 @@ def folder_of_pictures(scratch: Path, num: int = 8000, side: int = 64) -> Path:
     import numpy as np
     from PIL import Image
 
-    folder = scratch / "pictures"
+    folder = scratch / f"pictures{side}"
     if not folder.is_dir():
         folder.mkdir()
         draw = np.random.default_rng(0)
@@ -157,11 +157,12 @@ def reading(checkout: Path, scratch: Path, what: str) -> float:
     return peak if what == "peak" else genlab(checkout, *overrides, *own)[1]
 
 
-def reading_alone(checkout: Path, scratch: Path, what: str) -> float:
+def reading_alone(checkout: Path, scratch: Path, what: str, num: int = 8000, side: int = 64) -> float:
     """Give the seconds that a folder's data takes at a later start, or the memory in MB that it takes at the first."""
     kept = tempfile.mkdtemp(dir=scratch)
-    overrides = ("dataset=image_folder", f"dataset.source.path={folder_of_pictures(scratch)}",
-                 "dataset.shape=[3,64,64]", f"paths.data_dir={kept}", f"paths.output_dir={kept}/outputs")  # fmt: skip
+    overrides = ("dataset=image_folder", f"dataset.source.path={folder_of_pictures(scratch, num, side)}",
+                 f"dataset.shape=[3,{side},{side}]", f"paths.data_dir={kept}",
+                 f"paths.output_dir={kept}/outputs")  # fmt: skip
     code = (
         "import resource, time, torch\n"
         "from genlab.composition.building import build\n"
@@ -194,9 +195,8 @@ def evaluating(checkout: Path, scratch: Path) -> float:
     """Give the peak memory in MB of measuring 5,000 samples of a small model of CIFAR-10 in features of pixels."""
     small = ("model=vae/vae", "dataset=cifar10", "trainer.max_steps=1", "metrics/features=pixels")
     run = trained(checkout, scratch, *small)
-    return genlab(
-        checkout, "evaluate", str(run), "checkpoint=last", "metrics.num_samples=5000", "metrics.num_test=500"
-    )[2]
+    few = ("metrics.num_samples=5000", "metrics.num_test=500", "metrics.importance_samples=null")  # which takes long
+    return genlab(checkout, "evaluate", str(run), "checkpoint=last", *few)[2]
 
 
 def checkpoint_bytes(checkout: Path, scratch: Path) -> float:
@@ -234,6 +234,12 @@ TASKS = {
     "folder_peak": Task("the same folder: peak memory of the first run", "MB", reading, ("peak",)),
     "data_again": Task("its data alone, at a second start", "s", reading_alone, ("again",)),
     "data_peak": Task("its data alone, at the first start: memory", "MB", reading_alone, ("peak",)),
+    "large_data_peak": Task(
+        "4,000 PNGs, 786 MB of pixels: their data alone, at the first start: memory",
+        "MB",
+        reading_alone,
+        ("peak", 4000, 256),
+    ),
     "evaluation": Task("5,000 samples of CIFAR-10 in features of pixels: peak memory", "MB", evaluating, rounds=1),
     "checkpoints": Task("checkpoints after an epoch that improved", "MB", checkpoint_bytes, rounds=1),
     "sweep": Task("a sweep of 200 short jobs: its own process", "CPU-s", parents_cpu, ("200",), rounds=1),
