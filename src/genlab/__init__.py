@@ -12,7 +12,6 @@ Nothing heavy is imported before a function is used.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from genlab.commands.called import launch as launch
     from genlab.runs.loading import load as load
 
+    __version__: str
+
 # Where the public functions are: some of these modules import torch, which `genlab --help` must not.
 _PLACES = {
     **dict.fromkeys(
@@ -38,7 +39,6 @@ _PLACES = {
 }
 
 __all__ = ["compare", "evaluate", "export", "launch", "load", "reproduce", "runs", "sample", "sweep", "train"]
-__version__ = version("genlab")
 
 
 def __getattr__(name: str) -> object:
@@ -46,8 +46,12 @@ def __getattr__(name: str) -> object:
         return import_module("genlab.runs")
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # which takes longer than the rest of this file
+
+        return version("genlab")
     raise AttributeError(f"module 'genlab' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

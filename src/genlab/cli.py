@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         _run(arguments)
         sys.stdout.flush()
     except (BrokenPipeError, OutputLost) as error:
-        from genlab.machine.console import forget_lost_output, is_lost
+        from genlab.machine.lost_output import forget_lost_output, is_lost
 
         if isinstance(error, BrokenPipeError) and not (is_lost(sys.stdout) or is_lost(sys.stderr)):
             raise
@@ -177,7 +177,7 @@ def _run(arguments: list[str]) -> None:
         sys.exit(130)
     except Exception as error:
         from genlab.composition.explaining import explain, refused
-        from genlab.machine.console import is_lost
+        from genlab.machine.lost_output import is_lost
 
         if isinstance(error, BrokenPipeError) and (is_lost(sys.stdout) or is_lost(sys.stderr)):
             raise

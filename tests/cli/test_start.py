@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "pytorch_lightning", "torchmetrics", "wandb", "pydantic", "sklearn", "pandas", "matplotlib"}
+HEAVY = {"rich", "torch", "pytorch_lightning", "torchmetrics", "wandb", "pydantic", "sklearn", "pandas", "matplotlib"}
 
 
 def imported(*arguments: str, cwd: Path) -> set[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from genlab.comparison.cells import Cell, Column, Decision, Row, Table
 from genlab.comparison.decisions import about_intervals, said, sentences
 from genlab.comparison.facts import SPEED
-from genlab.machine.console import LiteralConsole, console, on_one_line, styled
+from genlab.machine.console import LiteralConsole, console, styled
 from genlab.machine.listing import inert, literal
+from genlab.machine.plain_text import on_one_line
 from genlab.metrics.figure import short
 
 NOTHING = Cell("-")

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from genlab.comparison.cells import Row
 from genlab.comparison.runs import Run
 from genlab.errors import InputError
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 from genlab.pictures.files import read_array, save_png
 
 

@@ -31,10 +31,14 @@ def _group_options(loader: ConfigLoaderImpl, group_name: str, *kind: Any, **aske
     """List a group's options from the loader's own sources, which overrides could add to."""
     if asked.get("config_name") or asked.get("overrides"):
         return _asked_with_overrides(loader, group_name, *kind, **asked)
-    return loader.repository.get_group_options(group_name, *kind, **asked)
+    kept = vars(loader.repository).setdefault("_options", {})
+    key = (group_name, *kind, *asked.items())
+    if key not in kept:
+        kept[key] = loader.repository.get_group_options(group_name, *kind, **asked)
+    return list(kept[key])
 
 
-# Hydra parses the overrides, of which there are none, for each group that --help lists.
+# Hydra parses the overrides, of which there are none, for each group that --help lists, and lists every group twice.
 ConfigLoaderImpl.get_group_options = _group_options  # type: ignore[method-assign, assignment]
 
 

@@ -26,8 +26,9 @@ from genlab.composition.failures import failure, kind_of
 from genlab.composition.hints import elsewhere, file_of, having, in_yaml, unreadable
 from genlab.composition.renamed_groups import renamed_in_file
 from genlab.errors import InputError, OutputLost
-from genlab.machine.console import is_lost, on_one_line
+from genlab.machine.lost_output import is_lost
 from genlab.machine.outcome import tell
+from genlab.machine.plain_text import on_one_line
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from genlab.errors import Diverged, InputError, RunFailed
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 
 SMALLER = "a smaller dataset.batch_size, model or metrics.num_samples needs less"
 

@@ -13,8 +13,8 @@ from genlab.launching.joining import join
 from genlab.launching.meeting import ENDPOINT, Meeting, meeting, patience
 from genlab.launching.nodes import Nodes
 from genlab.launching.processes import num_nodes, num_processes
-from genlab.machine.console import on_one_line
 from genlab.machine.environment import code, code_sha256
+from genlab.machine.plain_text import on_one_line
 from genlab.machine.process import as_launched
 from genlab.runs.config import below, flat
 from genlab.training.parts import Parts

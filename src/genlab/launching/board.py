@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genlab.launching.job_log import STATES
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 from genlab.machine.told import told
 
 TRAINED = 0.95  # share of a job that its training is said to be; the rest is measuring

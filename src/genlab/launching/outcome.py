@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genlab.launching.nodes import DEAD, Nodes
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 
 # What the libraries say in a process that has lost another one.
 _LOST = re.compile(

@@ -8,7 +8,7 @@ from PIL import Image
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 
 LONGEST = 300  # characters of a reason, of which that of a database is its whole statement
 

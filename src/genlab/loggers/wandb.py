@@ -19,7 +19,7 @@ from genlab.loggers.tracker import Tracker, say_lost
 from genlab.loggers.wandb_rows import written_rows
 from genlab.loggers.wandb_settings import check_environment as check_environment
 from genlab.loggers.wandb_settings import chosen_mode, settings
-from genlab.machine.console import on_one_line
+from genlab.machine.plain_text import on_one_line
 from genlab.runs.folder import METRICS
 
 TITLE = "W&B"

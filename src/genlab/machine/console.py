@@ -4,32 +4,15 @@ Texts of users and of run folders are shown as they are: nothing in them is take
 of theirs controls the terminal.
 """
 
-import os
-import re
-import select
-import sys
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from genlab.errors import OutputLost
+from genlab.machine.plain_text import printable
 
 WIDE = 180
-
-# All control characters but tab and line feed, the marks that turn the direction of writing, and the halves of
-# surrogate pairs, which stand for bytes of a file's name that are no UTF-8.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Replace characters that control a terminal, or that cannot be encoded, by their escapes."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def on_one_line(text: str) -> str:
-    """Join the lines of a text, and make it :func:`printable`."""
-    return printable(" ".join(line.strip() for line in text.splitlines()).strip())
 
 
 def styled(text: str, style: str) -> Text:
@@ -65,26 +48,3 @@ def console(*, stderr: bool = False, at_least: int = WIDE) -> Console:
     """
     found = LiteralConsole(stderr=stderr)
     return found if found.is_terminal else LiteralConsole(stderr=stderr, width=max(WIDE, at_least))
-
-
-def is_lost(stream: Any) -> bool:
-    """Tell whether a stream, such as standard output, is a pipe that nobody reads any more."""
-    try:
-        number = stream.fileno()
-    except (AttributeError, OSError, ValueError):  # no file, such as a notebook's
-        return False
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def forget_lost_output() -> None:
-    """Let standard output and error write nowhere from now on, if they are pipes that nobody reads any more.
-
-    A command then ends without a word, as its last words would be an error, too.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if is_lost(stream):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genlab.machine.console import LiteralConsole, console, on_one_line, printable
+from genlab.machine.console import LiteralConsole, console
+from genlab.machine.plain_text import on_one_line, printable
 
 
 def in_words(value: Any) -> str:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import ClassVar
 
-from genlab.machine.console import console, printable
+from genlab.machine.console import console
+from genlab.machine.plain_text import printable
 from genlab.machine.told import tell
 
 EVERY = 30.0  # seconds between two lines
