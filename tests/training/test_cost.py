@@ -1,5 +1,6 @@
 """What a step is said to cost is what it costs: operations by closed forms, memory by PyTorch's own profiler."""
 
+import gc
 import json
 import tempfile
 from pathlib import Path
@@ -174,6 +175,7 @@ class _Marked(pl.Callback):
 def measured_peak(of: dict[str, Any]) -> int:
     """The most bytes that PyTorch's allocator has handed out at a time in steps, of all since the model was built."""
     of["trainer"]["enable_checkpointing"] = False  # at the end of training, which is no step
+    gc.collect()  # what earlier tests left would be freed in between, and counted as memory that the steps gave back
     with profile(profile_memory=True) as profiler:
         parts = assemble(of)
         GenlabLoop(of["trainer"], parts.training, parts.data, [_Marked()], []).seconds_per_step(2)
