@@ -224,8 +224,8 @@ TASKS = {
     "small_gan": Task("GAN, 8x8, batch 8: training", "images/s", speed, (*GAN, "trainer.max_steps=1500")),
     "vae_beside_plain": Task("the same VAE: a step at float32", "plain steps", beside_plain, VAE),
     "gan_beside_plain": Task("the same GAN: a step at float32", "plain steps", beside_plain, GAN),
-    "help": Task("`genlab train --help`", "s", seconds, ("train", "--help")),
-    "cfg": Task("`genlab train --cfg job`", "s", seconds, ("train", "--cfg", "job")),
+    "help": Task("`genlab train --help`", "s", seconds, ("train", "--help"), rounds=7),
+    "cfg": Task("`genlab train --cfg job`", "s", seconds, ("train", "--cfg", "job"), rounds=7),
     "trial": Task("`genlab train debug=fast_dev_run`", "s", seconds, ("train", "debug=fast_dev_run")),
     "beside_minimal": Task(
         "the same: times a minimal script with Hydra and Lightning", "times", beside_minimal, rounds=7
