@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import PIL
 import pytest
 from PIL import Image
 
@@ -16,6 +15,7 @@ from support.picture_files import (
     GREY,
     GREY_ALPHA,
     PALETTE,
+    READS_YCBCR,
     write_12_bits,
     write_bomb,
     write_png,
@@ -271,8 +271,6 @@ def test_a_gif_with_transparency(tmp_path: Path) -> None:
     assert colour(tmp_path / "a.gif")[15, 23].tolist() == [20, 90, 220]
 
 
-# Pillow reads uncompressed TIFFs in YCbCr since version 13. Before, it looks for four bytes a pixel in place of three.
-READS_YCBCR = int(PIL.__version__.split(".")[0]) >= 13
 MODES = ["1", "L", "P", "RGB", "CMYK", "LAB", "PA", "LA", "RGBA", *(["YCbCr"] if READS_YCBCR else [])]
 
 

@@ -60,7 +60,7 @@ MODELS: dict[str, Small] = {
     "row lstm of 5": Small(lambda s, d, k: PixelRNN(s, d, partial(RowLSTM, kernel_size=5), 12, 2, k), lr=2e-2),
     "diagonal bilstm": Small(lambda s, d, k: PixelRNN(s, d, DiagonalBiLSTM, 12, 2, k), lr=2e-2),
     "pixel cnn pp": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 1, 3, k).eval(), 0.15, True, 1e-2),
-    "pixel cnn pp of two levels": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 2, 2, k).eval(), 0.15, True, 1e-2),
+    "pixel cnn pp of two levels": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 2, 2, k).eval(), 0.15, True, 5e-3),
     "pixel cnn pp of one level": Small(lambda s, d, k: PixelCNNpp(s, d, 8, 2, 1, k).eval(), 0.15, True, 1e-2),
     "pixel cnn pp with weight norm": Small(
         lambda s, d, k: PixelCNNpp(s, d, 8, 1, 2, k, weight_norm=True).eval(), 0.3, True, 1e-2

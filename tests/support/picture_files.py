@@ -5,6 +5,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
+
+# Pillow reads uncompressed TIFFs in YCbCr since version 13. Before, it looks for four bytes a pixel in place of three.
+READS_YCBCR = int(PIL.__version__.split(".")[0]) >= 13
 
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6  # kinds of PNG
 
