@@ -28,16 +28,15 @@ def gradients(module: nn.Module, rank: int) -> list[Tensor]:
 def work(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=4)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3), nn.Linear(3, 40))
-    model[2].requires_grad_(False)
     found = {}
     for name, before in (("as it is", lambda _: None), ("settled", settle)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3), nn.Linear(3, 40))
+        model[2].requires_grad_(False)
         wrapper = DistributedDataParallel(model)
         before(wrapper)
         assert all(parameter.grad is None for parameter in model.parameters())
         found[name] = [gradients(wrapper, rank) for _ in range(STEPS)]
-        model.zero_grad()
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
     torch.distributed.destroy_process_group()

@@ -41,8 +41,9 @@ class RayJobs(Launcher):
         _check_answers(address)
         try:
             start_ray(self.init)
-        except (ConnectionError, ValueError) as error:  # no such cluster, or no address
-            raise InputError(f"RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from None
+        except (ConnectionError, ValueError) as error:  # no such cluster, no address, or what Ray cannot start with
+            given = f"RAY_ADDRESS={address}" if address else "hydra/launcher=ray_cluster"
+            raise InputError(f"{given}: {str(error).splitlines()[0]}") from None
         waiting = [self._started(list(o), number) for number, o in enumerate(job_overrides, initial_job_idx)]
         returned, errors = list[JobReturn](), list[Exception]()
         for wait in waiting:  # all are waited for, also if one is lost
